@@ -36,17 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.lab.coding.codec import Codec, open_file
+    from diffenc_jax.runs.stored import StoredRun
     from diffenc_jax.runs.trained import open_trained
-    from diffenc_jax.runs.workdir import stored_config
 
-    config = stored_config(arguments.workdir).allowing(arguments.plugins).replace(changes_of(arguments))
-    trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted)
+    stored = StoredRun(arguments.workdir)
+    config = stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
+    trained = open_trained(stored, config, needs_training_images=config.loss.is_fitted)
     images = trained.dataset.splits[config.eval.split][: arguments.images]
     require(images.shape[3] in (1, 3), f"pictures have 1 or 3 channels, and these images {images.shape[3]}")
     codec, start = Codec(trained), time.perf_counter()
     found = codec.compress(images)
     seconds = time.perf_counter() - start
-    codec, container = open_file(arguments.workdir, found.content, "the file")
+    codec, container = open_file(stored, found.content, "the file")
     start = time.perf_counter()
     decoded = codec.decompress(container)
     back = time.perf_counter() - start

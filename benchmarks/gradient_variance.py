@@ -21,6 +21,7 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.batches import Batches
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import Trained, open_trained
 from diffenc_jax.train.gradients import StepInputs, every_kth, gradient
 from diffenc_jax.train.state import LossHistory
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     for workdir in arguments.workdirs:
-        trained = open_trained(workdir, needs_training_images=True)
+        trained = open_trained(StoredRun(workdir), needs_training_images=True)
         config, found = trained.config, squared_deviations(trained, arguments.batches)
         published = next(iter(found.values()))
         print(f"\n{config.name}:{config.arm}, step {trained.step}, batch {config.train.batch_size}\n")

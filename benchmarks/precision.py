@@ -27,9 +27,8 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.uncertainty import mean_and_error
 from diffenc_jax.nets import conv, embeddings, unet
 from diffenc_jax.nets.kernels import attention, norm
-from diffenc_jax.runs.records import read_evaluation, record_paths
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.runs.workdir import write_config
 
 EXAMPLE = "python benchmarks/precision.py runs/digits-diffenc-seed0 --passes=16"
 
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     for workdir in arguments.workdirs:
-        trained = open_trained(workdir)
+        trained = open_trained(StoredRun(workdir))
         exact = bits(trained, "float32", arguments.passes)
         config = trained.config
         print(f"\n{config.name}:{config.arm}, step {trained.step}, float32: {exact.mean():.4f} bits/dim\n")
@@ -60,10 +59,10 @@ def bits(trained: Trained, dtype: str, passes: int) -> np.ndarray:
     changes = {"eval.dtype": dtype, "eval.passes": passes, "eval.time_sampling": "uniform", "eval.estimator": "bound"}
     config = trained.config.replace(changes)
     with tempfile.TemporaryDirectory() as folder:
-        write_config(Path(folder), config)
-        Evaluator(dataclasses.replace(trained, config=config)).record(trained.params, trained.step, Path(folder))
-        (path,) = record_paths(Path(folder))
-        return read_evaluation(path).bits.mean(axis=0)
+        run = StoredRun(Path(folder))
+        run.write(config)
+        evaluator = Evaluator(dataclasses.replace(trained, config=config))
+        return evaluator.record(trained.params, trained.step, run).bits.mean(axis=0)
 
 
 def rounded(x: jax.Array) -> jax.Array:

@@ -17,7 +17,8 @@ from diffenc_jax.lab.comparisons.compare.table import comparison_table
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.finished import find_runs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
-from diffenc_jax.runs.records import read_evaluation, record_paths
+from diffenc_jax.runs.records import read_evaluation
+from diffenc_jax.runs.stored import StoredRun
 
 # From the common folder and the output of a command.
 Tables = Callable[[Path, str], Iterable[Table]]
@@ -77,7 +78,7 @@ def evaluations(run: str, **passes: int) -> Tables:
     """
 
     def tables(work, output):
-        found = [read_evaluation(path) for path in record_paths(work / run)]
+        found = [read_evaluation(path) for path in StoredRun(work / run).record_paths()]
         last = max(evaluation.record["step"] for evaluation in found)
         chosen = [
             evaluation

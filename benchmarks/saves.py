@@ -81,7 +81,7 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
     from diffenc_jax.parallel import hosts
     from diffenc_jax.runs.checkpoint import Checkpoints
     from diffenc_jax.runs.experiment import Experiment
-    from diffenc_jax.runs.workdir import write_config
+    from diffenc_jax.runs.stored import StoredRun
     from diffenc_jax.train.loop import Trainer
 
     score = dict(kind="transformer", width=arguments.width, layers=arguments.layers, heads=arguments.width // 64)
@@ -103,8 +103,9 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
     step()
     with Memory() as usual:
         before = [step() for _ in range(BEFORE)]
-    write_config(workdir, config)
-    with Checkpoints(workdir, 1, program.state) as checkpoints, Memory() as meanwhile:
+    run = StoredRun(workdir)
+    run.write(config)
+    with Checkpoints(run, 1, program.state) as checkpoints, Memory() as meanwhile:
         start = time.perf_counter()
         checkpoints.save(number, state)
         waited = time.perf_counter() - start

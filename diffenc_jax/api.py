@@ -26,8 +26,9 @@ from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import array_shapes
 from diffenc_jax.runs.record_types import Record
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.runs.workdir import default_workdir, set_aside, stored_config
+from diffenc_jax.runs.workdir import default_workdir, set_aside
 from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.train import flops
@@ -279,7 +280,7 @@ class TrainedRun(Run):
 
 
 def open(
-    workdir: str | Path,
+    workdir: str | Path | StoredRun,
     changes: Mapping[str, Any] | None = None,
     config: Config | None = None,
     needs_training_images: bool | None = None,
@@ -288,7 +289,7 @@ def open(
     """The run in `workdir` with its newest intact checkpoint.
 
     Args:
-      workdir: folder of the run.
+      workdir: folder of the run, or the run as it is stored there.
       changes: other values by key, such as {"loss.depth": 100}; they may not change what was trained.
       config: configuration to use instead of the stored one.
       needs_training_images: whether to load them; None: if the evaluation or the sampler fits something on them.
@@ -299,10 +300,10 @@ def open(
       InputError: there is no such run, or it was trained by another configuration.
       RunError: all checkpoints are damaged.
     """
-    workdir = as_path(str(workdir))
-    config = (stored_config(workdir) if config is None else config).allowing(plugins)
+    stored = workdir if isinstance(workdir, StoredRun) else StoredRun(as_path(str(workdir)))
+    config = (stored.config if config is None else config).allowing(plugins)
     config = config.replace(parts.allowed(changes or {}))
     if needs_training_images is None:
         methods = Estimator.chosen(config)[0], Sampler.chosen(config)[0]
         needs_training_images = any(method.needs_training_images(config) for method in methods)
-    return TrainedRun(open_trained(workdir, config, needs_training_images))
+    return TrainedRun(open_trained(stored, config, needs_training_images))

@@ -1,6 +1,7 @@
 """The public API: a run's verbs agree with each other, with training on disk, and with the mathematics."""
 
 import math
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ import optax
 import pytest
 
 import diffenc_jax as dj
+from diffenc_jax.__main__ import main
+from diffenc_jax.runs import storage
 from diffenc_jax.sampling.pictures import picture
 from tests import tiny
 from tests.lab.studies.runs import drawn
@@ -62,6 +65,15 @@ def test_an_evaluation_in_memory_is_the_record_on_disk(run, trained):
         for key in ("bpd", "estimator", "config_hash"):
             assert found[key] == record[key]
     assert list((workdir / "eval").iterdir()) == written
+
+
+def test_a_command_reads_each_file_of_a_run_once(trained, monkeypatch):
+    """The configuration, the record with its values, and the commands so far."""
+    names, read = [], storage.read
+    monkeypatch.setattr(storage, "read", lambda path: names.append(path.name) or read(path))
+    assert main(["eval", str(trained[2])]) == 0
+    assert Counter(names)["config.json"] == 1
+    assert set(Counter(names).values()) == {1}
 
 
 def test_terms_average_to_the_evaluation(run, trained):

@@ -27,15 +27,15 @@ def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax import api
 
     job = start_job(arguments)
-    trained = api.open(job.workdir, config=job.config)
+    trained = api.open(job.stored, config=job.config)
     evaluator, available = trained.evaluator, trained.experiment.steps
     steps, split = job.config.eval.chosen_steps(available), job.config.eval.split
     missing = sorted(set(steps) - set(available))
-    require(not missing, f"{job.workdir} has no checkpoint of the steps {missing}; it has {available}")
+    require(not missing, f"{job.stored.workdir} has no checkpoint of the steps {missing}; it has {available}")
     for step in steps:
         params = trained.at(step).params
         with watched(job.console, f"evaluating {split} at step {step}", evaluator.num_batches()) as on_batch:
-            record = evaluator.record(params, step, job.workdir, on_batch=on_batch)
+            record = evaluator.record(params, step, job.stored, on_batch=on_batch).record
         job.print_record(record)
         diagnostics: Mapping[str, Any] = record
         for key, text in evaluator.estimator.diagnostic_formats.items():

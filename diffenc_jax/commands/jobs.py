@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from diffenc_jax.config import Config
     from diffenc_jax.runs.record_types import Record
+    from diffenc_jax.runs.stored import StoredRun
     from diffenc_jax.sampling.sampling import Sampling
 
 # A process that is silent for this long counts as lost, and the other processes of its run end.
@@ -33,13 +34,13 @@ LOST_SECONDS = 30
 
 @dataclass(frozen=True)
 class Job:
-    """The configuration and the workdir of a run, and the console of this process.
+    """The configuration of a run, the run as it is stored, and the console of this process.
 
     The console is quiet on all hosts but the first.
     """
 
     config: "Config"
-    workdir: Path
+    stored: "StoredRun"
     console: "Console"
 
     def print(self, text: str) -> None:
@@ -54,10 +55,10 @@ class Job:
         for name, value in format_terms(record):
             self.print(f"  {name} {value}")
 
-    def write_samples(self, sampling: "Sampling", params: Any, step: int) -> dict[str, Path]:
+    def write_samples(self, sampling: "Sampling", params: Any, step: int, run: "StoredRun") -> dict[str, Path]:
         """The files of samples by content; raises Interrupted after a signal, with all finished batches saved."""
         with watched(self.console, f"sampling step {step}", 1.0) as on_part:
-            return sampling.write(params, step, self.workdir, on_part)
+            return sampling.write(params, step, run, on_part)
 
     def print_files(self, files: dict[str, Path]) -> None:
         """Print one line per file."""
@@ -108,6 +109,7 @@ def start_job(arguments: argparse.Namespace) -> Job:
     """
     from diffenc_jax.config import load_config
     from diffenc_jax.parallel import cluster
+    from diffenc_jax.runs.stored import StoredRun
 
     process, processes, coordinator = arguments.process, arguments.processes, arguments.coordinator or ""
     if (process, processes) != (None, None):
@@ -116,29 +118,28 @@ def start_job(arguments: argparse.Namespace) -> Job:
     one = "name one run: by its folder, or by --config=NAME[:ARM] and perhaps --workdir"
     require((arguments.run is None) != (arguments.config is None), one)
     require(arguments.run is None or arguments.workdir is None, one)
+    stored = None if arguments.run is None else StoredRun(arguments.run)
     if arguments.distributed or coordinator:
         # Bad input is refused before waiting for the other hosts.
-        _ = _config_of_run(arguments) if arguments.run else load_config(arguments.config, arguments.overrides)
+        _ = _changed(stored, arguments) if stored else load_config(arguments.config, arguments.overrides)
         _join_cluster(arguments)
     elif arguments.distributed is None:
         cluster.require_alone()
-    config = _config_of_run(arguments) if arguments.run else load_arguments_config(arguments)
-    workdir = arguments.run or workdir_of(arguments, config)
-    keep_programs(workdir.parent)
+    config = _changed(stored, arguments) if stored else load_arguments_config(arguments)
+    stored = stored or StoredRun(workdir_of(arguments, config))
+    keep_programs(stored.workdir.parent)
 
     from diffenc_jax.core.terminal import make_console
     from diffenc_jax.parallel import hosts
 
     cluster.require_connected()
-    arguments.wrote_to = [workdir] if hosts.is_first() else []
-    return Job(config, workdir, make_console(quiet=not hosts.is_first()))
+    arguments.wrote_to = [stored.workdir] if hosts.is_first() else []
+    return Job(config, stored, make_console(quiet=not hosts.is_first()))
 
 
-def _config_of_run(arguments: argparse.Namespace) -> "Config":
+def _changed(stored: "StoredRun", arguments: argparse.Namespace) -> "Config":
     """The configuration of the run in the folder RUN, with the changes that the command reads."""
-    from diffenc_jax.runs.workdir import stored_config
-
-    return stored_config(arguments.run).allowing(arguments.plugins).replace(changes_of(arguments))
+    return stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
 
 
 def _join_cluster(arguments: argparse.Namespace) -> None:

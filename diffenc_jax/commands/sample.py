@@ -22,8 +22,8 @@ def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax import api
 
     job = start_job(arguments)
-    trained = api.open(job.workdir, config=job.config)
+    trained = api.open(job.stored, config=job.config)
     step = trained.experiment.step
-    files = job.write_samples(trained.sampling, trained.params, step)
+    files = job.write_samples(trained.sampling, trained.params, step, job.stored)
     job.print(f"step {step}: {job.config.sample.num} samples")
     job.print_files(files)

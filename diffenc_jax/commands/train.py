@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.api import Run
+    from diffenc_jax.runs.stored import StoredRun
     from diffenc_jax.runs.trained import check_trainable
     from diffenc_jax.train.profiler import StepRange
 
@@ -42,14 +43,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.no_samples:
         job = dataclasses.replace(job, config=job.config.replace({"log.samples": 0}))
     # The workdir is checked before the images are loaded and perhaps downloaded.
-    done = 0 if arguments.overwrite else check_trainable(job.workdir, job.config)
+    done = 0 if arguments.overwrite else check_trainable(job.stored, job.config)
     profiled = None if arguments.profile is None else StepRange(*arguments.profile)
     if profiled is not None:
         profiled.check(job.config.train.steps, done)
     run = Run(job.config)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
-    state, record = run.fit(job.workdir, job.console, arguments.overwrite, profiled)
-    files = {} if arguments.no_samples else job.write_samples(sampling, state.ema, record["step"])
+    state, record = run.fit(job.stored.workdir, job.console, arguments.overwrite, profiled)
+    trained = StoredRun(job.stored.workdir)  # which was perhaps no run when the job started
+    files = {} if arguments.no_samples else job.write_samples(sampling, state.ema, record["step"], trained)
     job.print_record(record)
     job.print(f"parameters: {record['params']:,}")
     job.print(f"time: {time.perf_counter() - start:.0f} s")

@@ -3,7 +3,8 @@
 import difflib
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -37,6 +38,15 @@ class Interrupted(Exception):
     def __init__(self, signal: int):
         super().__init__(signal)
         self.signal = signal
+
+
+@contextmanager
+def noting(notes: list[str]) -> Iterator[None]:
+    """Turn an InputError about a file into a line of `notes`."""
+    try:
+        yield
+    except InputError as error:
+        notes.append(str(error))
 
 
 def first_line(error: Exception) -> str:

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import jax
@@ -24,8 +23,8 @@ from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.record_types import Record
-from diffenc_jax.runs.records import EVAL_FOLDER, find_record, record_path, write_record
-from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.runs.records import EVAL_FOLDER, Evaluation, find_evaluation, record_path, write_record
+from diffenc_jax.runs.stored import StoredRun
 
 OnBatch = Callable[[], Any]
 MakeTables = Callable[[], Tables] | None  # None: those of the estimator
@@ -86,54 +85,52 @@ class Evaluator:
           step: training step of `params`, for the record.
           on_batch: called after every batch.
         """
-        return self._complete(self._describe(self.experiment.config, step, params), params, on_batch, None, None)
+        description = self._describe(self.experiment.config, step, params)
+        return self._complete(PartialEvaluation(description, self.estimator.terms), params, on_batch)
 
     def record(
         self,
         params: Params,
         step: int,
-        workdir: Path,
+        run: StoredRun,
         *,
         tables: MakeTables = None,
         on_batch: OnBatch = lambda: None,
-    ) -> Record:
-        """Evaluate `params`, write the record and the values [passes, images] behind it, and return the record.
+    ) -> Evaluation:
+        """Evaluate `params`, and write the record and the values [passes, images] behind it.
 
         An existing record of the same evaluation is returned as it is. An interrupted evaluation is resumed. Raises
         InputError if the record cannot be written.
 
         Args:
-          params: parameters of the run in `workdir` at `step`.
+          params: parameters of `run` at `step`.
           tables: replaces the estimator's tables; called only if they are needed.
           on_batch: called after every batch.
         """
-        description = self._describe(stored_config(workdir), step, params)
-        path = self._path(workdir, description)
-        return find_record(path, description) or self._complete(description, params, on_batch, tables, path)
-
-    def path(self, params: Params, step: int, workdir: Path) -> Path:
-        """The path of the record that `record` writes."""
-        return self._path(workdir, self._describe(stored_config(workdir), step, params))
+        description = self._describe(run.config, step, params)
+        parts = self.estimator.name, self._variant, self.experiment.config.eval.dtype
+        path = record_path(run.workdir, description, "-".join(part for part in parts if part), self._folder)
+        if found := find_evaluation(path, description):
+            return found
+        with PartialEvaluation(description, self.estimator.terms, path) as evaluation:
+            record = self._complete(evaluation, params, on_batch, tables)
+            return write_record(path, record, evaluation.arrays)
 
     def _complete(
-        self, description: dict[str, Any], params: Params, on_batch: OnBatch, tables: MakeTables, path: Path | None
+        self, evaluation: PartialEvaluation, params: Params, on_batch: OnBatch, tables: MakeTables = None
     ) -> Record:
-        """Compute the missing values; returns the record, which is written to `path` if there is one."""
+        """Compute the missing values of an evaluation; returns its record."""
         size = f"lower eval.batch_size={self.experiment.config.eval.batch_size}"
-        with PartialEvaluation(description, self.estimator.terms, path) as evaluation:
-            with eval_precision(self.experiment.config.eval), within_memory("an evaluation", size):
-                used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
-                for number, rows, values in sharding.in_flight(self._started(evaluation, params, used)):
-                    if values is not None:
-                        kept = {name: np.asarray(value)[: len(rows)] for name, value in values.items()}
-                        evaluation.put(number, rows, kept)
-                    on_batch()
-            record = description | summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
-            record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
-            record["seconds"] = round(evaluation.seconds, 3)
-            if path is None:
-                return cast(Record, record)
-            return write_record(path, record, evaluation.values | jax.tree.map(np.asarray, used))
+        with eval_precision(self.experiment.config.eval), within_memory("an evaluation", size):
+            used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
+            for number, rows, values in sharding.in_flight(self._started(evaluation, params, used)):
+                if values is not None:
+                    evaluation.put(number, rows, values)
+                on_batch()
+        record = evaluation.description | summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
+        record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
+        record["seconds"] = round(evaluation.seconds, 3)
+        return cast(Record, record)
 
     def _started(
         self, evaluation: PartialEvaluation, params: Params, tables: Tables
@@ -167,10 +164,6 @@ class Evaluator:
             "params_sha256": tree_digest(params),
             **versions.environment(self._parts),
         }
-
-    def _path(self, workdir: Path, description: dict[str, Any]) -> Path:
-        parts = self.estimator.name, self._variant, self.experiment.config.eval.dtype
-        return record_path(workdir, description, "-".join(part for part in parts if part), self._folder)
 
 
 def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from diffenc_jax.runs import files, storage
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, check_dtypes, own_hashes, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.seals import Seal, SealHandler, Stamp
-from diffenc_jax.runs.workdir import CHECKPOINTS, other_version, stored_config, stored_origin
+from diffenc_jax.runs.stored import CHECKPOINTS, StoredRun
 
 KEEP_LATEST = 2
 WRITTEN_AT_ONCE = 0.1  # GB, or the largest array: TensorStore holds copies of all that it writes at once
@@ -57,7 +57,7 @@ class SaveFailed(Exception):
 
 
 class Checkpoints:
-    """Checkpoints of a workdir: the newest two, every `keep_every_steps`-th, and the best of the evaluated ones.
+    """Checkpoints of a run: the newest two, every `keep_every_steps`-th, and the best of the evaluated ones.
 
     The EMA is an item of its own, so that evaluation reads nothing else. Hashes of all arrays are saved with them,
     because Orbax restores flipped bytes without an error, and so is what a `Stamp` holds, because a folder may be
@@ -67,13 +67,14 @@ class Checkpoints:
       complete: the newest step that is known to be saved completely, or None.
     """
 
-    def __init__(self, workdir: Path, keep_every_steps: int | None = None, state: Any = ()):
-        """Open the checkpoints of `workdir`, for writing if `keep_every_steps` is given, of states like `state`.
+    def __init__(self, run: StoredRun, keep_every_steps: int | None = None, state: Any = ()):
+        """Open the checkpoints of `run`, for writing if `keep_every_steps` is given, of states like `state`.
 
         Raises InputError if they cannot be opened, or if such states cannot be saved.
         """
         check_dtypes(state)
-        self._workdir, self._keep_every_steps = storage.identity(workdir), keep_every_steps
+        self._run, self._keep_every_steps = run, keep_every_steps
+        self._workdir = storage.identity(run.workdir)
         largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0)
         self._gigabytes: Any = max(WRITTEN_AT_ONCE, 1.01 * largest / 10**9)
         self._folder, self._saving = self._workdir / CHECKPOINTS, 0
@@ -81,14 +82,13 @@ class Checkpoints:
         try:
             self.complete: int | None = self._manager.latest_step()
         except Exception as error:  # of any library, if a bucket does not answer
-            why = storage.bucket_reason(error) if is_remote(workdir) else _reason(error)
+            why = storage.bucket_reason(error) if is_remote(self._folder) else _reason(error)
             raise InputError(f"{self._folder} cannot be opened: {why}") from error
 
     @cached_property
     def _stamp(self) -> Stamp:
         """Identity of checkpoints but for the step. The first host tells the others, which may see an older file."""
-        run = hosts.broadcast(stored_origin(self._workdir).run.encode()).decode()
-        return Stamp(run, stored_config(self._workdir).hash)
+        return Stamp(hosts.broadcast(self._run.origin.run.encode()).decode(), self._run.config.hash)
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
@@ -296,7 +296,7 @@ class Checkpoints:
         raise InputError(
             f"{self._folder / str(step)} is of another model, of other images, or of another version of diffenc_jax: "
             f"{name} is an array {'there' if name in theirs else 'here'} only"
-            f"{other_version(stored_origin(self._workdir).version)}"
+            f"{self._run.origin.other_version}"
         )
 
 

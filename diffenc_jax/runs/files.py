@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 # Advice for folders that cannot be written to.
 OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it a folder that can be written to"
 LARGEST = 2**63  # of integers in JSON files
+
+
+class Missing(InputError):
+    """A file that is not there."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -62,16 +66,17 @@ def encoded(picture: "Image", kind: str, **options: Any) -> bytes:
 
 
 def read_bytes(path: Path, advice: str = "") -> bytes:
-    """Content of a file; raises InputError, with `advice` on what to do, if it cannot be read."""
+    """Content of a file; raises InputError, with `advice` on what to do, if it cannot be read; Missing without one."""
     with _reading(path, advice):
         return storage.read(path)
 
 
 def read_if_present(path: Path, advice: str = "") -> bytes:
     """Content of a file, empty if there is none; raises InputError as `read_bytes` does."""
-    with _reading(path, advice), suppress(FileNotFoundError, NotADirectoryError):
-        return storage.read(path)
-    return b""
+    try:
+        return read_bytes(path, advice)
+    except Missing:
+        return b""
 
 
 def exists(path: Path) -> bool:
@@ -88,7 +93,11 @@ def is_folder(path: Path) -> bool:
 
 def read_json(path: Path, advice: str = "") -> Any:
     """Value of a JSON file; raises InputError as `read_bytes` does."""
-    content = read_bytes(path, advice)
+    return parse_file(path, read_bytes(path, advice), advice)
+
+
+def parse_file(path: Path, content: bytes, advice: str = "") -> Any:
+    """Value of the JSON text that the file at `path` holds; raises InputError, with `advice`, if it is none."""
     try:
         return parse_json(content)
     except ValueError as error:
@@ -163,4 +172,5 @@ def _reading(path: Path, advice: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}{advice and '; '}{advice}") from error
+        kind = Missing if isinstance(error, FileNotFoundError | NotADirectoryError) else InputError
+        raise kind(f"{path} cannot be read: {reason(error)}{advice and '; '}{advice}") from error

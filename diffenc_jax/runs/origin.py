@@ -1,7 +1,6 @@
 """Origin of a run's parameters: noted in its config.json, and compared when it goes on or is evaluated."""
 
 import sys
-from pathlib import Path
 
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
@@ -13,14 +12,13 @@ from diffenc_jax.model import outside_parts
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import training_digests
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.files import writing
-from diffenc_jax.runs.workdir import NO_ORIGIN, Origin, saved_steps, stored_origin, write_config
+from diffenc_jax.runs.stored import NO_ORIGIN, Origin, StoredRun
 
 OPTIMIZER = "optimizer"  # a kind of parts
 
 
-def note_origin(experiment: Experiment, workdir: Path, start: int) -> str:
-    """Note what the run in `workdir` trains with from step `start` on. Every host must call this.
+def note_origin(experiment: Experiment, run: StoredRun, start: int) -> str:
+    """Note what `run` trains with from step `start` on. Every host must call this.
 
     Returns:
       How the environment differs from that of the steps so far, such as 'under other versions: jax 0.10.2 -> 0.12.0';
@@ -28,20 +26,19 @@ def note_origin(experiment: Experiment, workdir: Path, start: int) -> str:
 
     Raises InputError if the training images or their labels are not those of the steps so far.
     """
-    config, origin = experiment.config, stored_origin(workdir) if start else NO_ORIGIN
-    data = check_training_data(experiment, workdir, origin)
+    config, origin = experiment.config, run.origin if start else NO_ORIGIN
+    data = check_training_data(experiment, run, origin)
     if not hosts.is_first() or start >= config.train.steps:
         return ""
     here, earlier = versions.environment(outside_parts(config, OPTIMIZER)), origin.environments
     same = bool(earlier) and earlier[-1] == here
-    with writing(workdir):
-        # At the start of a run, with an identity of its own.
-        write_config(workdir, config, Origin(earlier if same else [*earlier, here], data, origin.run))
+    # At the start of a run, with an identity of its own.
+    run.write(config, Origin(earlier if same else [*earlier, here], data, origin.run))
     return versions.changes(earlier[-1], here) if earlier else ""
 
 
-def check_training_data(experiment: Experiment, workdir: Path, origin: Origin) -> dict[str, str]:
-    """Raise InputError unless the training images and labels are those of the run in `workdir`, of this origin.
+def check_training_data(experiment: Experiment, run: StoredRun, origin: Origin) -> dict[str, str]:
+    """Raise InputError unless the training images and labels are those of `run`, of this origin.
 
     Every host must call this. Digests that the origin lacks are not compared.
 
@@ -52,25 +49,25 @@ def check_training_data(experiment: Experiment, workdir: Path, origin: Origin) -
     for name in (name for name in here if name in there):
         require(
             here[name] == there[name],
-            f"{workdir} was trained on other {name} than those of {experiment.dataset.name}: their digest is "
+            f"{run.workdir} was trained on other {name} than those of {experiment.dataset.name}: their digest is "
             f"{there[name][:12]} there and {here[name][:12]} here; give the same data, or train in another --workdir",
         )
     return here
 
 
-def check_parts(workdir: Path, config: Config, trains: bool = False) -> None:
+def check_parts(run: StoredRun, config: Config, trains: bool = False) -> None:
     """Raise InputError if the run has a checkpoint, and parts that are not this package's have changed since then.
 
     The optimizer counts only if the run `trains`. With `checkpoint.other_parts` a line on standard error names them.
     """
-    environments = stored_origin(workdir).environments
-    if not environments or not saved_steps(workdir):
+    environments = run.origin.environments
+    if not environments or not run.steps():
         return
     there, here = environments[-1]["parts"], outside_parts(config, *([OPTIMIZER] if trains else []))
     keys = {key for key in there if trains or not key.startswith(KINDS[OPTIMIZER].section)} | here.keys()
     changed = sorted(key for key in keys if there.get(key) != here.get(key))
     anew = ", or train anew with --overwrite, which moves this run aside, or in another --workdir" if trains else ""
-    differs = f"{workdir} was trained with another source of {', '.join(changed)}"
+    differs = f"{run.workdir} was trained with another source of {', '.join(changed)}"
     advice = f"restore it, or give --config.checkpoint.other_parts=True to go on with this one{anew}"
     require(not changed or config.checkpoint.other_parts, f"{differs}; {advice}")
     if changed and hosts.is_first():

@@ -38,10 +38,11 @@ class PartialEvaluation:
     description, and a file that is not as it was saved, are left out: a line on standard error says so.
 
     Attributes:
+      description: the record without the results.
       values: the values by name.
     """
 
-    def __init__(self, description: Mapping[str, Any], terms: Collection[str], record: Path | None = None):
+    def __init__(self, description: dict[str, Any], terms: Collection[str], record: Path | None = None):
         """Prepare an evaluation.
 
         Args:
@@ -49,8 +50,8 @@ class PartialEvaluation:
           terms: names of values that it has, perhaps among others.
           record: file of the record; None keeps nothing on disk.
         """
-        self.values: dict[str, np.ndarray] = {}
-        self._description = json.loads(json.dumps(of_any_number(description)))  # with lists, as it is read again
+        self.description, self.values = description, dict[str, np.ndarray]()
+        self._canonical = json.loads(json.dumps(of_any_number(description)))  # with lists, as it is read again
         self._shape = description["estimator"]["passes"], description["dataset"]["num_examples"]
         self._terms, self._path = terms, record and record.with_suffix(".partial.npz")
         self._pause = SAVE_SECONDS
@@ -62,6 +63,11 @@ class PartialEvaluation:
         """Time spent on this evaluation, by earlier processes too."""
         return time.perf_counter() - self._started
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The values and the tables by name."""
+        return self.values | (self._tables or {})
+
     def __enter__(self) -> "PartialEvaluation":
         """Load what an earlier process saved. Raises InputError if the file cannot be read, or nothing written."""
         content = self._usable(self._path) if self._path is not None and hosts.is_first() else b""
@@ -72,8 +78,7 @@ class PartialEvaluation:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            with suppress(*[OSError] * issubclass(kind, OSError)):  # the disk that is full is known already
-                self._save()
+            self._save(may_fail=issubclass(kind, OSError))  # the disk that is full is known already
         elif self._path is not None and hosts.is_first():
             storage.delete(self._path)
 
@@ -87,25 +92,27 @@ class PartialEvaluation:
         """Whether the values of pass `number` are known for all images `rows`."""
         return bool(self.values) and not any(np.isnan(a[number, rows]).any() for a in self.values.values())
 
-    def put(self, number: int, rows: np.ndarray, values: dict[str, np.ndarray]) -> None:
-        """Store the values [len(rows)] of pass `number` for the images `rows`."""
+    def put(self, number: int, rows: np.ndarray, values: Mapping[str, np.ndarray | jax.Array]) -> None:
+        """Store the values of pass `number` for the images `rows`: of values [B], the first len(rows)."""
         # All names at once: what a signal or an error leaves out below is missing, also when it is saved.
         self.values |= {name: np.full(self._shape, np.nan) for name in values if name not in self.values}
         for name, value in values.items():
-            self.values[name][number, rows] = value
+            self.values[name][number, rows] = np.asarray(value)[: len(rows)]
         if time.perf_counter() - self._saved > self._pause:
             # On a disk that is full the record could not be written either; a bucket may answer again until then.
-            with suppress(*[OSError] * is_remote(self._path or "")):
-                self._save()
+            self._save(may_fail=is_remote(self._path or ""))
 
-    def _save(self) -> None:
+    def _save(self, may_fail: bool) -> None:
+        """Write the values so far; raises OSError if that fails, unless it `may_fail`."""
         self._saved = time.perf_counter()
         if self._path is None or not self.values or not hosts.is_first():
             return
-        about = json.dumps({"description": self._description, "seconds": self.seconds})
+        about = json.dumps({"description": self._canonical, "seconds": self.seconds})
         arrays = {"about": np.asarray(about)} | {VALUE + name: values for name, values in self.values.items()}
         arrays |= {TABLE + name: table for name, table in (self._tables or {}).items()}
-        write_arrays(self._path, **arrays, digest=digest_of(arrays))
+        ignored = (OSError,) if may_fail else ()
+        with suppress(*ignored):
+            write_arrays(self._path, **arrays, digest=digest_of(arrays))
         self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - self._saved))
 
     def _usable(self, path: Path) -> bytes:
@@ -125,7 +132,7 @@ class PartialEvaluation:
             fits = all((array.dtype, array.shape) == (np.float64, self._shape) for array in values.values())
             is_saved = digest == digest_of(arrays) and fits and values.keys() >= set(self._terms)
             if is_saved and 0 <= about["seconds"] < math.inf:
-                before, now = about["description"], self._description
+                before, now = about["description"], self._canonical
                 return "" if before == now else f"was begun {changes(before, now) or 'with another description'}"
         return "is not as it was saved"
 

@@ -37,55 +37,38 @@ def record_path(workdir: Path, description: Mapping[str, Any], estimator: str, f
     return workdir / folder / f"{split}-{step}-{estimator}-{_digest(description)}.json"
 
 
-def record_paths(workdir: Path, split: str = "*", step: int | str = "*", folder: str = EVAL_FOLDER) -> list[Path]:
-    """Sorted paths of a workdir's records, of one split and step if given."""
-    return files.list_paths(workdir / folder, f"{split}-{step}-*.json")
+def find_evaluation(path: Path, description: Mapping[str, Any]) -> Evaluation | None:
+    """The evaluation at `path` if its record has the identity of `description`; every host must call this."""
+    contents = _contents_of(path, description) if hosts.is_first() else (b"", b"")
+    content, values = map(hosts.broadcast, contents)
+    return _evaluation(path, json.loads(content), files.read_arrays(values) or {}) if content else None
 
 
-def last_record(workdir: Path) -> Path:
-    """The record of a run's last evaluated step and, of several, the one with most passes.
+def _contents_of(path: Path, description: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Contents of the record's file and of its values'; empty without that record, or if one does not belong to it.
 
-    Raises InputError if there is none, or more than one.
+    Raises InputError for what is no file.
     """
-    records = {path: read_record(path) for path in record_paths(workdir)}
-    require(bool(records), f"{workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
-    lengths = {path: (record["step"], record["estimator"]["passes"]) for path, record in records.items()}
-    step, passes = max(lengths.values())
-    last, *others = [path for path, length in lengths.items() if length == (step, passes)]
-    names = ", ".join(map(str, [last, *others]))
-    require(not others, f"{workdir} has several records of step {step} in {passes} passes; give one of {names}")
-    return last
-
-
-def find_record(path: Path, description: Mapping[str, Any]) -> Record | None:
-    """The record at `path` if it has its values and the identity of `description`; every host must call this."""
-    content = hosts.broadcast(_content_of(path, description) if hosts.is_first() else b"")
-    return json.loads(content) if content else None
-
-
-def _content_of(path: Path, description: Mapping[str, Any]) -> bytes:
-    """`find_record` as the content of its file; empty without that record. Raises InputError for what is no file."""
     content = files.read_if_present(path)
     try:
         record = checked_record(path, files.parse_json(content))
     except ValueError:  # no record, or a damaged one
-        return b""
+        return b"", b""
     values = files.read_if_present(path.with_suffix(".npz"), "delete it")
     is_found = _digest(record) == _digest(description) and files.sha256_of(values) == record["values_sha256"]
-    return content if is_found else b""
+    return (content, values) if is_found else (b"", b"")
 
 
-def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Record:
-    """Write the arrays beside a record, and the record with their digest, on the first host; every host must call this.
+def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Evaluation:
+    """Write the arrays beside a record, and the record with their digest, on the first host.
 
-    Returns:
-      The record as it is written.
+    Every host must call this. Returns the evaluation, with the record as it is written.
     """
     digest = files.write_arrays(path.with_suffix(".npz"), **arrays) if hosts.is_first() else ""
     written = {**record, "values_sha256": hosts.broadcast(digest.encode()).decode()}
     if hosts.is_first():
         files.write_json(path, written)
-    return cast(Record, written)
+    return _evaluation(path, cast(Record, written), arrays)
 
 
 def read_record(path: Path) -> Record:
@@ -100,14 +83,23 @@ def read_evaluation(path: Path) -> Evaluation:
 
 def with_values(path: Path, record: Record) -> Evaluation:
     """The `record` at `path` with its values; raises InputError if they are missing or of another evaluation."""
+    return _evaluation(path, record, read_values(path, record))
+
+
+def _evaluation(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Evaluation:
+    """The evaluation of the `record` at `path`, with these arrays beside it; raises InputError as `with_values`."""
     with np.errstate(invalid="ignore"):  # of infinite terms that cancel
-        nats = np.sum(list(read_terms(path, record).values()), axis=0)
+        nats = np.sum(list(_terms(path, record, arrays).values()), axis=0)
     return Evaluation(path, record, nats / (record["dataset"]["dims"] * math.log(2)))
 
 
 def read_terms(path: Path, record: Record) -> dict[str, np.ndarray]:
     """Nats [passes, images] by term, in the order of the `record` at `path`; raises InputError as `with_values`."""
-    arrays, shape = read_values(path, record), (record["estimator"]["passes"], record["dataset"]["num_examples"])
+    return _terms(path, record, read_values(path, record))
+
+
+def _terms(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    shape = record["estimator"]["passes"], record["dataset"]["num_examples"]
     terms = [name for name in record["bpd"] if name != TOTAL]
     fits = all(name in arrays and (arrays[name].dtype, arrays[name].shape) == (np.float64, shape) for name in terms)
     require(fits, f"{path.with_suffix('.npz')} does not hold the terms of {path} in float64 {list(shape)}")

@@ -16,7 +16,7 @@ from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import OTHER_WORKDIR
 from diffenc_jax.runs.origin import check_parts, check_training_data
-from diffenc_jax.runs.workdir import check_workdir, stored_config, stored_origin
+from diffenc_jax.runs.stored import StoredRun
 
 
 @dataclass(frozen=True)
@@ -24,30 +24,35 @@ class Trained(Experiment):
     """An experiment with the EMA parameters of one of its checkpoints.
 
     Attributes:
-      workdir: folder of the run.
+      stored: the run on disk or in a bucket.
       step: step of the checkpoint.
       steps: steps of all checkpoints up to the newest intact one, increasing.
       params: EMA parameters, on the mesh.
     """
 
-    workdir: Path
+    stored: StoredRun
     step: int
     steps: list[int]
     params: Params
+
+    @property
+    def workdir(self) -> Path:
+        """Folder of the run."""
+        return self.stored.workdir
 
     def at(self, step: int) -> "Trained":
         """The checkpoint of `step`, one of `steps`; raises RunError if it is damaged."""
         if step == self.step:
             return self
-        with Checkpoints(self.workdir) as checkpoints:
+        with Checkpoints(self.stored) as checkpoints:
             return dataclasses.replace(self, step=step, params=_restore(checkpoints, step, self))
 
 
-def open_trained(workdir: Path, config: Config | None = None, needs_training_images: bool = False) -> Trained:
-    """Open the newest intact checkpoint of the run in `workdir`, with the split to evaluate on.
+def open_trained(stored: StoredRun, config: Config | None = None, needs_training_images: bool = False) -> Trained:
+    """Open the newest intact checkpoint of a run, with the split to evaluate on.
 
     Args:
-      workdir: folder of the run.
+      stored: the run.
       config: configuration to use, which may differ from the stored one in `loss` and in what does not identify a
         run. None: the stored one.
       needs_training_images: whether to load the training images as well.
@@ -57,35 +62,35 @@ def open_trained(workdir: Path, config: Config | None = None, needs_training_ima
         other training images than those that were loaded.
       RunError: all checkpoints are damaged.
     """
-    config = stored_config(workdir) if config is None else config
-    check_workdir(workdir, config, True, "give the configuration that it was trained with, or another run")
-    with Checkpoints(workdir) as checkpoints:
-        require(checkpoints.steps() != [], f"{workdir} holds no checkpoint yet; train it first")
+    config = stored.config if config is None else config
+    stored.check(config, True, "give the configuration that it was trained with, or another run")
+    with Checkpoints(stored) as checkpoints:
+        require(checkpoints.steps() != [], f"{stored.workdir} holds no checkpoint yet; train it first")
         run = Experiment.load(config, config.eval.split, *([TRAIN] if needs_training_images else []))
-        check_parts(workdir, config)
+        check_parts(stored, config)
         if needs_training_images:
-            check_training_data(run, workdir, stored_origin(workdir))
+            check_training_data(run, stored, stored.origin)
         newest = checkpoints.newest(lambda step: _restore(checkpoints, step, run))
         assert newest is not None  # since there are checkpoints
         step, params = newest
         steps = [other for other in checkpoints.steps() if other <= step]
-    return Trained(**vars(run), workdir=workdir, step=step, steps=steps, params=params)
+    return Trained(**vars(run), stored=stored, step=step, steps=steps, params=params)
 
 
-def check_trainable(workdir: Path, config: Config) -> int:
-    """Check that `config` can be trained in `workdir`; returns the step to continue from, 0 without a checkpoint.
+def check_trainable(run: StoredRun, config: Config) -> int:
+    """Check that `config` can be trained as `run`; returns the step to continue from, 0 without a checkpoint.
 
     Raises InputError if the workdir holds a run of another configuration or of other sources of its parts, or only
     parameters to evaluate.
     """
     advice = f"{OTHER_WORKDIR}, or --overwrite, which moves that run aside"
-    check_workdir(workdir, config, False, advice)
-    with Checkpoints(workdir) as checkpoints:
+    run.check(config, False, advice)
+    with Checkpoints(run) as checkpoints:
         step = checkpoints.latest_step()
         resumes = step is None or not checkpoints.holds_ema_only(step)
-    holds = f"{workdir} holds averaged parameters and no optimizer state, so training cannot resume from it"
+    holds = f"{run.workdir} holds averaged parameters and no optimizer state, so training cannot resume from it"
     require(resumes, f"{holds}; {advice}")
-    check_parts(workdir, config, trains=True)
+    check_parts(run, config, trains=True)
     return step or 0
 
 

@@ -21,7 +21,7 @@ from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
 from diffenc_jax.runs.hashes import tree_digest
-from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling import pictures
 from diffenc_jax.sampling.samplers import PIXELS, Request, first_noise, make_sampler
 
@@ -68,8 +68,8 @@ class Sampling:
         images = self.images(params, self._experiment.config.log.samples, on_part)
         return np.atleast_3d(pictures.picture(images, self._experiment.model.spec.pixel_levels))
 
-    def write(self, params: Params, step: int, workdir: Path, on_part: OnPart) -> dict[str, Path]:
-        """Samples with `params` of the run in `workdir` at `step`, and returns the files by their kind.
+    def write(self, params: Params, step: int, run: StoredRun, on_part: OnPart) -> dict[str, Path]:
+        """Sample with `params` of `run` at `step`; returns the files by their kind.
 
         Images that an earlier call wrote are not drawn again, and stay if there are more than `sample.num`. If some are
         missing, though, and those were drawn by other software or on another kind of device, all are drawn again.
@@ -79,9 +79,9 @@ class Sampling:
             batches so far are kept.
         """
         config, spec = self._config, self._experiment.model.spec
-        path = workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
+        path = run.workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
         environment = versions.of_any_number(versions.environment({}))
-        described = {"settings": self._describe(params, step, workdir), "environment": environment}
+        described = {"settings": self._describe(params, step, run.config.hash), "environment": environment}
         made = {name: json.dumps(values, sort_keys=True) for name, values in described.items()}
         parts = [_stored(path, made, config.num, spec.shape)]
         count = int(hosts.broadcast(str(len(parts[0])).encode()))
@@ -122,12 +122,12 @@ class Sampling:
                 on_part(share)
             return np.asarray(self._pixels(params, request, z))
 
-    def _describe(self, params: Params, step: int, workdir: Path) -> dict[str, Any]:
+    def _describe(self, params: Params, step: int, config_hash: str) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""
         model = self._experiment.model
         return {
             "step": step,
-            "config_hash": stored_config(workdir).hash,
+            "config_hash": config_hash,
             "params_sha256": tree_digest(params),
             "parts": self._parts,
             "levels": model.spec.pixel_levels,

@@ -34,8 +34,9 @@ from diffenc_jax.runs.hashes import check_dtypes
 from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.origin import note_origin
 from diffenc_jax.runs.record_types import Record
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import check_trainable
-from diffenc_jax.runs.workdir import claimed, stored_origin
+from diffenc_jax.runs.workdir import claimed
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState, averages
 from diffenc_jax.train.step import Program, StepReport
@@ -85,7 +86,7 @@ class Trainer:
           Interrupted: a signal arrived; the state is saved.
         """
         config, workdir = self.config, self.workdir
-        done = check_trainable(workdir, config)
+        done = check_trainable(StoredRun(workdir), config)
         if profiled is not None:
             profiled.check(config.train.steps, done)
         # The steps whose reports have not been read.
@@ -93,8 +94,9 @@ class Trainer:
         self._consecutive_skipped = self._failed_saves = 0
         with ExitStack() as stack:
             enter = stack.enter_context
-            self._claim, self._shutdown = enter(claimed(workdir, config)), enter(shutdown_of_run())
-            self._checkpoints = enter(Checkpoints(workdir, config.checkpoint.keep_every_steps, self.program.state))
+            self._claim, self._stored = enter(claimed(workdir, config))
+            self._shutdown = enter(shutdown_of_run())
+            self._checkpoints = enter(Checkpoints(self._stored, config.checkpoint.keep_every_steps, self.program.state))
             self._progress = enter(RunProgress(console, config.train.steps, config.train.batch_size))
             self._profiler = enter(Profiler(profiled, workdir, self._progress.print_line))
             start, state = self._restore()
@@ -120,9 +122,9 @@ class Trainer:
         if start:
             self._progress.resume(start)
             say(f"resuming from step {start} of {workdir}")
-        elif stored_origin(workdir).environments:
+        elif self._stored.origin.environments:
             say(f"the run in {workdir} ended before its first checkpoint; training starts again")
-        if changes := note_origin(self.experiment, workdir, start):
+        if changes := note_origin(self.experiment, self._stored, start):
             say(f"resuming {changes}; results are no longer bit for bit those of an uninterrupted run")
         return start, state
 
@@ -280,7 +282,7 @@ class Trainer:
                 name, total = f"evaluating {split} at step {step}", self.evaluator.num_batches()
                 with self._progress.task(name, total) as advance, self._handling_failed_writes(final=is_last):
                     on_batch = self._shutdown.checking(advance)
-                    record = self.evaluator.record(state.ema, step, self.workdir, on_batch=on_batch)
+                    record = self.evaluator.record(state.ema, step, self._stored, on_batch=on_batch).record
                 if record is not None:
                     self._progress.print_line(record_line(record))
                     self._write(step, "eval", {f"{split}_{name}": value for name, value in record["bpd"].items()})

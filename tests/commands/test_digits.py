@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from diffenc_jax.runs.records import last_record
+from diffenc_jax.runs.stored import StoredRun
 from tests.logs import logged
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def finish(run):
 @pytest.mark.slow
 def test_reaches_two_bits_per_dimension(tmp_path):
     said = finish(start(tmp_path / "run"))
-    record = json.loads(last_record(tmp_path / "run").read_text())
+    record = json.loads(StoredRun(tmp_path / "run").last_record().read_text())
     assert record["step"] == 1500
     assert record["bpd"]["total"] < 2.0
     assert record["dataset"]["num_examples"] == 297

@@ -11,7 +11,7 @@ import pytest
 from diffenc_jax.__main__ import main as diffenc
 from diffenc_jax.main import main
 from diffenc_jax.runs.lock import locked
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.refusals import refused
@@ -89,7 +89,7 @@ def test_trains_evaluates_and_samples(tmp_path, monkeypatch, capsys):
 def existing_run(folder):
     """Arguments for a workdir that holds a run of another configuration, and the file that tells this run."""
     flags = [*write_small(folder), "--workdir=run"]
-    write_config(folder / "run", tiny.config("vdm", seed=3))
+    StoredRun(folder / "run").write(tiny.config("vdm", seed=3))
     return flags, folder / "run" / "config.json"
 
 

@@ -6,7 +6,7 @@ import pytest
 from diffenc_jax.__main__ import command_of, main
 from diffenc_jax.commands.arguments import make_parser, writable_file
 from diffenc_jax.config import load_config
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests.refusals import refused
 
 TRAIN = "train --config=digits --workdir=run"
@@ -80,7 +80,7 @@ def test_bad_input(command, message, capsys):
 def test_files_of_a_run_are_no_places_for_results(files, name, capsys):
     """No option that names a file replaces them, also by another name of the run's folder; it may write beside them."""
     run = files / "run"
-    write_config(run, load_config("digits"))
+    StoredRun(run).write(load_config("digits"))
     (run / "linked").symlink_to(run)
     (run / name).parent.mkdir(parents=True, exist_ok=True)
     before = (run / "config.json").read_bytes()

@@ -19,7 +19,7 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel import memory
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
 from tests.lab.interop.test_published import published_parameters, write
@@ -52,7 +52,7 @@ def write_pictures():
 
 
 def write_run():
-    write_config(Path("runs/first"), load_config("digits"))
+    StoredRun(Path("runs/first")).write(load_config("digits"))
 
 
 def write_records():

@@ -12,7 +12,7 @@ from diffenc_jax.evaluation import evaluator as evaluators
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import Evaluator, summarize
 from diffenc_jax.runs.records import read_evaluation, read_values
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests.evaluation import gaussian
 from tests.evaluation.subject import experiment, parameters
 
@@ -36,14 +36,15 @@ def test_summary_by_hand():
 def evaluator(folder, **changes):
     """An evaluator of four passes, for the run in `folder`."""
     subject = experiment("diffenc", **{"eval__passes": 4, **changes})
-    write_config(folder, subject.config)
+    StoredRun(folder).write(subject.config)
     return Evaluator(subject)
 
 
 def evaluate(folder, **changes):
     """The record, and its values and tables."""
     ours = evaluator(folder, **changes)
-    return ours.record(parameters(), 1, folder), read_values(ours.path(parameters(), 1, folder))
+    path, record, _ = ours.record(parameters(), 1, StoredRun(folder))
+    return record, read_values(path)
 
 
 def test_values_do_not_depend_on_the_batch(tmp_path):
@@ -68,7 +69,7 @@ def test_an_interrupted_evaluation_resumes(tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
         try:
-            record = ours.record(parameters(), 1, folder, on_batch=on_batch)
+            record = ours.record(parameters(), 1, StoredRun(folder), on_batch=on_batch).record
         except KeyboardInterrupt:
             record = None
         return record, len(estimated), len(calls)
@@ -107,10 +108,10 @@ def test_the_record_names_the_augmentation_of_the_training():
 def test_a_record_has_its_evidence(tmp_path):
     """The one in memory is the same, but for the file of values."""
     ours = evaluator(tmp_path)
-    on_disk, in_memory = ours.record(parameters(), 1, tmp_path), ours.evaluate(parameters(), 1)
+    path, on_disk, bits_of_all = ours.record(parameters(), 1, StoredRun(tmp_path))
+    in_memory = ours.evaluate(parameters(), 1)
     digest = {"values_sha256": on_disk["values_sha256"]}
     assert in_memory | digest | {"seconds": 0} == on_disk | {"seconds": 0}
-    path = ours.path(parameters(), 1, tmp_path)
     record, values = json.loads(path.read_text()), read_values(path)
     assert record["config_hash"] == ours.experiment.config.hash
     assert record["estimator"]["time_sampling"] == "importance"
@@ -118,32 +119,36 @@ def test_a_record_has_its_evidence(tmp_path):
     assert values["mass"].sum() == pytest.approx(1.0)
     bits = {term: values[term].mean() / (16 * np.log(2)) for term in ("reconstruction", "latent", "diffusion")}
     assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
-    assert read_evaluation(path).bits.mean() == pytest.approx(record["bpd"]["total"])
+    assert bits_of_all.mean() == pytest.approx(record["bpd"]["total"])
+    for again in (read_evaluation(path), ours.record(parameters(), 1, StoredRun(tmp_path))):
+        assert again[:2] == (path, on_disk)
+        np.testing.assert_array_equal(again.bits, bits_of_all)
 
 
 def test_a_record_is_of_its_parameters_and_parts(tmp_path, monkeypatch):
     """As when a step is trained again on a path that ends elsewhere, or an estimator of one's own is edited."""
     ours, params = evaluator(tmp_path, eval__passes=2), parameters()
     other = jax.tree.map(lambda leaf: np.float32(1.5) * np.asarray(leaf), params)
-    first, second = (ours.record(each, 1, tmp_path) for each in (params, other))
+    run = StoredRun(tmp_path)
+    (path, first, _), (_, second, _) = (ours.record(each, 1, run) for each in (params, other))
     assert first["params_sha256"] != second["params_sha256"]
     assert first["bpd"]["total"] != second["bpd"]["total"]
-    assert ours.record(params, 1, tmp_path) == first
-    seen = {ours.path(params, 1, tmp_path)}
+    assert ours.record(params, 1, run).record == first
+    seen = {path}
     for digest in ("0a", "0b"):
         monkeypatch.setattr(evaluators, "outside_parts", lambda *given, digest=digest: {"eval.estimator": digest})
-        seen.add(Evaluator(ours.experiment).path(params, 1, tmp_path))
+        seen.add(Evaluator(ours.experiment).record(params, 1, run).path)
     assert len(seen) == 3
 
 
 def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
     ours, mass = evaluator(tmp_path), jnp.asarray([0.25, 0.75])
-    plain = ours.record(parameters(), 1, tmp_path)
+    plain = ours.record(parameters(), 1, StoredRun(tmp_path)).record
     called = []
     for _ in range(2):  # the second time the record is there, and the tables are not needed
         other = Evaluator(ours.experiment, folder="study", variant="identity")
-        variant = other.record(parameters(), 1, tmp_path, tables=lambda: called.append(1) or {"mass": mass})
-    path = other.path(parameters(), 1, tmp_path)
+        given = {"tables": lambda: called.append(1) or {"mass": mass}}
+        path, variant, _ = other.record(parameters(), 1, StoredRun(tmp_path), **given)
     assert path.parent.name == "study"
     assert len(called) == 1
     assert path.name.startswith("test-1-continuous-identity-")

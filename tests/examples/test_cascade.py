@@ -20,7 +20,7 @@ from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.lab.comparisons.significance.grid import Grid
 from diffenc_jax.model import bind_to, build, spec_of
 from diffenc_jax.runs.checkpoint import Checkpoints
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests import refusals, tiny
 from tests.examples.announced import announce
 from tests.lab.studies.runs import drawn
@@ -161,8 +161,8 @@ def runs(tmp_path_factory):
     for source in SOURCES:
         given = {"data__source": f"cascade.data:DIGITS_{source}", "model__labels": "DETAILS" in source}
         config = tiny.config("vdm", small=True, eval__time_sampling="uniform", **given)
-        write_config(folder / source, config)
-        with Checkpoints(folder / source, keep_every_steps=1) as checkpoints:
+        StoredRun(folder / source).write(config)
+        with Checkpoints(StoredRun(folder / source), keep_every_steps=1) as checkpoints:
             checkpoints.save_ema(1, drawn(build(config, spec_of(config))))
         opened.append(dj.open(folder / source, DEPTH, plugins=["cascade"]))
     return opened
@@ -253,7 +253,7 @@ def test_stored_samples_are_those_of_the_labels_that_are_asked_for(runs):
     folder, drawn_images = runs[1].experiment.workdir, []
     for split in ("train", "test"):
         run = dj.open(folder, {"eval.split": split, "sample.depth": 2}, plugins=["cascade"])
-        files = run.sampling.write(run.params, 1, folder, lambda share: None)
+        files = run.sampling.write(run.params, 1, StoredRun(folder), lambda share: None)
         drawn_images.append(np.load(files["images"])["images"])
     np.testing.assert_array_equal(drawn_images[1], run.sample(num=4, labels=run.test_labels[:4]))
     assert not np.array_equal(*drawn_images)
@@ -265,7 +265,7 @@ def test_bits_by_part(runs, tmp_path):
     from cascade.bits import TERMS, bits_table
 
     for run in runs:
-        run.evaluator.record(run.params, 1, run.experiment.workdir)
+        run.evaluator.record(run.params, 1, run.experiment.stored)
     *parts_of, total, undescribed, released = bits_table([run.experiment.workdir for run in runs]).rows
     records = [run.evaluate() for run in runs]
     shares = [dims / 64 for dims in (4, 12, 48)]

@@ -20,7 +20,7 @@ from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import checkpoint
 from diffenc_jax.runs.checkpoint import METADATA, Checkpoints, SaveFailed
 from diffenc_jax.runs.hashes import digest
-from diffenc_jax.runs.workdir import stored_origin, write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 
 
@@ -49,8 +49,8 @@ def abstract(step=0):
 
 
 def save(workdir, *steps, keep=1000, seed=0):
-    write_config(workdir, tiny.config("vdm", seed=seed), stored_origin(workdir))
-    with Checkpoints(workdir, keep) as checkpoints:
+    StoredRun(workdir).write(tiny.config("vdm", seed=seed), StoredRun(workdir).origin)
+    with Checkpoints(StoredRun(workdir), keep) as checkpoints:
         for step in steps:
             checkpoints.save(step, state(step))
         checkpoints.wait()
@@ -58,7 +58,7 @@ def save(workdir, *steps, keep=1000, seed=0):
 
 def newest(workdir, write=False):
     """(step, state) of the newest intact checkpoint of a workdir."""
-    with Checkpoints(workdir, 1000 if write else None) as checkpoints:
+    with Checkpoints(StoredRun(workdir), 1000 if write else None) as checkpoints:
         return checkpoints.newest(lambda step: checkpoints.restore(step, abstract()))
 
 
@@ -87,7 +87,7 @@ def flip(path):
 def test_a_state_of_another_model_or_version_is_not_called_damaged(saved):
     """The averages can still be evaluated."""
     other = abstract().replace(opt_state=(abstract().step,))
-    with Checkpoints(saved, 1000) as checkpoints:
+    with Checkpoints(StoredRun(saved), 1000) as checkpoints:
         with pytest.raises(InputError, match=r"another version of diffenc_jax: state/opt_state/1/score/bias \[4\]"):
             checkpoints.newest(lambda step: checkpoints.restore(step, other))
         assert checkpoints.steps() == [1, 2]
@@ -142,7 +142,7 @@ def test_only_damaged_checkpoints_are_an_error_that_names_them(saved, tmp_path):
 
 def test_what_is_saved_is_the_state_though_the_next_steps_replace_it(tmp_path):
     """Steps are given the state's own memory while its checksums and its files are written."""
-    write_config(tmp_path, tiny.config("vdm"))
+    StoredRun(tmp_path).write(tiny.config("vdm"))
     size = 2_000_000
 
     def draw(seed):
@@ -151,7 +151,7 @@ def test_what_is_saved_is_the_state_though_the_next_steps_replace_it(tmp_path):
 
     step = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state), donate_argnums=0)
     at = draw(0)
-    with Checkpoints(tmp_path, 1000) as checkpoints:
+    with Checkpoints(StoredRun(tmp_path), 1000) as checkpoints:
         checkpoints.save(1, at)
         for _ in range(5):
             at = step(at)
@@ -163,9 +163,9 @@ def test_what_is_saved_is_the_state_though_the_next_steps_replace_it(tmp_path):
 def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
     """The metrics hold the bits/dim of the evaluations; the best checkpoint is kept until it is beaten."""
     rows = [(1, 5.0), (2, 3.0), (3, 4.0)]
-    write_config(tmp_path, tiny.config("vdm"))
+    StoredRun(tmp_path).write(tiny.config("vdm"))
     (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {s}, "test_total": {b}}}\n' for s, b in rows))
-    with Checkpoints(tmp_path, keep_every_steps=4) as checkpoints:
+    with Checkpoints(StoredRun(tmp_path), keep_every_steps=4) as checkpoints:
         for step in range(1, 8):
             checkpoints.save(step, state(step))
             checkpoints.wait()
@@ -204,8 +204,8 @@ def test_orbaxs_next_interface_reads_what_is_saved(saved):
 def test_arrays_larger_than_what_is_written_at_once_are_saved(tmp_path, monkeypatch):
     """Where the checkpoints know the state."""
     monkeypatch.setattr(checkpoint, "WRITTEN_AT_ONCE", 50 / 10**9)  # an array has 60 bytes
-    write_config(tmp_path, tiny.config("vdm"))
-    with Checkpoints(tmp_path, 1000, abstract()) as checkpoints:
+    StoredRun(tmp_path).write(tiny.config("vdm"))
+    with Checkpoints(StoredRun(tmp_path), 1000, abstract()) as checkpoints:
         checkpoints.save(1, state(1))
         checkpoints.wait()
         assert_same(checkpoints.restore(1, abstract()), state(1))
@@ -213,7 +213,7 @@ def test_arrays_larger_than_what_is_written_at_once_are_saved(tmp_path, monkeypa
 
 def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
     """Also if a thread of it goes on. The next save works as usual."""
-    write_config(tmp_path, tiny.config("vdm"))
+    StoredRun(tmp_path).write(tiny.config("vdm"))
     ended = []
 
     def late():
@@ -226,7 +226,7 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
         checkpoints.save(step, state(step))
         checkpoints.wait()
 
-    with Checkpoints(tmp_path, 1000) as checkpoints:
+    with Checkpoints(StoredRun(tmp_path), 1000) as checkpoints:
         for step in (1, 2, 3):
             save_now(step)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -252,9 +252,9 @@ def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_p
     twin, edited = tmp_path / "twin", tmp_path / "edited"
     save(twin, 3)
     save(edited, 1)
-    write_config(edited, tiny.config("vdm", seed=1), stored_origin(edited))
+    StoredRun(edited).write(tiny.config("vdm", seed=1), StoredRun(edited).origin)
     save(edited, 3, seed=1)
-    write_config(edited, tiny.config("vdm"), stored_origin(edited))
+    StoredRun(edited).write(tiny.config("vdm"), StoredRun(edited).origin)
     for case, base, source, step, what in (
         ("copied", saved, saved / "checkpoints" / "1", 2, "step"),
         ("renamed", saved, saved / "checkpoints" / "2", 9, "step"),
@@ -325,5 +325,5 @@ def test_a_pipe_or_a_huge_file_in_a_checkpoint_is_damage(saved, tmp_path, capsys
 @pytest.mark.parametrize("leaf", [jnp.zeros(3, jnp.int4), jax.random.key(0)], ids=["int4", "key"])
 def test_states_that_have_no_checksum_are_refused_at_once(tmp_path, leaf):
     with pytest.raises(InputError, match="opt_state/0"):
-        Checkpoints(tmp_path / "run", 1000, state(1).replace(opt_state=(leaf,)))
+        Checkpoints(StoredRun(tmp_path / "run"), 1000, state(1).replace(opt_state=(leaf,)))
     assert not (tmp_path / "run").exists()

@@ -14,7 +14,8 @@ from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import training_digests
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.origin import check_parts, note_origin
-from diffenc_jax.runs.workdir import Origin, claimed, set_aside, stored_config, stored_origin, write_config
+from diffenc_jax.runs.stored import Origin, StoredRun
+from diffenc_jax.runs.workdir import claimed, set_aside
 from tests import tiny
 
 CONFIG = tiny.config("vdm", train__steps=100)
@@ -39,8 +40,8 @@ def start(tmp_path, monkeypatch):
 
     def start(here, step, run=OURS):
         monkeypatch.setattr(versions, "environment", lambda parts: here)
-        with claimed(tmp_path, CONFIG):
-            return note_origin(run, tmp_path, step)
+        with claimed(tmp_path, CONFIG) as (_, stored):
+            return note_origin(run, stored, step)
 
     return start
 
@@ -59,21 +60,21 @@ def test_environments_are_kept_in_order_and_each_change_is_noted_once(start, tmp
         "under other versions: device 8 x TPU v5 lite -> 1 x cpu, libtpu 0.0.42 -> none, "
         "model.encoder.kind=fading 0a -> none",
     ]
-    assert stored_origin(tmp_path).environments == [first, second, third, first]
-    assert stored_config(tmp_path) == CONFIG
+    assert StoredRun(tmp_path).origin.environments == [first, second, third, first]
+    assert StoredRun(tmp_path).config == CONFIG
 
 
 def test_steps_that_are_lost_leave_no_environment(start, tmp_path):
     """A run that was killed before its first checkpoint starts anew, on any images."""
     start(environment(), 0)
     assert start(environment(jax="0.12.0"), 0, experiment(tiny.images(20, seed=1))) == ""
-    assert stored_origin(tmp_path).environments == [environment(jax="0.12.0")]
+    assert StoredRun(tmp_path).origin.environments == [environment(jax="0.12.0")]
 
 
 def test_a_finished_run_stays_as_it_was_trained(start, tmp_path):
     start(environment(), 0)
     assert start(environment(jax="0.12.0"), CONFIG.train.steps) == ""
-    assert stored_origin(tmp_path).environments == [environment()]
+    assert StoredRun(tmp_path).origin.environments == [environment()]
 
 
 def test_a_run_keeps_its_identity_from_its_first_step_on(start, tmp_path):
@@ -81,14 +82,14 @@ def test_a_run_keeps_its_identity_from_its_first_step_on(start, tmp_path):
 
     def identity():
         start(environment(), 0)
-        run = stored_origin(tmp_path).run
+        run = StoredRun(tmp_path).origin.run
         start(environment(jax="0.12.0"), 5)
         start(environment(), CONFIG.train.steps)
-        assert stored_origin(tmp_path).run == run
+        assert StoredRun(tmp_path).origin.run == run
         return run
 
     killed_at_once, first = identity(), identity()
-    assert stored_origin(set_aside(tmp_path)).run == first
+    assert StoredRun(set_aside(tmp_path)).origin.run == first
     assert len({killed_at_once, first, identity()}) == 3
 
 
@@ -130,32 +131,32 @@ def test_digests_of_the_data_do_not_depend_on_the_host_that_holds_them(monkeypat
 
 def test_a_run_does_not_go_on_with_other_parts_unless_told_so(tmp_path, capsys):
     """Each time: the stored configuration of one that went on does not tell so, and a line names what differs."""
-    write_config(tmp_path, CONFIG, Origin([environment(parts={"model.encoder.kind=fading": "0a"})]))
-    check_parts(tmp_path, CONFIG)  # there is nothing to go on from
+    StoredRun(tmp_path).write(CONFIG, Origin([environment(parts={"model.encoder.kind=fading": "0a"})]))
+    check_parts(StoredRun(tmp_path), CONFIG)  # there is nothing to go on from
     (tmp_path / "checkpoints" / "8").mkdir(parents=True)
     with pytest.raises(InputError, match=r"was trained with another source of model.encoder.kind=fading; restore it"):
-        check_parts(tmp_path, CONFIG)
+        check_parts(StoredRun(tmp_path), CONFIG)
     told = CONFIG.replace({"checkpoint.other_parts": True})
-    check_parts(tmp_path, told)
+    check_parts(StoredRun(tmp_path), told)
     assert "another source of model.encoder.kind=fading" in capsys.readouterr().err
-    write_config(tmp_path, told)
-    assert stored_config(tmp_path) == CONFIG
+    StoredRun(tmp_path).write(told)
+    assert StoredRun(tmp_path).config == CONFIG
 
 
 def test_a_run_that_cannot_be_read_names_both_versions(tmp_path):
-    write_config(tmp_path, CONFIG, Origin([environment(diffenc_jax="0.1.0+g0123456789ab")]))
+    StoredRun(tmp_path).write(CONFIG, Origin([environment(diffenc_jax="0.1.0+g0123456789ab")]))
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace('"warmup_steps"', '"warm_up"'))
     with pytest.raises(InputError) as caught:
-        stored_config(tmp_path)
+        _ = StoredRun(tmp_path).config
     versions_of_both = f"it was trained at diffenc_jax 0.1.0+g0123456789ab, and this is {versions.package_version()}"
     assert str(caught.value).endswith(versions_of_both)
 
 
 @pytest.mark.parametrize("value", [None, [{"device": "1 x cpu"}], [environment() | {"parts": {"x": 3}}]])
 def test_other_values_are_refused_in_one_line(tmp_path, value):
-    write_config(tmp_path, CONFIG)
+    StoredRun(tmp_path).write(CONFIG)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"environments": value}))
     with pytest.raises(InputError, match=f"{path} is damaged, or of another version of diffenc_jax: environments"):
-        stored_config(tmp_path)
+        _ = StoredRun(tmp_path).config

@@ -113,7 +113,7 @@ def test_what_is_no_file_is_refused(tmp_path):
 def test_values_that_an_exception_left_half_stored_are_missing(tmp_path):
     record = tmp_path / "a.json"
     with contextlib.suppress(ValueError), evaluation(record) as partial:
-        partial.put(0, ROWS, {"nats": np.ones(2), "t": np.ones(3)})
+        partial.put(0, ROWS, {"nats": np.ones(2), "t": np.ones((2, 2))})
     with evaluation(record) as partial:
         assert partial.values.keys() == {"nats", "t"}
         assert not partial.has(0, ROWS)

@@ -9,8 +9,8 @@ import pytest
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
-from diffenc_jax.runs.workdir import write_config
 from tests import tiny
 from tests.lab.studies.runs import drawn, write_images
 
@@ -29,8 +29,8 @@ def parameters(config, step):
 def workdir(images, tmp_path_factory):
     """A run of two checkpoints."""
     config, workdir = tiny.config("vdm", small=True, data__source=images), tmp_path_factory.mktemp("run")
-    write_config(workdir, config)
-    with Checkpoints(workdir, keep_every_steps=1) as checkpoints:
+    StoredRun(workdir).write(config)
+    with Checkpoints(StoredRun(workdir), keep_every_steps=1) as checkpoints:
         for step in (4, 8):
             checkpoints.save_ema(step, parameters(config, step))
     return workdir
@@ -42,7 +42,7 @@ def assert_holds(run, step):
 
 
 def test_the_newest_checkpoint_is_opened_and_the_others_can_be(workdir):
-    run = open_trained(workdir)
+    run = open_trained(StoredRun(workdir))
     assert run.steps == [4, 8]
     assert_holds(run, 8)
     assert_holds(run.at(4), 4)
@@ -53,17 +53,17 @@ def test_the_newest_checkpoint_is_opened_and_the_others_can_be(workdir):
 
 
 def test_images_and_loss_may_be_chosen(workdir, images):
-    assert set(open_trained(workdir, needs_training_images=True).dataset.splits) == {"train", "test"}
+    assert set(open_trained(StoredRun(workdir), needs_training_images=True).dataset.splits) == {"train", "test"}
     on_train = tiny.config("vdm", small=True, data__source=images, eval__split="train")
-    assert set(open_trained(workdir, on_train).dataset.splits) == {"train"}
+    assert set(open_trained(StoredRun(workdir), on_train).dataset.splits) == {"train"}
     deep = tiny.config("vdm", small=True, data__source=images, loss__depth=5)
-    assert open_trained(workdir, deep).model.loss.depth == 5
+    assert open_trained(StoredRun(workdir), deep).model.loss.depth == 5
 
 
 def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
     workdir = shutil.copytree(workdir, tmp_path / "run")
     (workdir / "checkpoints" / "8" / "ema" / "manifest.ocdbt").write_bytes(b"")
-    run = open_trained(workdir)
+    run = open_trained(StoredRun(workdir))
     assert (run.step, run.steps) == (4, [4])
     assert "the checkpoint of step 8 is damaged" in capsys.readouterr().err
     with pytest.raises(RunError, match="step 8 is damaged"):
@@ -72,7 +72,7 @@ def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
 
 def test_other_runs_are_refused(workdir, images, tmp_path):
     with pytest.raises(InputError, match="another configuration: seed=1"):
-        open_trained(workdir, tiny.config("vdm", small=True, data__source=images, seed=1))
-    write_config(tmp_path, tiny.config("vdm"))
+        open_trained(StoredRun(workdir), tiny.config("vdm", small=True, data__source=images, seed=1))
+    StoredRun(tmp_path).write(tiny.config("vdm"))
     with pytest.raises(InputError, match="holds no checkpoint yet"):
-        open_trained(tmp_path)
+        open_trained(StoredRun(tmp_path))

@@ -6,6 +6,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs import workdir
+from diffenc_jax.runs.stored import StoredRun, runs_in
 from tests import tiny
 
 CONFIG = tiny.config("vdm")
@@ -34,63 +35,63 @@ def test_the_default_names_what_differs_from_the_configuration(changes, suffix):
 
 
 def test_the_stored_configuration_leaves_the_computation_to_the_machine(tmp_path):
-    workdir.write_config(tmp_path, changed(model__scan=True, model__remat="block", train__steps=9))
-    assert workdir.stored_config(tmp_path) == changed(train__steps=9)
+    StoredRun(tmp_path).write(changed(model__scan=True, model__remat="block", train__steps=9))
+    assert StoredRun(tmp_path).config == changed(train__steps=9)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"name": "a", "arm": "b", "model": 3}', ""])
 def test_other_files_are_refused_in_one_line(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=str(tmp_path / "config.json")) as caught:
-        workdir.stored_config(tmp_path)
+        _ = StoredRun(tmp_path).config
     assert "\n" not in str(caught.value)
 
 
 def test_a_run_continues_with_its_own_configuration_only(tmp_path):
-    workdir.check_workdir(tmp_path, CONFIG, must_exist=False)
-    workdir.write_config(tmp_path, CONFIG)
+    StoredRun(tmp_path).check(CONFIG, must_exist=False)
+    StoredRun(tmp_path).write(CONFIG)
     for free in ({"train__steps": 99}, {"eval__passes": 7}, {"mesh__fsdp": 2}, {"data__dir": "a"}):
-        workdir.check_workdir(tmp_path, changed(**free), must_exist=False)
+        StoredRun(tmp_path).check(changed(**free), must_exist=False)
     message = r"another configuration: seed=1 \(there 0\); train.optimizer.b1=0.5 \(there 0.9\); give"
     with pytest.raises(InputError, match=message):
-        workdir.check_workdir(tmp_path, changed(seed=1, train__optimizer__b1=0.5), must_exist=True)
+        StoredRun(tmp_path).check(changed(seed=1, train__optimizer__b1=0.5), must_exist=True)
 
 
 def test_a_run_is_evaluated_with_another_loss_unless_a_ratio_is_learned(tmp_path):
-    workdir.write_config(tmp_path, CONFIG)
-    workdir.check_workdir(tmp_path, changed(loss__depth=5), must_exist=True)
+    StoredRun(tmp_path).write(CONFIG)
+    StoredRun(tmp_path).check(changed(loss__depth=5), must_exist=True)
     with pytest.raises(InputError, match=r"loss.depth=5"):
-        workdir.check_workdir(tmp_path, changed(loss__depth=5), must_exist=False)
+        StoredRun(tmp_path).check(changed(loss__depth=5), must_exist=False)
     learned = changed(loss__depth=3, loss__variance_ratio="learned")
     with pytest.raises(InputError, match=r"loss.variance_ratio=learned"):
-        workdir.check_workdir(tmp_path, learned, must_exist=True)
-    workdir.write_config(tmp_path, learned)
+        StoredRun(tmp_path).check(learned, must_exist=True)
+    StoredRun(tmp_path).write(learned)
     with pytest.raises(InputError, match="there learned"):
-        workdir.check_workdir(tmp_path, changed(loss__depth=3), must_exist=True)
+        StoredRun(tmp_path).check(changed(loss__depth=3), must_exist=True)
 
 
 def test_runs_and_their_checkpoints_are_found(tmp_path):
     for name in ("vdm-seed1", "vdm-seed0"):
-        workdir.write_config(tmp_path / name, CONFIG)
+        StoredRun(tmp_path / name).write(CONFIG)
     for name in ("900", "1000", "1100.orbax-checkpoint-tmp"):  # a save that was interrupted leaves the last one
         (tmp_path / "vdm-seed0" / "checkpoints" / name).mkdir(parents=True)
     (tmp_path / "logs").mkdir()
-    assert workdir.find_workdirs(tmp_path) == [tmp_path / "vdm-seed0", tmp_path / "vdm-seed1"]
-    assert workdir.holds_run(tmp_path / "vdm-seed0")
-    assert workdir.saved_steps(tmp_path / "vdm-seed0") == [900, 1000]
-    assert workdir.saved_steps(tmp_path / "vdm-seed1") == workdir.find_workdirs(tmp_path / "none") == []
-    assert not workdir.holds_run(tmp_path)
+    assert [run.workdir for run in runs_in(tmp_path)] == [tmp_path / "vdm-seed0", tmp_path / "vdm-seed1"]
+    assert StoredRun(tmp_path / "vdm-seed0").exists
+    assert StoredRun(tmp_path / "vdm-seed0").steps() == [900, 1000]
+    assert StoredRun(tmp_path / "vdm-seed1").steps() == [run.workdir for run in runs_in(tmp_path / "none")] == []
+    assert not StoredRun(tmp_path).exists
 
 
 def test_workdirs_without_a_configuration(tmp_path):
     with pytest.raises(InputError, match=r"holds no run \(no config.json\)"):
-        workdir.check_workdir(tmp_path, CONFIG, must_exist=True)
+        StoredRun(tmp_path).check(CONFIG, must_exist=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file is not a folder"):
-        workdir.check_workdir(tmp_path / "file", CONFIG, must_exist=False)
+        StoredRun(tmp_path / "file").check(CONFIG, must_exist=False)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match=r"holds checkpoints but no config.json"):
-        workdir.check_workdir(tmp_path, CONFIG, must_exist=False)
+        StoredRun(tmp_path).check(CONFIG, must_exist=False)
 
 
 def test_a_run_is_moved_aside_and_nothing_is_deleted(tmp_path):
@@ -98,9 +99,9 @@ def test_a_run_is_moved_aside_and_nothing_is_deleted(tmp_path):
         with workdir.claimed(tmp_path / "run", changed(seed=number)):
             pass
         assert workdir.set_aside(tmp_path / "run") == tmp_path / f"run.{number + 1}"
-        assert not workdir.holds_run(tmp_path / "run")
+        assert not StoredRun(tmp_path / "run").exists
     assert workdir.set_aside(tmp_path / "run") is None
-    assert [workdir.stored_config(tmp_path / f"run.{number + 1}").seed for number in range(3)] == [0, 1, 2]
+    assert [StoredRun(tmp_path / f"run.{number + 1}").config.seed for number in range(3)] == [0, 1, 2]
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
@@ -110,6 +111,6 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
             workdir.claimed(tmp_path, changed(train__steps=3)).__enter__()
         with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
             workdir.set_aside(tmp_path)
-        assert workdir.stored_config(tmp_path) == CONFIG
+        assert StoredRun(tmp_path).config == CONFIG
     with workdir.claimed(tmp_path, changed(train__steps=3)):
-        assert workdir.stored_config(tmp_path) == changed(train__steps=3)
+        assert StoredRun(tmp_path).config == changed(train__steps=3)

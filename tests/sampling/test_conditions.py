@@ -6,7 +6,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.diffusion.flow import MAX_STEPS
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling.samplers import Request, make_sampler
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
@@ -34,8 +34,8 @@ def test_images_count_through_the_classes(tmp_path):
     np.testing.assert_array_equal(alone[2::CLASSES], images[2:8:CLASSES])
     assert not np.array_equal(alone, images[:8])
     one = experiment(sample__num=2, sample__label=2)
-    write_config(tmp_path, one.config)
-    path = Sampling(one).write(PARAMS, 7, tmp_path, lambda share: None)["images"]
+    StoredRun(tmp_path).write(one.config)
+    path = Sampling(one).write(PARAMS, 7, StoredRun(tmp_path), lambda share: None)["images"]
     assert path.name == "7-depth3-label2-seed0.npz"
 
 

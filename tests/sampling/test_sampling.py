@@ -13,7 +13,7 @@ from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.runs.files import write_arrays
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.pictures import picture
 from diffenc_jax.sampling.samplers import Sampler, make_sampler
@@ -48,7 +48,7 @@ def expected():
 
 @pytest.fixture
 def workdir(tmp_path):
-    write_config(tmp_path, tiny.config("vdm"))
+    StoredRun(tmp_path).write(tiny.config("vdm"))
     return tmp_path
 
 
@@ -85,10 +85,10 @@ def test_interrupted_sampling_resumes(workdir, expected):
             raise Interrupted(2)
 
     with pytest.raises(Interrupted):
-        chosen.write(parameters(), 7, workdir, stop)
+        chosen.write(parameters(), 7, StoredRun(workdir), stop)
     np.testing.assert_array_equal(images(folder / f"{STEM}.npz"), expected[:8])
     parts = []
-    files = chosen.write(parameters(), 7, workdir, parts.append)
+    files = chosen.write(parameters(), 7, StoredRun(workdir), parts.append)
     assert files == {"samples": folder / f"{STEM}.png", "images": folder / f"{STEM}.npz"}
     assert set(folder.iterdir()) == set(files.values())
     assert sum(parts) == pytest.approx(1.0)
@@ -96,9 +96,9 @@ def test_interrupted_sampling_resumes(workdir, expected):
     np.testing.assert_array_equal(images(files["images"]), expected)
     # Fewer images are there already; more are added after them.
     before = files["images"].stat().st_mtime_ns
-    sampling(**SMALL | {"sample__num": 4}).write(parameters(), 7, workdir, parts.append)
+    sampling(**SMALL | {"sample__num": 4}).write(parameters(), 7, StoredRun(workdir), parts.append)
     assert files["images"].stat().st_mtime_ns == before
-    sampling(**SMALL | {"sample__num": 15}).write(parameters(), 7, workdir, parts.append)
+    sampling(**SMALL | {"sample__num": 15}).write(parameters(), 7, StoredRun(workdir), parts.append)
     more = images(files["images"])
     assert len(more) == 15
     np.testing.assert_array_equal(more[:12], expected)
@@ -108,9 +108,9 @@ def test_what_is_no_file_of_these_images_is_replaced(workdir, expected):
     """Images of other parameters, a file that is cut short, and other arrays."""
     chosen = sampling(**SMALL)
     other = jax.tree.map(lambda leaf: np.float32(2) * np.asarray(leaf), parameters())
-    path = chosen.write(other, 7, workdir, lambda share: None)["images"]
+    path = chosen.write(other, 7, StoredRun(workdir), lambda share: None)["images"]
     assert not np.array_equal(images(path), expected)
-    chosen.write(parameters(), 7, workdir, lambda share: None)
+    chosen.write(parameters(), 7, StoredRun(workdir), lambda share: None)
     np.testing.assert_array_equal(images(path), expected)
     with np.load(path) as archive:
         settings = str(archive["settings"])
@@ -118,20 +118,20 @@ def test_what_is_no_file_of_these_images_is_replaced(workdir, expected):
     for found in (None, {}, {"images": np.uint8(1)}, {"images": expected[..., 0]}, {"images": expected.astype(float)}):
         if found is not None:
             write_arrays(path, settings=settings, **found)
-        chosen.write(parameters(), 7, workdir, lambda share: None)
+        chosen.write(parameters(), 7, StoredRun(workdir), lambda share: None)
         np.testing.assert_array_equal(images(path), expected)
 
 
 def test_images_of_other_software_are_not_added_to(workdir, expected, monkeypatch):
     """But those that are all there stay."""
     path = workdir / "samples" / f"{STEM}.npz"
-    sampling(**SMALL | {"sample__num": 8}).write(parameters(), 7, workdir, lambda share: None)
+    sampling(**SMALL | {"sample__num": 8}).write(parameters(), 7, StoredRun(workdir), lambda share: None)
     with np.load(path) as archive:
         others = dict(archive) | {"images": 0 * archive["images"]}  # to be told from those that are drawn here
     monkeypatch.setattr(versions, "package_version", lambda: "another")
     for num, kept in ((8, True), (12, False)):
         write_arrays(path, **others)
-        sampling(**SMALL | {"sample__num": num}).write(parameters(), 7, workdir, lambda share: None)
+        sampling(**SMALL | {"sample__num": num}).write(parameters(), 7, StoredRun(workdir), lambda share: None)
         np.testing.assert_array_equal(images(path), others["images"] if kept else expected)
 
 
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
     (workdir / "samples").write_text("a file")
     parts = []
     with pytest.raises(InputError, match="samples cannot be written to"):
-        sampling(**SMALL).write(parameters(), 7, workdir, parts.append)
+        sampling(**SMALL).write(parameters(), 7, StoredRun(workdir), parts.append)
     assert not parts
 
 

@@ -39,6 +39,7 @@ from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.records import read_values
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
@@ -102,8 +103,8 @@ def fixed(experiment, abstract):
     changed = dataclasses.replace(experiment, config=experiment.config.replace(sizes))
     evaluator = Evaluator(changed, folder="fixed")
     batches = itertools.count(1)
-    evaluator.record(params, 1, WORKDIR, on_batch=lambda: next(batches) == GIVEN.get("stop") and stop())
-    values = read_values(evaluator.path(params, 1, WORKDIR))
+    on_batch = lambda: next(batches) == GIVEN.get("stop") and stop()  # noqa: E731
+    values = read_values(evaluator.record(params, 1, StoredRun(WORKDIR), on_batch=on_batch).path)
     nats = np.stack([values[name] for name in (*TERMS, "t")])
     return {"fixed_nats": nats, "samples": Sampling(changed).images(params, 12)}
 

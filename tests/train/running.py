@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.step import Program
@@ -47,7 +48,7 @@ def save_images(folder, num_test=13):
 def assert_same_run(a: Path, b: Path, except_steps=()):
     """Assert that metrics and averaged parameters agree bit for bit; only `a` has rows of `except_steps`."""
     assert [row for row in logged(a) if row["step"] not in except_steps] == logged(b)
-    ours, theirs = open_trained(a), open_trained(b)
+    ours, theirs = open_trained(StoredRun(a)), open_trained(StoredRun(b))
     assert ours.step == theirs.step
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
 

@@ -17,6 +17,7 @@ from diffenc_jax.runs import lock, storage
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.files import read_json
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train import loop
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
@@ -137,5 +138,5 @@ def test_a_bucket_that_becomes_read_only_ends_the_run_with_what_is_saved(images,
     ) as caught:
         trainer.run(Console())
     bucket.faults = Faults()
-    with Checkpoints(bucket.folder) as checkpoints:
+    with Checkpoints(StoredRun(bucket.folder)) as checkpoints:
         assert checkpoints.latest_step() == int(re.findall(r"step (\d+) is kept", str(caught.value))[0]) >= SAVE_EVERY

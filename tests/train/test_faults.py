@@ -12,8 +12,8 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.metrics import read_metrics
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
-from diffenc_jax.runs.workdir import saved_steps
 from diffenc_jax.train import loop
 from diffenc_jax.train import step as steps
 from diffenc_jax.train.loop import Trainer
@@ -102,7 +102,7 @@ def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, capsys):
     for lines in (0, 1):
         with pytest.raises(RunError, match="step 8: the parameters are not finite, and are not saved; there is no che"):
             trainer.run(Console())
-        assert not saved_steps(tmp_path / "run")
+        assert not StoredRun(tmp_path / "run").steps()
         assert capsys.readouterr().out.count("ended before its first checkpoint; training starts again") == lines
 
 
@@ -165,6 +165,6 @@ def test_a_run_stops_at_a_full_disk_and_resumes(unbroken, images, small_disk):
     with pytest.raises(RunError, match=message):
         train_with(full_between(small_disk, 3, None), config(images), disk / "run")
     toggle()
-    assert open_trained(disk / "run").step == 2
+    assert open_trained(StoredRun(disk / "run")).step == 2
     train(config(images), disk / "run")
     assert_same_run(disk / "run", unbroken)

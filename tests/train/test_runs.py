@@ -14,7 +14,7 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.workdir import stored_origin
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train import loop
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
@@ -115,7 +115,7 @@ def test_a_signal_stops_the_drawing_of_samples(images, tmp_path, capsys, monkeyp
 
     with pytest.raises(Interrupted):
         train(settings, tmp_path / "run", draw)
-    with Checkpoints(tmp_path / "run") as checkpoints:
+    with Checkpoints(StoredRun(tmp_path / "run")) as checkpoints:
         assert checkpoints.latest_step() == 4
     newer, libtpu = here["software"] | {"jax": "99.1", "libtpu": "3.0"}, here["software"].get("libtpu", "none")
     monkeypatch.setattr(versions, "software", lambda: newer)
@@ -124,7 +124,7 @@ def test_a_signal_stops_the_drawing_of_samples(images, tmp_path, capsys, monkeyp
         f"resuming under other versions: jax {jax.__version__} -> 99.1, libtpu {libtpu} -> 3.0; "
         "results are no longer bit for bit those of an uninterrupted run"
     ]
-    assert stored_origin(tmp_path / "run").environments == [here, here | {"software": newer}]
+    assert StoredRun(tmp_path / "run").origin.environments == [here, here | {"software": newer}]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert len(drawn) == 3
     np.testing.assert_array_equal(drawn[2], np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.ema)]))
@@ -145,7 +145,7 @@ def test_a_signal_saves_first(unbroken, images, tmp_path):
     with pytest.raises(Interrupted) as stopped:
         trainer.run(Console())
     assert stopped.value.signal == signal.SIGTERM
-    with Checkpoints(tmp_path / "run") as checkpoints:
+    with Checkpoints(StoredRun(tmp_path / "run")) as checkpoints:
         assert checkpoints.latest_step() == 3
     train(config(images), tmp_path / "run")
     assert_same_run(tmp_path / "run", unbroken)

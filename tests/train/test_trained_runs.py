@@ -6,6 +6,7 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
@@ -26,10 +27,10 @@ def workdir(images, tmp_path_factory):
 
 def evaluate(config, workdir):
     """The record and the arrays of the newest checkpoint."""
-    run = open_trained(workdir, config, Estimator.chosen(config)[0].needs_training_images(config))
+    run = open_trained(StoredRun(workdir), config, Estimator.chosen(config)[0].needs_training_images(config))
     evaluator = Evaluator(run)
-    record = evaluator.record(run.params, run.step, workdir)
-    with np.load(evaluator.path(run.params, run.step, workdir).with_suffix(".npz")) as arrays:
+    path, record, _ = evaluator.record(run.params, run.step, run.stored)
+    with np.load(path.with_suffix(".npz")) as arrays:
         return record, dict(arrays)
 
 
@@ -48,7 +49,7 @@ def test_a_run_is_evaluated_and_sampled_at_any_depth(workdir, images):
     shift = 5 * (0.9 - 1 - np.log(0.9)) / (2 * np.log(2))
     assert bits["ratio"]["diffusion"] == pytest.approx(0.9 * bits["plain"]["diffusion"] + shift, rel=1e-4)
     assert bits["fitted"]["total"] < bits["plain"]["total"]
-    run = open_trained(workdir, config(images, **fitted), needs_training_images=True)
+    run = open_trained(StoredRun(workdir), config(images, **fitted), needs_training_images=True)
     assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
 
 
@@ -61,7 +62,7 @@ def test_a_learned_ratio_is_trained_evaluated_and_sampled(images, tmp_path):
     _, arrays = evaluate(config(images, "vdm", **learned), tmp_path / "run")
     # The error of a step is far above 1 at first, so that its ratio falls.
     assert np.all(arrays["ratio"] < 1)
-    run = open_trained(tmp_path / "run")
+    run = open_trained(StoredRun(tmp_path / "run"))
     assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
     with pytest.raises(InputError, match=r"loss.variance_ratio=1.0 \(there learned\)"):
-        open_trained(tmp_path / "run", config(images, "vdm", train__steps=3))
+        open_trained(StoredRun(tmp_path / "run"), config(images, "vdm", train__steps=3))

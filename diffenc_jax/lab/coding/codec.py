@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -25,8 +24,8 @@ from diffenc_jax.lab.coding.stack import NOT_DECODED, Stack
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.parallel.sharding import round_up
 from diffenc_jax.runs.hashes import tree_digest
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.runs.workdir import stored_config
 
 # Keys of the configuration, besides those that identify a run, on which a file depends.
 KEYS = (
@@ -162,19 +161,19 @@ def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None
     other images come out.
     """
     plugins = parts.packages_of(flatten(run.config.to_dict()))
-    codec, container = open_file(run.experiment.workdir, content, "this file", plugins)
+    codec, container = open_file(run.experiment.stored, content, "this file", plugins)
     return codec.decompress(container, labels=labels)
 
 
-def open_file(workdir: Path, content: bytes, name: str, plugins: Collection[str] = ()) -> tuple[Codec, Container]:
-    """Open the file `name` of the run in `workdir`: the codec that decompresses it, and its parts.
+def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[str] = ()) -> tuple[Codec, Container]:
+    """Open the file `name` of a run: the codec that decompresses it, and its parts.
 
     The `plugins` are packages whose parts the run and the file may name. Raises InputError if the file is damaged, or
     was written by another run or on another machine.
     """
     container = unpack(content, name)
-    trained = open_trained(workdir, _config_of(container, stored_config(workdir).allowing(plugins), name, plugins))
-    missing = f"of which {workdir} has no checkpoint; it has {trained.steps}"
+    trained = open_trained(stored, _config_of(container, stored.config.allowing(plugins), name, plugins))
+    missing = f"of which {stored.workdir} has no checkpoint; it has {trained.steps}"
     require(container.step in trained.steps, f"{name} was compressed at step {container.step}, {missing}")
     trained = trained.at(container.step)
     ours = origin_of(trained)

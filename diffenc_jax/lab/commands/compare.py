@@ -36,14 +36,15 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.lab.comparisons.compare.measure import check_comparable, compare
     from diffenc_jax.lab.comparisons.compare.table import cautions, comparison_json, comparison_table, notes
     from diffenc_jax.runs.files import is_folder, write_json
-    from diffenc_jax.runs.records import last_record, read_evaluation
+    from diffenc_jax.runs.records import read_evaluation
     from diffenc_jax.runs.storage import exists, identity
+    from diffenc_jax.runs.stored import StoredRun
 
     def files_of(given: tuple[Path, list[Path]]) -> list[Path]:
         """The record, or those of the parts."""
         typed, parts = given
         paths = parts if len(parts) > 1 and not exists(typed) else [typed]
-        return [last_record(path) if is_folder(path) else path for path in paths]
+        return [StoredRun(path).last_record() if is_folder(path) else path for path in paths]
 
     records: dict[frozenset[Path], list[Path]] = {}  # by the identities of the files
     for files in map(files_of, arguments.records):

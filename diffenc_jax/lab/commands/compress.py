@@ -37,17 +37,18 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.data.sources import all_images
     from diffenc_jax.lab.coding.codec import Codec
     from diffenc_jax.runs import storage
+    from diffenc_jax.runs.stored import StoredRun
     from diffenc_jax.runs.trained import open_trained
-    from diffenc_jax.runs.workdir import stored_config
 
     output, source = writable_file("output", arguments.output), arguments.images
-    config = stored_config(arguments.workdir).allowing(arguments.plugins).replace(changes_of(arguments))
+    stored = StoredRun(arguments.workdir)
+    config = stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
     in_python = "in Python `diffenc_jax.lab.coding.codec.compress` takes them"
     require(not config.model.labels, f"{arguments.workdir} is a run with labels, which no file here holds; {in_python}")
     split = None if Path(source).exists() else source
     if split is not None:
         config = config.replace({"eval.split": split})
-    trained = open_trained(arguments.workdir, config, needs_training_images=config.loss.is_fitted)
+    trained = open_trained(stored, config, needs_training_images=config.loss.is_fitted)
     images = np.asarray(all_images(Path(source))) if split is None else np.asarray(trained.dataset.splits[split])
     codec, count = Codec(trained), len(images)
     with watched(make_console(), f"compressing {count} images", 2 * count) as on_batch:

@@ -31,10 +31,11 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.lab.coding.codec import open_file
     from diffenc_jax.runs import storage
     from diffenc_jax.runs.files import read_bytes
+    from diffenc_jax.runs.stored import StoredRun
 
     output, content = writable_file("output", arguments.output), io.BytesIO()
     file = read_bytes(arguments.file, ADVICE)
-    codec, container = open_file(arguments.workdir, file, str(arguments.file), arguments.plugins)
+    codec, container = open_file(StoredRun(arguments.workdir), file, str(arguments.file), arguments.plugins)
     count = len(container.checksums)
     with watched(make_console(), f"decompressing {count} images", count) as on_batch:
         np.save(content, codec.decompress(container, on_batch))

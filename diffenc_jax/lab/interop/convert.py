@@ -16,7 +16,8 @@ from diffenc_jax.lab.interop import names
 from diffenc_jax.model import ImageSpec, Model, Params, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.files import read_bytes
-from diffenc_jax.runs.workdir import check_workdir, claimed
+from diffenc_jax.runs.stored import StoredRun
+from diffenc_jax.runs.workdir import claimed
 
 NAMED = 3  # number of parameters that a message names among those that do not fit
 OUTPUT = "score_model/conv_out/bias"  # as many values as images have channels
@@ -28,13 +29,14 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
     Raises InputError if the file cannot be read or does not fit the configuration, or if `workdir` has another
     configuration or checkpoints.
     """
-    check_workdir(workdir, config, must_exist=False)
+    place = StoredRun(workdir)
+    place.check(config, must_exist=False)
     check_published(config)
     step, arrays = read_published(path)
     params = to_params(path, _model_for(config, arrays), arrays)
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(place) as checkpoints:
         require(checkpoints.latest_step() is None, f"{workdir} holds checkpoints already; give another --workdir")
-    with claimed(workdir, config), Checkpoints(workdir, 1, params) as checkpoints:
+    with claimed(workdir, config) as (_, run), Checkpoints(run, 1, params) as checkpoints:
         checkpoints.save_ema(step, params)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return f"step {step} of {path}, {count:,} parameters, is in {workdir}; diffenc eval and diffenc sample read it"

@@ -1,52 +1,18 @@
 """Contents of workdirs as plain data. A file that cannot be read becomes a note, and the other files are read."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from diffenc_jax.config import Config
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import require
 from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common_evaluations
 from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
-from diffenc_jax.runs.metrics import Row, read_metrics
-from diffenc_jax.runs.records import Evaluation, read_evaluation, record_paths
+from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.runs.storage import identity
-from diffenc_jax.runs.workdir import CONFIG_FILE, find_workdirs, holds_run, stored_config
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """Contents of a workdir.
-
-    Attributes:
-      metrics: rows of metrics.jsonl.
-      records: evaluations with their records, by step and name.
-    """
-
-    workdir: Path
-    config: Config
-    metrics: list[Row]
-    records: list[Evaluation]
-
-    @property
-    def step(self) -> int:
-        """The last evaluated step, or else the last logged one."""
-        steps = [one.record["step"] for one in self.records] or [int(row["step"]) for row in self.metrics]
-        return max(steps, default=0)
-
-    @property
-    def newest(self) -> list[Evaluation]:
-        """The records of `step`."""
-        return [one for one in self.records if one.record["step"] == self.step]
-
-    @property
-    def title(self) -> str:
-        """'vdm, seed 0'."""
-        return f"{self.config.arm}, seed {self.config.seed}"
+from diffenc_jax.runs.stored import CONFIG_FILE, StoredRun, runs_in
 
 
 @dataclass
@@ -90,14 +56,6 @@ class Collection:
         images = [_images(one) for one in every.values()]
         return {workdir: one for workdir, one in every.items() if _images(one) == images[0]}
 
-    @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Turn an InputError about a file into a note."""
-        try:
-            yield
-        except InputError as error:
-            self.notes.append(str(error))
-
     def lacks(self, command: str, run: StoredRun) -> None:
         """Add the command, such as 'eval', that makes what `run` lacks."""
         self.not_made.append(shlex.join(["diffenc", command, str(run.workdir)]))
@@ -109,22 +67,13 @@ def collect(places: Sequence[Path], plugins: Sequence[str] = ()) -> Collection:
     Raises:
       InputError: a place holds no run or is given twice, or the runs are evaluated on different images.
     """
-    workdirs = [workdir for place in places for workdir in _workdirs(place)]
-    identities = [identity(workdir) for workdir in workdirs]
-    for workdir, own in zip(workdirs, identities, strict=True):
-        require(identities.count(own) == 1, f"{workdir} is given twice; give every run once")
-    collection = Collection()
-    for workdir in workdirs:
-        run = StoredRun(workdir, stored_config(workdir), [], [])
-        collection.runs.append(run)
-        for path in record_paths(workdir):
-            with collection.noting():
-                run.records.append(read_evaluation(path))
-        run.records.sort(key=lambda one: (one.record["step"], one.path.name))
-        with collection.noting():
-            run.metrics.extend(read_metrics(workdir))
+    collection = Collection([run for place in places for run in _runs(place)])
+    identities = [identity(run.workdir) for run in collection.runs]
+    for run, own in zip(collection.runs, identities, strict=True):
+        require(identities.count(own) == 1, f"{run.workdir} is given twice; give every run once")
+    collection.notes += [line for run in collection.runs for line in run.unreadable]
     _check_images(collection.runs)
-    if len(places) == 1 and not holds_run(places[0]):
+    if len(places) == 1 and places[0] != collection.runs[0].workdir:
         collection.root, collection.grid = places[0], read_grid(places[0], plugins)
         order = collection.grid.trained if collection.grid else sorted(collection.arms)
         runs = [run for run in collection.runs if run.config.arm in order]
@@ -132,17 +81,18 @@ def collect(places: Sequence[Path], plugins: Sequence[str] = ()) -> Collection:
     return collection
 
 
-def _workdirs(place: Path) -> list[Path]:
-    """`place` itself, or the workdirs in it."""
-    workdirs = [place] if holds_run(place) else find_workdirs(place)
+def _runs(place: Path) -> list[StoredRun]:
+    """The run in `place` itself, or the runs in its folders."""
+    own = StoredRun(place)
+    runs = [own] if own.exists else runs_in(place)
     advice = "give the workdir of a run, or the root of a significance study"
-    require(bool(workdirs), f"{place} holds no run (no {CONFIG_FILE}), and neither does a folder in it; {advice}")
-    return workdirs
+    require(bool(runs), f"{place} holds no run (no {CONFIG_FILE}), and neither does a folder in it; {advice}")
+    return runs
 
 
 def _check_images(runs: Sequence[StoredRun]) -> None:
     """Raise InputError unless all evaluations of a split have the same images, or parts of images."""
-    evaluations = [one for run in runs for one in run.records]
+    evaluations = [one for run in runs for one in run.evaluations]
     for images in dict.fromkeys(map(_images, evaluations)):
         check_comparable([one for one in evaluations if _images(one) == images], across_estimators=True)
 

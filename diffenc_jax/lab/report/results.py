@@ -15,10 +15,11 @@ from diffenc_jax.lab.comparisons.significance import finished, table
 from diffenc_jax.lab.comparisons.significance.analysis import Findings, find
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis
-from diffenc_jax.lab.report.collect import Collection, StoredRun
+from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.html import Fold, embed_figure
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.records import Evaluation
+from diffenc_jax.runs.stored import StoredRun
 
 ERRORS = (
     "Averaged (EMA) parameters at the last evaluated step. ± are standard errors, first of the noise, against "
@@ -99,11 +100,11 @@ def _compare(collection: Collection, evaluations: dict[Path, Evaluation], refere
 def bits_section(collection: Collection, results: Results) -> Section:
     """The evaluations by term, differences image by image, and other records."""
     paths = {evaluation.path for evaluation in results.evaluations.values()}
-    every = [(run, one) for run in collection.runs for one in run.records]
+    every = [(run, one) for run in collection.runs for one in run.evaluations]
     shown = [(run, one.record) for run, one in every if one.path in paths]
     others = [(run, one.record) for run, one in every if one.path not in paths]
     for run in collection.runs:
-        if not run.records:
+        if not run.evaluations:
             collection.lacks("eval", run)
     blocks: list[Any] = [Text(ERRORS), _by_term(shown, "Bits/dim ± noise ± images")] if shown else []
     if results.rows:

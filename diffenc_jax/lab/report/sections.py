@@ -7,6 +7,7 @@ from diffenc_jax.config import Config, flatten
 from diffenc_jax.config.recipe import ARMS, AS_PUBLISHED, choose_arm, recipe, with_changes
 from diffenc_jax.core import parts, versions
 from diffenc_jax.core.document import Code, Section, Table, Text
+from diffenc_jax.core.errors import noting
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab.comparisons.significance.curves import curves_over_seeds, learning_curves
 from diffenc_jax.lab.comparisons.significance.figure import draw_curves, learning_panels
@@ -68,12 +69,12 @@ def _study_section(collection: Collection, study: Study[Any, Any]) -> Section:
         if not results and study.applies(runs[0].config):
             collection.lacks(study.name, runs[0])
         for run, path in results if all_together else results[:1]:
-            with collection.noting():
+            with noting(collection.notes):
                 shown.append(replace(study.read(path), name=collection.names[run.workdir]))
     blocks: list[Any] = []
     for part in [shown] if study.together and shown else [[one] for one in shown]:
         title, sentences = study.title_of(part), [f"{one.sentence()}." for one in part]
-        with collection.noting(), whole(f"the result of {study.name} for {title}"):
+        with noting(collection.notes), whole(f"the result of {study.name} for {title}"):
             pictures = []
             for figure in study.figures(part).values():
                 caption = f"{title}: {figure.caption}."
@@ -92,7 +93,7 @@ def samples_section(collection: Collection) -> Section:
             collection.lacks("sample", run)
         newest = max(steps, default=-1)
         for path in (path for path, step in zip(paths, steps, strict=True) if step == newest):
-            with collection.noting():
+            with noting(collection.notes):
                 blocks.append(embed_file(path, f"Samples of {run.title}, step {path.stem.replace('-', ', ')}"))
     return Section("Samples", blocks)
 
@@ -148,7 +149,7 @@ def provenance_section(collection: Collection) -> Section:
             images[record["dataset"]["sha256"]] = record["dataset"]
             for name, value in {"device": record["device"], **record["software"], **record["parts"]}.items():
                 made.setdefault(name, {})[str(value)] = None
-        with collection.noting():
+        with noting(collection.notes):
             lines += noted_commands(run.workdir)
     made["this page"] = {f"{versions.OURS} {versions.package_version()}": None}
     heads = ["split", "images of", "number", "sha256"]

@@ -162,12 +162,13 @@ class Study(ABC, Generic[A, R]):
         The `plugins` are packages whose parts the run may name.
         """
         from diffenc_jax.lab.studies.sweep import split_images
+        from diffenc_jax.runs.stored import StoredRun
         from diffenc_jax.runs.trained import open_trained
-        from diffenc_jax.runs.workdir import stored_config
 
-        stored = stored_config(workdir).allowing(plugins)
-        config = stored.replace(self.changes(stored, given, arguments))
-        run = open_trained(workdir, config, self.needs_training_images(config))
+        stored = StoredRun(workdir)
+        trained = stored.config.allowing(plugins)
+        config = trained.replace(self.changes(trained, given, arguments))
+        run = open_trained(stored, config, self.needs_training_images(config))
         split_images(run)
         self.check(run)
         return run

@@ -12,7 +12,7 @@ from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.evaluation.evaluator import Evaluator, MakeTables, OnBatch
 from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.parallel.sharding import in_flight, replicated, round_up, to_devices
-from diffenc_jax.runs.records import Evaluation, with_values
+from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.runs.trained import Trained
 
 # Called after each part of the work with its fraction of the whole.
@@ -70,9 +70,7 @@ def by_image(
 
 def evaluated(evaluator: Evaluator, run: Trained, on_batch: OnBatch, tables: MakeTables = None) -> Evaluation:
     """The evaluation of `run` by `evaluator`, whose finished record in the workdir is used again."""
-    given = run.params, run.step, run.workdir
-    record = evaluator.record(*given, tables=tables, on_batch=on_batch)
-    return with_values(evaluator.path(*given), record)
+    return evaluator.record(run.params, run.step, run.stored, tables=tables, on_batch=on_batch)
 
 
 def split_images(run: Trained) -> np.ndarray:

@@ -6,7 +6,8 @@ from pathlib import Path
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.numbers import format_number
-from diffenc_jax.runs.records import last_record, read_record
+from diffenc_jax.runs.records import read_record
+from diffenc_jax.runs.stored import StoredRun
 
 TERMS = ("reconstruction", "latent", "diffusion")
 
@@ -18,7 +19,7 @@ def bits_table(runs: Sequence[Path]) -> Table:
     parts on which others are conditioned: what remains describes z_0, not the integers that the details are given.
     'as released' leaves three quarters of their diffusion term out besides, as lihenryhfl/pcdm@b43cfa1 does.
     """
-    records = [read_record(last_record(run)) for run in runs]
+    records = [read_record(StoredRun(run).last_record()) for run in runs]
     rows, terms = [], []
     for run, record in zip(runs, records, strict=True):
         whole = record["dataset"].get("part_of")

@@ -96,12 +96,13 @@ def _chain(arguments: Namespace) -> "Chain":
     """The runs with the changes of --config.key=value."""
     import diffenc_jax as dj
     from cascade.chain import Chain
-    from diffenc_jax.runs.workdir import stored_config
+    from diffenc_jax.runs.stored import StoredRun
 
     changes = changes_of(arguments)
 
     def opened(run: Path) -> dj.TrainedRun:
-        fits = stored_config(run).allowing(arguments.plugins).replace(changes).loss.is_fitted
-        return dj.open(run, changes, needs_training_images=fits, plugins=arguments.plugins)
+        stored = StoredRun(run)
+        fits = stored.config.allowing(arguments.plugins).replace(changes).loss.is_fitted
+        return dj.open(stored, changes, needs_training_images=fits, plugins=arguments.plugins)
 
     return Chain([opened(run) for run in arguments.runs])

@@ -20,6 +20,7 @@ from diffenc_jax.lab.interop import names, parity
 from diffenc_jax.lab.interop.convert import import_checkpoint, read_published
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
+from diffenc_jax.runs.stored import StoredRun
 from tests import refusals, tiny
 
 ROOT = Path(__file__).parents[3]
@@ -46,7 +47,7 @@ def write(path, ema, step=STEP):
 
 def restored(workdir, like):
     """The averaged parameters in `workdir`, of these shapes."""
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(StoredRun(workdir)) as checkpoints:
         return checkpoints.restore_ema(checkpoints.latest_step(), like)
 
 

@@ -11,7 +11,7 @@ from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.by_time.study import ByTime
 from diffenc_jax.lab.studies.depth.study import Arguments, Depths
 from diffenc_jax.lab.studies.study import Measured
-from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.runs.stored import StoredRun
 from tests.lab.comparisons.significance import made_up
 
 ARMS = ("vdm", "diffenc", "nontrainable")
@@ -43,7 +43,7 @@ def write_metrics(place, seed):
 
 def write_studies(place):
     """Write what loss-by-time, depth-study and sample leave."""
-    config = stored_config(place)
+    config = StoredRun(place).config
     data = {"name": "digits", "split": "test"}
     for name, result in {"loss-by-time": by_time(), "depth-study": depths()}.items():
         study = studies.load(name)

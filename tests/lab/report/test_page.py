@@ -16,7 +16,7 @@ from diffenc_jax.lab.comparisons.significance.grid import Grid
 from diffenc_jax.lab.comparisons.significance.summary import write_summary
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.runs.records import read_evaluation, read_record
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests.lab.comparisons.significance import made_up as runs
 from tests.lab.report import made_up
 
@@ -191,7 +191,7 @@ def test_a_page_replaces_a_page_and_no_other_file(tmp_path, capsys):
 
 def test_what_is_not_there_yet_has_its_command(tmp_path):
     place = tmp_path / "a run"
-    write_config(place, load_config("digits", ("train.steps=7",)))
+    StoredRun(place).write(load_config("digits", ("train.steps=7",)))
     page = made_up.write_page(tmp_path / "page.html", place)
     names = ("eval", "loss-by-time", "depth-study", "rate-distortion", "encoder-study", "sample-quality", "sample")
     assert page.code == [f"diffenc {name} '{place}'" for name in names]

@@ -16,8 +16,8 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import Trained
-from diffenc_jax.runs.workdir import write_config
 from tests import tiny
 
 CLASSES = 3
@@ -31,8 +31,8 @@ def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
     spec = ImageSpec(shape, tiny.LEVELS, CLASSES)
     params = drawn(build(config, spec), config.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    write_config(folder, config)
-    with Checkpoints(folder, keep_every_steps=1) as checkpoints:
+    StoredRun(folder).write(config)
+    with Checkpoints(StoredRun(folder), keep_every_steps=1) as checkpoints:
         checkpoints.save_ema(1, params)
     return folder
 
@@ -94,7 +94,7 @@ def opened(model, images, batch_size=8):
 
 def trained(experiment, params, workdir=None):
     """A run with this experiment, opened in memory after a step."""
-    return Trained(**vars(experiment), workdir=workdir, step=1, steps=[1], params=params)
+    return Trained(**vars(experiment), stored=StoredRun(workdir), step=1, steps=[1], params=params)
 
 
 class DoubledIdentity(Identity):

@@ -10,7 +10,7 @@ from diffenc_jax.core.numbers import format_interval, with_errors
 from diffenc_jax.lab.comparisons.compare.describe import average_cautions, describe_estimator, describe_images
 from diffenc_jax.lab.comparisons.compare.measure import Row, different_methods
 from diffenc_jax.runs.records import Evaluation
-from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.runs.stored import StoredRun
 
 HEADS = ("arm", "seed", "step", "estimator", "bits/dim ± noise ± images")
 SINGLE_RUNS = "single runs: whether other training seeds would differ as much is not known"
@@ -70,7 +70,7 @@ def cautions(evaluations: Iterable[Evaluation]) -> list[str]:
     runs = []
     for path, record, _ in evaluations:
         with suppress(InputError):  # the record lies elsewhere
-            config = stored_config(path.parent.parent)
+            config = StoredRun(path.parent.parent).config
             runs += [(str(path), config.train, record["step"])] * (config.hash == record["config_hash"])
     return average_cautions(runs)
 

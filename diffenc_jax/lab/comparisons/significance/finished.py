@@ -16,8 +16,8 @@ from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common
 from diffenc_jax.lab.comparisons.significance.grid import SUM, Grid, cost_file, workdir_of
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.record_types import EstimatorEntry, Record
-from diffenc_jax.runs.records import Evaluation, read_evaluation, read_record, record_paths, with_values
-from diffenc_jax.runs.workdir import find_workdirs, saved_steps, stored_config
+from diffenc_jax.runs.records import Evaluation, read_evaluation, read_record, with_values
+from diffenc_jax.runs.stored import StoredRun, runs_in
 
 # Workdir and configuration by arm and seed; None for the configuration of a run that has not begun.
 Expected = dict[tuple[str, int], tuple[Path, Config | None]]
@@ -58,7 +58,7 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
     Without a grid these are each arm with each seed that has a workdir below `root`, and `common_evaluations` of their
     last steps. Raises InputError if there are no runs, or they cannot be compared.
     """
-    stored = by_arm_and_seed((workdir, stored_config(workdir)) for workdir in find_workdirs(root))
+    stored = by_arm_and_seed((run.workdir, run.config) for run in runs_in(root))
     arms, seeds = sorted({arm for arm, _ in stored}), sorted({seed for _, seed in stored})
     keys = list(grid.runs()) if grid else [(arm, seed) for seed in seeds for arm in arms]
     require(bool(keys), f"{root} holds no runs; train some with `diffenc significance --root={root} ...`")
@@ -135,7 +135,7 @@ def _state(workdir: Path, config: Config | None) -> str:
     """State of a run without the evaluation."""
     if config is None:
         return "not begun"
-    last, wanted = max(saved_steps(workdir), default=0), config.train.steps
+    last, wanted = max(StoredRun(workdir).steps(), default=0), config.train.steps
     return f"at step {last} of {wanted}" if last < wanted else "trained, but not evaluated like this"
 
 
@@ -149,7 +149,7 @@ def final_record(grid: Grid, workdir: Path, trained: Config) -> Path | None:
 def _records(workdir: Path, trained: Config, split: str) -> list[tuple[Path, Record]]:
     """The complete records of the last step of the run `trained`, by path."""
     records = []
-    for path in record_paths(workdir, split, trained.train.steps):
+    for path in StoredRun(workdir).record_paths(split, trained.train.steps):
         with suppress(InputError):
             record = read_record(path)
             records += [(path, record)] * (record["config_hash"] == trained.hash)

@@ -15,7 +15,7 @@ from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key, keys_of
 from diffenc_jax.lab.comparisons.compare.joined import whole_images
 from diffenc_jax.lab.comparisons.compare.measure import different_images
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
-from diffenc_jax.runs.workdir import check_workdir
+from diffenc_jax.runs.stored import StoredRun
 
 FILE = "experiment.json"
 OTHER_ROOT = "give another --root"
@@ -100,9 +100,9 @@ class Grid(Keyed):
         self._check_keys()
         evaluated: dict[str, Config] = {}
         for arm, seed in self.runs():
-            trained, workdir = self.run_config(arm, seed), workdir_of(root, arm, seed)
-            check_workdir(workdir, trained, False, OTHER_ROOT)
-            check_parts(workdir, trained, trains=True)
+            trained, run = self.run_config(arm, seed), StoredRun(workdir_of(root, arm, seed))
+            run.check(trained, False, OTHER_ROOT)
+            check_parts(run, trained, trains=True)
             final = evaluated[arm] = self.final_config(trained)
             learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
             require(

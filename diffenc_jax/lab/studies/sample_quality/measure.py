@@ -17,7 +17,7 @@ from diffenc_jax.data.dataset import Dataset, load_dataset
 from diffenc_jax.lab.studies.sample_quality.study import Arguments, Quality
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.runs.files import list_paths, read_arrays, read_bytes
-from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.runs.stored import StoredRun
 
 LONGEST = 240  # bytes of the name of the samples' file, which the names of the study's files begin with
 # Fewer samples or test images give no meaningful numbers.
@@ -44,7 +44,7 @@ class Samples:
 
 def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str]) -> Samples:
     """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
-    config = stored_config(workdir).allowing(plugins).replace(given | {"eval.split": "test"})
+    config = StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
     path = as_path(arguments.samples) if arguments.samples else _last(workdir)
     require(
         len(os.fsencode(path.stem)) <= LONGEST, f"{path} has too long a name for the study's files; give it another"

@@ -12,7 +12,7 @@ from diffenc_jax.config import load_config
 from diffenc_jax.lab.comparisons.compare.measure import compare
 from diffenc_jax.lab.comparisons.compare.table import comparison_table
 from diffenc_jax.runs.records import read_evaluation
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests import refusals
 
 IMAGES = 30
@@ -159,7 +159,7 @@ def test_what_differs_besides_is_told(write, capsys):
 def test_a_long_average_is_a_caution(write, capsys):
     """Where the record lies in the folder of its run, at the step of the record."""
     config = load_config("digits:vdm", {"train.ema_decay": 0.99})
-    write_config(Path("vdm"), config)
+    StoredRun(Path("vdm")).write(config)
     for step in (200, 2000):
         write(f"vdm/eval/test-{step}-x", evaluated(2, 1), step=step, config_hash=config.hash)
     other = write("other", evaluated(2, 1), config_hash=config.hash)

@@ -17,8 +17,8 @@ from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
 from diffenc_jax.lab.comparisons.significance.grid import workdir_of
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import write_json, write_text
-from diffenc_jax.runs.records import Evaluation, record_path, record_paths, write_record
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.records import Evaluation, record_path, write_record
+from diffenc_jax.runs.stored import StoredRun
 
 DIMS, IMAGES = 64, 40
 NATS = DIMS * math.log(2)  # one bit per dimension
@@ -89,7 +89,7 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
     bits = values(arm, seed) if bits is None else bits
     place = workdir_of(root, arm, seed) if place is None else place
     config = load_config(f"digits:{arm}", (f"seed={seed}", f"eval.seed={seed}", *overrides))
-    write_config(place, config)
+    StoredRun(place).write(config)
     loss = config.replace(read_changes(final)).loss
     made = record(arm, seed, bits, step=config.train.steps, config_hash=config.hash)
     made["estimator"] |= {"variance_ratio": loss.variance_ratio, "time_sampling": "importance"}
@@ -122,7 +122,7 @@ def per_seed(**values):
 
 def record_file(place):
     """The record of a run that has one."""
-    (path,) = record_paths(place)
+    (path,) = StoredRun(place).record_paths()
     return path
 
 

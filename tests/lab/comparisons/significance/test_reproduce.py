@@ -12,7 +12,7 @@ import pytest
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab.comparisons.significance.published import COMPARISONS, Published, Reproduction
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.workdir import saved_steps
+from diffenc_jax.runs.stored import StoredRun
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
 from tests.refusals import refused
@@ -112,7 +112,7 @@ def test_two_machines_share_the_runs_and_one_dies(start, bucket, tmp_path):
         for machine in machines:
             stack.callback(kill_machine, machine)
         first = root / f"{comparison.reference}-seed0"
-        while 20 not in saved_steps(first):  # so that the checkpoint of step 10 is complete
+        while 20 not in StoredRun(first).steps():  # so that the checkpoint of step 10 is complete
             assert [machine.poll() for machine in machines] == [None, None]
             time.sleep(0.2)
         begun = "vdm-8-published, seed 0: begun" in (tmp_path / "a.txt").read_text()

@@ -11,7 +11,7 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.stats.calibration import posterior
 from diffenc_jax.lab.studies.classify.measure import measure_bounds, noise_of, summarize
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests.evaluation import gaussian_classes
 from tests.lab.studies.runs import CLASSES, trained, write_images, write_run
 from tests.refusals import refused
@@ -20,7 +20,7 @@ from tests.refusals import refused
 def nats_of(folder, passes, **changes):
     """A run of the exact model, and the nats of its images under each label, by group."""
     experiment = gaussian_classes.experiment(count=60, eval__passes=passes, **changes)
-    write_config(folder, experiment.config)
+    StoredRun(folder).write(experiment.config)
     run = trained(experiment, gaussian_classes.PARAMS, folder)
     return run, measure_bounds(run)
 

@@ -17,7 +17,7 @@ from diffenc_jax.model import build
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.records import read_record, read_values
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.lab.studies.runs import drawn, trained, write_images
 
@@ -43,7 +43,7 @@ def run(tmp_path_factory):
     """A run whose encoder network gives y = 0, and so x_t = α² x."""
     folder = tmp_path_factory.mktemp("off")
     config = tiny.config("diffenc", data__source=str(write_images(folder / "images.npz")), **CHANGES)
-    write_config(folder, config)
+    StoredRun(folder).write(config)
     experiment = Experiment.load(config, "test", TRAIN)
     model = dataclasses.replace(experiment.model, score=Affine(0.5), encoder=Trainable(Affine(0.0)))
     params = drawn(model, scale=0.5) | {"encoder": drawn(model, scale=0.0)["encoder"]}
@@ -79,9 +79,9 @@ def test_an_encoder_that_leaves_x_alone_has_the_identitys_bound_with_the_drift(r
             return x
 
     monkeypatch.setattr(bounds, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
-    write_config(tmp_path, run.config)
+    StoredRun(tmp_path).write(run.config)
     model = dataclasses.replace(run.model, encoder=Copying(Affine(0.0)))
-    found, _ = measure_bounds(dataclasses.replace(run, model=model, workdir=tmp_path), UNWATCHED)
+    found, _ = measure_bounds(dataclasses.replace(run, model=model, stored=StoredRun(tmp_path)), UNWATCHED)
     for term in TERMS:
         assert found["identity"]["bpd"][term] == pytest.approx(found["trained"]["bpd"][term], rel=1e-5)
 

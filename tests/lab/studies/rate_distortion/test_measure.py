@@ -14,7 +14,7 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.rate_distortion.measure import ImageRates, measure_rate_distortion, summarize
 from diffenc_jax.model import ImageSpec, Model, build
-from diffenc_jax.runs.workdir import stored_config
+from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.evaluation import gaussian
 from tests.lab.studies.runs import trained, write_images, write_run
@@ -162,7 +162,7 @@ def test_the_study(tmp_path, capsys):
     write_run(tmp_path / "diffenc", images, arm="diffenc", loss__depth=2, eval__passes=1)
     found = studies.measure("rate-distortion", tmp_path / "diffenc").result
     assert [row["steps"] for row in found.rows] == [0, 1, 2, 2]
-    study, config = studies.load("rate-distortion"), stored_config(write_run(tmp_path / "vdm", images))
+    study, config = studies.load("rate-distortion"), StoredRun(write_run(tmp_path / "vdm", images)).config
     for given, depth, expected in (({}, None, 100), ({"loss.depth": 5}, None, 5), ({"loss.depth": 5}, 3, 3)):
         assert study.changes(config, given, study.arguments(depth=depth))["loss.depth"] == expected
     error = refused(main, ["rate-distortion", tmp_path / "vdm", "--depth=100000000"], capsys)

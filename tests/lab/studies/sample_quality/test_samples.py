@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.sample_quality import measure
-from diffenc_jax.runs.workdir import write_config
+from diffenc_jax.runs.stored import StoredRun
 from tests import refusals, tiny
 
 TRAIN, TEST = 1100, 350
@@ -25,7 +25,7 @@ def home(tmp_path_factory):
     fewer = SimpleNamespace(images=digits.images[given], target=digits.target[given])
     patch.setattr("sklearn.datasets.load_digits", lambda: fewer)
     patch.setattr("diffenc_jax.data.sources.DIGITS_TRAIN", TRAIN)
-    write_config(folder, tiny.config("vdm"))
+    StoredRun(folder).write(tiny.config("vdm"))
     as_images = lambda x: x.astype(np.uint8)[..., None]  # noqa: E731
     train = fewer.images[np.random.RandomState(0).permutation(TRAIN + TEST)[:TRAIN]]
     kinds = {
@@ -90,7 +90,7 @@ def test_files_that_are_no_archive_and_folders_without_samples_are_refused(home,
     assert "samples.npz is damaged, or holds no array" in refused(home, capsys, tmp_path / "samples.npz")
     assert "has too long a name" in refused(home, capsys, tmp_path / f"{'x' * 251}.npz")
     assert "No such file or directory; give a .npz" in refused(home, capsys, tmp_path / "none.npz")
-    write_config(tmp_path, tiny.config("vdm"))
+    StoredRun(tmp_path).write(tiny.config("vdm"))
     error = refusals.refused(main, ["sample-quality", tmp_path], capsys)
     assert "holds no samples; draw some with diffenc sample, or give --samples=FILE" in error
 

@@ -1,0 +1,209 @@
+"""A run on disk or in a bucket, as an object that reads each of its files once."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+from diffenc_jax.config import Config
+from diffenc_jax.config.sections import LEARNED
+from diffenc_jax.core.errors import InputError, noting, require
+from diffenc_jax.core.typed import mismatch
+from diffenc_jax.core.versions import OURS, Environment, package_version
+from diffenc_jax.runs import files
+from diffenc_jax.runs.metrics import Row, read_metrics
+from diffenc_jax.runs.record_types import ADVICE
+from diffenc_jax.runs.records import EVAL_FOLDER, Evaluation, read_evaluation, read_record
+
+CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
+NAMED = ("name", "arm", "seed")  # keys that are in the name of every default workdir
+# Keys that count only where a command or a call gives them, with their defaults.
+NOT_KEPT = {"model.scan": False, "model.remat": None, "checkpoint.other_parts": False}
+MOST_NAMED = 6  # differences between two configurations that a message names
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Identity, environments and data of a run's training, as its config.json keeps them beside the configuration.
+
+    Attributes:
+      environments: those that the run was trained in, in their order; empty before its first step.
+      training_data: digests of the training images and, for a model that reads them, of their labels, by 'images' and
+        'labels'; empty for parameters that were not trained here.
+      run: identity that the checkpoints have too, 16 random hexadecimal digits; empty before the first `write`.
+    """
+
+    environments: Sequence[Environment] = ()
+    training_data: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
+
+    @property
+    def other_version(self) -> str:
+        """'; it was trained at ...': part of a message, empty unless another version trained the last steps."""
+        theirs = self.environments[-1]["software"].get(OURS, "") if self.environments else ""
+        ours = package_version()
+        return "" if theirs in ("", ours) else f"; it was trained at {OURS} {theirs}, and this is {ours}"
+
+
+NO_ORIGIN = Origin()
+
+
+class _Stored(TypedDict):
+    """Entries of config.json beside the configuration; see `Origin`."""
+
+    environments: NotRequired[list[Environment]]
+    training_data: NotRequired[dict[str, str]]
+    run: NotRequired[str]
+
+
+class StoredRun:
+    """The run in `workdir`, or the place of one that is yet to be trained.
+
+    Each file is read once, when it is first asked for, and kept. config.json changes only by `write`, under the run's
+    lock. A process that trains goes on to add metrics and records: another object has the later ones. `steps` and
+    `record_paths` list a folder at each call.
+
+    Attributes:
+      workdir: folder of the run.
+    """
+
+    def __init__(self, workdir: Path):
+        self.workdir, self._unreadable = workdir, list[str]()
+
+    @cached_property
+    def _content(self) -> bytes | None:
+        """Content of config.json; None without one."""
+        try:
+            return files.read_bytes(self.workdir / CONFIG_FILE)
+        except files.Missing:
+            return None
+
+    @cached_property
+    def exists(self) -> bool:
+        """Whether there is a run, which may have no checkpoint yet; InputError if its config.json cannot be read."""
+        return self._content is not None
+
+    @cached_property
+    def _values(self) -> tuple[dict[str, Any], Origin]:
+        """The unchecked configuration, and the origin. Raises InputError."""
+        path = self.workdir / CONFIG_FILE
+        if self._content is None:
+            lacks = f"{self.workdir} holds no run (no {CONFIG_FILE})"
+            raise InputError(f"{lacks}; train one there, or give the folder of a run")
+        values = files.parse_file(path, self._content)
+        wrong = mismatch(values, _Stored)
+        other = f"{path} is damaged, or of another version of {OURS}: {wrong or 'it'} is wrong; restore it"
+        require(wrong is None, other)
+        return values, Origin(**{key: values.pop(key) for key in vars(NO_ORIGIN) if key in values})
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration, with the keys `NOT_KEPT` as by default; InputError without a run, or if it is damaged."""
+        values, origin = self._values
+        try:
+            return Config.parse(values).replace(NOT_KEPT)
+        except InputError as error:
+            path = self.workdir / CONFIG_FILE
+            raise InputError(f"{path} is not a configuration of this program: {error}{origin.other_version}") from error
+
+    @cached_property
+    def origin(self) -> Origin:
+        """The origin, an empty one without a run; InputError if config.json is damaged."""
+        return self._values[1] if self.exists else NO_ORIGIN
+
+    def write(self, config: Config, origin: Origin = NO_ORIGIN) -> None:
+        """Store the configuration, with a new identity unless `origin` has one; InputError if it cannot be written."""
+        origin = Origin(origin.environments, origin.training_data, origin.run or secrets.token_hex(8))
+        with files.writing(self.workdir):
+            files.write_json(self.workdir / CONFIG_FILE, config.to_dict() | vars(origin))
+        self.exists, self.config, self.origin = True, config.replace(NOT_KEPT), origin
+
+    def check(self, config: Config, must_exist: bool, advice: str = files.OTHER_WORKDIR) -> None:
+        """Raise InputError unless this is a run of `config`, or none yet although it need not exist.
+
+        A run that must exist is only read. It may be evaluated with another `loss` than it was trained with, unless one
+        of them learns the variance ratio, which is then among the parameters.
+
+        Args:
+          advice: end of the message: what to do about a workdir that cannot be used.
+        """
+        workdir, checkpoints = self.workdir, self.workdir / CHECKPOINTS
+        if not must_exist and not self.exists:
+            require(files.is_folder(workdir) or not files.exists(workdir), f"{workdir} is not a folder; name a folder")
+            require(not files.exists(checkpoints), f"{workdir} holds checkpoints but no {CONFIG_FILE}; {advice}")
+            return
+        different = config.differences(self.config)
+        if must_exist and LEARNED not in (config.loss.variance_ratio, self.config.loss.variance_ratio):
+            different = [line for line in different if not line.startswith("loss.")]
+        different.sort(key=lambda line: line.partition("=")[0] not in NAMED)
+        named = different[:MOST_NAMED] + ["..."] * (len(different) > MOST_NAMED)
+        require(not different, f"{workdir} holds a run of another configuration: {'; '.join(named)}; {advice}")
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints, increasing; no checkpoint is opened, so some may be damaged."""
+        paths = files.list_paths(self.workdir / CHECKPOINTS, "*")
+        return sorted(int(path.name) for path in paths if path.name.isdecimal())
+
+    def record_paths(self, split: str = "*", step: int | str = "*", folder: str = EVAL_FOLDER) -> list[Path]:
+        """Sorted paths of the records, of one split and step if given."""
+        return files.list_paths(self.workdir / folder, f"{split}-{step}-*.json")
+
+    def last_record(self) -> Path:
+        """The record of the last evaluated step and, of several, the one with most passes.
+
+        Raises InputError if there is none, or more than one.
+        """
+        records = {path: read_record(path) for path in self.record_paths()}
+        require(bool(records), f"{self.workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
+        lengths = {path: (record["step"], record["estimator"]["passes"]) for path, record in records.items()}
+        step, passes = longest = max(lengths.values())
+        paths = [path for path in lengths if lengths[path] == longest]
+        several = f"{self.workdir} has several records of step {step} in {passes} passes"
+        require(len(paths) == 1, f"{several}; give one of {', '.join(map(str, paths))}")
+        return paths[0]
+
+    @cached_property
+    def evaluations(self) -> list[Evaluation]:
+        """The evaluations with a record and its values, by step and name, without those that are `unreadable`."""
+        evaluations = []
+        for path in self.record_paths():
+            with noting(self._unreadable):
+                evaluations.append(read_evaluation(path))
+        return sorted(evaluations, key=lambda one: (one.record["step"], one.path.name))
+
+    @cached_property
+    def metrics(self) -> list[Row]:
+        """Rows of metrics.jsonl; none if it is `unreadable`."""
+        rows: list[Row] = []
+        with noting(self._unreadable):
+            rows = read_metrics(self.workdir)
+        return rows
+
+    @property
+    def unreadable(self) -> list[str]:
+        """A line for each file of `evaluations` and `metrics` that cannot be read."""
+        _ = self.evaluations, self.metrics
+        return self._unreadable
+
+    @property
+    def step(self) -> int:
+        """The last evaluated step, or else the last logged one."""
+        steps = [one.record["step"] for one in self.evaluations] or [int(row["step"]) for row in self.metrics]
+        return max(steps, default=0)
+
+    @property
+    def newest(self) -> list[Evaluation]:
+        """The evaluations of `step`."""
+        return [one for one in self.evaluations if one.record["step"] == self.step]
+
+    @property
+    def title(self) -> str:
+        """'vdm, seed 0'."""
+        return f"{self.config.arm}, seed {self.config.seed}"
+
+
+def runs_in(root: Path) -> list[StoredRun]:
+    """The runs in the folders of `root`, sorted; none if there is no such folder."""
+    return [run for run in map(StoredRun, files.list_paths(root, "*")) if run.exists]
