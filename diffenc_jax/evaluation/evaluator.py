@@ -127,10 +127,10 @@ class Evaluator:
                 if values is not None:
                     evaluation.put(number, rows, values)
                 on_batch()
-        record = evaluation.description | summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
-        record["params"] = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
-        record["seconds"] = round(evaluation.seconds, 3)
-        return cast(Record, record)
+        count = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
+        results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
+        further = {"params": count, "seconds": round(evaluation.seconds, 3)}
+        return cast(Record, evaluation.description | results | further)
 
     def _started(
         self, evaluation: PartialEvaluation, params: Params, tables: Tables

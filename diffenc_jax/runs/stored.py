@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -70,13 +70,13 @@ class StoredRun:
     """
 
     def __init__(self, workdir: Path):
-        self.workdir, self._unreadable = workdir, list[str]()
+        self.workdir, self._path, self._unreadable = workdir, workdir / CONFIG_FILE, list[str]()
 
     @cached_property
     def _content(self) -> bytes | None:
         """Content of config.json; None without one."""
         try:
-            return files.read_bytes(self.workdir / CONFIG_FILE)
+            return files.read_bytes(self._path)
         except files.Missing:
             return None
 
@@ -88,14 +88,13 @@ class StoredRun:
     @cached_property
     def _values(self) -> tuple[dict[str, Any], Origin]:
         """The unchecked configuration, and the origin. Raises InputError."""
-        path = self.workdir / CONFIG_FILE
         if self._content is None:
             lacks = f"{self.workdir} holds no run (no {CONFIG_FILE})"
             raise InputError(f"{lacks}; train one there, or give the folder of a run")
-        values = files.parse_file(path, self._content)
+        values = files.parse_file(self._path, self._content)
         wrong = mismatch(values, _Stored)
-        other = f"{path} is damaged, or of another version of {OURS}: {wrong or 'it'} is wrong; restore it"
-        require(wrong is None, other)
+        damaged = f"{self._path} is damaged, or of another version of {OURS}"
+        require(wrong is None, f"{damaged}: {wrong or 'it'} is wrong; restore it")
         return values, Origin(**{key: values.pop(key) for key in vars(NO_ORIGIN) if key in values})
 
     @cached_property
@@ -105,8 +104,8 @@ class StoredRun:
         try:
             return Config.parse(values).replace(NOT_KEPT)
         except InputError as error:
-            path = self.workdir / CONFIG_FILE
-            raise InputError(f"{path} is not a configuration of this program: {error}{origin.other_version}") from error
+            why = f"{error}{origin.other_version}"
+            raise InputError(f"{self._path} is not a configuration of this program: {why}") from error
 
     @cached_property
     def origin(self) -> Origin:
@@ -115,9 +114,9 @@ class StoredRun:
 
     def write(self, config: Config, origin: Origin = NO_ORIGIN) -> None:
         """Store the configuration, with a new identity unless `origin` has one; InputError if it cannot be written."""
-        origin = Origin(origin.environments, origin.training_data, origin.run or secrets.token_hex(8))
+        origin = replace(origin, run=origin.run or secrets.token_hex(8))
         with files.writing(self.workdir):
-            files.write_json(self.workdir / CONFIG_FILE, config.to_dict() | vars(origin))
+            files.write_json(self._path, config.to_dict() | vars(origin))
         self.exists, self.config, self.origin = True, config.replace(NOT_KEPT), origin
 
     def check(self, config: Config, must_exist: bool, advice: str = files.OTHER_WORKDIR) -> None:
