@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.nets.compute import Compute
-from diffenc_jax.nets.kernels.convolution import multiply
 from diffenc_jax.nets.kernels.features import Features
 
 
@@ -38,7 +37,7 @@ class Dense(_Linear):
 
     @nn.compact
     def __call__(self, features: Features) -> Features:
-        x, offset = features
+        (x, offset), multiply = features, self.compute.forms.multiply
         kernel, bias = self._params(x.shape[-1])
         y = multiply(x.astype(self.compute.dtype), kernel)
         return Features(y, bias[None] if offset is None else bias + multiply(offset, kernel))
@@ -68,6 +67,6 @@ class Unpool(_Linear):
         kernel, bias = self._params(2, 2, c)
         # A transposed convolution applies its kernel reversed.
         kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, 2, 2 * self.width)
-        rows = multiply(h.astype(self.compute.dtype), kernel).swapaxes(2, 3)
+        rows = self.compute.forms.multiply(h.astype(self.compute.dtype), kernel).swapaxes(2, 3)
         pixels = Features(rows.reshape(b, 2 * height, 2 * width, self.width), bias[None])
         return self.compute.forms.settle(pixels)

@@ -185,8 +185,8 @@ def resident_pages():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_save_returns_freed_memory_to_the_system(tmp_path):
     """Small objects below one that is in use, whose memory free() alone keeps."""
-    write_config(tmp_path, tiny.config("vdm"), stored_origin(tmp_path))
-    with Checkpoints(tmp_path, 1000) as checkpoints:
+    StoredRun(tmp_path).write(tiny.config("vdm"))
+    with Checkpoints(StoredRun(tmp_path), 1000) as checkpoints:
         checkpoints.save(1, state(1))
         pieces, _top = [bytearray(50_000) for _ in range(2000)], bytearray(50_000)
         del pieces

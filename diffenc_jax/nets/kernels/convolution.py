@@ -12,13 +12,19 @@ PRODUCT = "product"  # the name by which a policy of jax.checkpoint saves result
 
 
 def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[..., C] by float32 [C, *D] -> [..., *D] in the dtype of x.
+    """[..., C] by float32 [C, *D] -> [..., *D] in the dtype of x."""
+    return checkpoint_name(jnp.tensordot(x, kernel.astype(x.dtype), 1), PRODUCT)
 
-    A product of matrices: along more axes, CPUs would compute the cotangent of the result a second time, column by
-    column, for its gradient by the kernel, which takes up to 5 % of a step.
+
+def multiply_on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`multiply` as a product of matrices.
+
+    Along more axes, CPUs would compute the cotangent of the result a second time, column by column, for its gradient by
+    the kernel: 1.05 times the CPU seconds of a step. TPUs, whose arrays are laid out by four axes, would take 1.12
+    times the cycles of a step of `cifar10:vdm-8` with two layers on a v5e.
     """
-    y = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype).reshape(x.shape[-1], -1)
-    return checkpoint_name(y.reshape(*x.shape[:-1], *kernel.shape[1:]), PRODUCT)
+    y = multiply(x.reshape(-1, x.shape[-1]), kernel.reshape(x.shape[-1], -1))
+    return y.reshape(*x.shape[:-1], *kernel.shape[1:])
 
 
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:

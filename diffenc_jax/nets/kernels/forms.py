@@ -22,7 +22,7 @@ class Forms(NamedTuple):
       normalize: see `norm.normalize`.
       attend: softmax(q kᵀ / √C) v.
       join: see `joining.concatenate`.
-      convolve, convolve_to_image: see `convolution`.
+      multiply, convolve, convolve_to_image: see `convolution`.
       isolate: see `stacking.unstack`.
       settle: what becomes of offsets by biases, see `features`.
     """
@@ -31,6 +31,7 @@ class Forms(NamedTuple):
     normalize: Callable[..., Any]
     attend: Callable[..., Any]
     join: Callable[..., Any]
+    multiply: Callable[..., Any]
     convolve: Callable[..., Any]
     convolve_to_image: Callable[..., Any]
     isolate: Callable[..., Any]
@@ -42,6 +43,7 @@ CPU = Forms(
     normalize=norm.on_cpu,
     attend=attention.attend,
     join=joining.concatenate,
+    multiply=convolution.multiply_on_cpu,
     convolve=convolution.convolve_on_cpu,
     convolve_to_image=convolution.convolve_to_image,
     isolate=stacking.isolate,
@@ -50,6 +52,7 @@ CPU = Forms(
 GPU = CPU._replace(  # without Triton kernels, which `forms_of` adds
     normalize=norm.on_tpu,
     attend=attention.on_gpu,
+    multiply=convolution.multiply,
     convolve=convolution.convolve,
     isolate=stacking.apply,
 )
@@ -57,6 +60,7 @@ TPU = CPU._replace(
     remat="products",
     normalize=norm.on_tpu,
     join=joining.add_padded,
+    multiply=convolution.multiply,
     convolve=convolution.convolve,
     convolve_to_image=convolution.sum_taps,
     isolate=stacking.apply,
