@@ -186,7 +186,7 @@ class DataConfig(Section, section="data"):
     source: str = key(
         REQUIRED,
         "A data set's name; tfds:NAME[/CONFIG][:VERSION] for one of tensorflow-datasets; or the path of an .npy, .npz "
-        "or IDX file, or of a folder of pictures or of pickled batches.",
+        "or IDX file, or of a folder of pictures or of IDX files.",
         part="data",
     )
     resize: int | None = key(

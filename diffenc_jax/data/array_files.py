@@ -13,33 +13,31 @@ from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits
 
 GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; those of IDX end with the type, uint8
 IDX_PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split
-SPLITS = ("train", "test")
-# Names of the arrays of both splits in an .npz file: the first pair that it holds counts.
-IMAGES = (("train", "test"), ("x_train", "x_test"))
-LABELS = (("y_train", "y_test"), ("train_labels", "test_labels"))
+# Names of the arrays in an .npz file by split: images, which have one of two pairs of names, and labels.
+NPZ_IMAGES = ({"train": "train", "test": "test"}, {"train": "x_train", "test": "x_test"})
+NPZ_LABELS = {"train": "y_train", "test": "y_test"}
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def open_file(path: Path) -> tuple[Splits, OpenLabels]:
     """Splits and labels of one file.
 
-    An .npz file has the arrays 'train' and 'test', or 'x_train' and 'x_test', with labels 'y_train' and 'y_test' or
-    'train_labels' and 'test_labels'; or one array of images, with labels 'y' or 'labels'. Other files have no labels.
+    An .npz file holds the arrays 'train' and 'test', or 'x_train' and 'x_test', with labels 'y_train' and 'y_test'; or
+    one array of images, with labels 'y'. Other files have no labels.
     """
-    held = npz_shapes(path).keys() if path.suffix == ".npz" else set()
-    images, labels = (next((pair for pair in pairs if held >= set(pair)), ()) for pairs in (IMAGES, LABELS))
-    if images:
-        splits = {split: partial(npz_images, path, name) for split, name in zip(SPLITS, images, strict=True)}
-        classes = {split: partial(_npz_labels, path, name) for split, name in zip(SPLITS, labels, strict=False)}
-        return splits, lambda: Labels.of_train(classes)
-    one = next((name for name in ("y", "labels") if name in held), None)
-    return hold_out(all_images(path)), lambda: Labels.of_one(None if one is None else _npz_labels(path, one))
+    names = npz_shapes(path).keys() if path.suffix == ".npz" else set()
+    pair = next((pair for pair in NPZ_IMAGES if names >= set(pair.values())), None)
+    if pair is None:
+        return hold_out(all_images(path)), lambda: Labels.of_one(_npz_labels(path, "y") if "y" in names else None)
+    images = {split: partial(_npz_images, path, name) for split, name in pair.items()}
+    labels = {split: partial(_npz_labels, path, name) for split, name in NPZ_LABELS.items() if name in names}
+    return images, lambda: Labels.of_train(labels)
 
 
 def open_idx_folder(path: Path) -> tuple[Splits, OpenLabels]:
     """Splits and labels of a folder with MNIST's files, such as train-images-idx3-ubyte or ...-ubyte.gz.
 
-    No splits if there are no such files; raises InputError if one of the two files of images is missing.
+    There are no splits if there are no such files. Raises InputError if only one of the two files of images is there.
     """
     files, classes = _named(path, "images[-.]idx3"), _named(path, "labels[-.]idx1")
     if len(files) == 1:
@@ -54,13 +52,13 @@ def _named(path: Path, kind: str) -> dict[str, Path]:
 
 
 def all_images(path: Path) -> Images:
-    """Images uint8 [N, H, W, C] of a file that holds one array of them; of .npy only requested ones are read."""
+    """Images uint8 [N, H, W, C] of a file with one array of them; of an .npy file only requested images are read."""
     if path.suffix == ".npz":
         names = [name for name, shape in npz_shapes(path).items() if len(shape) >= 3]
         if len(names) != 1:
             held = ", ".join(sorted(names))[: checks.LONGEST] or "none"
             raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {held}")
-        return npz_images(path, names[0])
+        return _npz_images(path, names[0])
     if path.suffix == ".npy":
         with checks.reading(path):
             array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
@@ -70,7 +68,7 @@ def all_images(path: Path) -> Images:
 
 
 def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of all arrays of a .npz file by name; only their headers are read."""
+    """Shapes of all arrays of an .npz file by name; only their headers are read."""
     shapes = {}
     with checks.reading(path), zipfile.ZipFile(checks.regular(path)) as archive:
         for name in archive.namelist():
@@ -80,23 +78,19 @@ def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def npz_array(path: Path, name: str) -> np.ndarray:
-    """The array `name` of a .npz file; raises InputError before reading it if memory does not suffice."""
-    shape = npz_shapes(path).get(name)
-    if shape is None:
-        raise checks.refused(path, f"holds no array {name!r}")
-    checks.fits_memory(path, shape)
+def _npz_array(path: Path, name: str) -> np.ndarray:
+    """The array `name` of an .npz file; raises InputError before reading it if memory does not suffice."""
+    checks.fits_memory(path, npz_shapes(path)[name])
     with checks.reading(path), np.load(path) as archive:
         return archive[f"{name}.npy"]
 
 
-def npz_images(path: Path, name: str) -> np.ndarray:
-    """Images uint8 [N, H, W, C] of the array `name` of a .npz file."""
-    return checks.as_images(path, npz_array(path, name))
+def _npz_images(path: Path, name: str) -> np.ndarray:
+    return checks.as_images(path, _npz_array(path, name))
 
 
 def _npz_labels(path: Path, name: str) -> np.ndarray:
-    return checks.as_labels(path, name, npz_array(path, name))
+    return checks.as_labels(path, name, _npz_array(path, name))
 
 
 def _idx_labels(path: Path) -> np.ndarray:

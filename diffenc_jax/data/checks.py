@@ -23,10 +23,14 @@ def refused(what: Path | str, why: str) -> InputError:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn any error into an InputError that `path` cannot be read: decoders raise undocumented exceptions.
+def reading(what: Path | str, advice: str = "", done: str = "read") -> Iterator[None]:
+    """Turn any error of the block into an InputError that `what` cannot be `done`: libraries raise undocumented errors.
 
-    Their warnings are not shown.
+    Warnings are not shown.
+
+    Args:
+      what: the file or folder.
+      advice: what to do.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -34,8 +38,11 @@ def reading(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        said = getattr(error, "strerror", None) or first_line(error) or type(error).__name__
-        raise refused(path, f"cannot be read: {said[:LONGEST]}") from error
+        cause: BaseException | None = error
+        while cause and not getattr(cause, "strerror", None):
+            cause = cause.__cause__ or cause.__context__  # libraries wrap the errors of networks and disks
+        said = getattr(cause, "strerror", None) or first_line(error) or type(error).__name__
+        raise refused(what, f"cannot be {done}: {said[:LONGEST]}{advice and '; '}{advice}") from error
 
 
 def regular(path: Path) -> Path:
@@ -46,13 +53,13 @@ def regular(path: Path) -> Path:
 
 
 def as_images(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
-    """Images uint8 [N, H, W, C] of whole numbers 0 .. 255 of any type, [N, H, W, C] or [N, H, W].
+    """Images uint8 [N, H, W, C] of an array [N, H, W, C] or [N, H, W] of whole numbers 0 .. 255, of any type.
 
-    Every value is compared with its conversion, so none is changed. Raises InputError for other arrays of the file
-    `path`. Floats that are all whole numbers are taken too, since nothing is lost.
+    Floats are taken if they are whole numbers: every value is compared with its conversion. Raises InputError, which
+    names the file `path`, for other arrays.
 
     Args:
-      rows: the images that are converted and returned; no others are read. By default all.
+      rows: the images to convert and return; no others are read. By default all.
     """
     shape, images = image_shape(path, array.shape), array[rows]
     if images.dtype.kind not in "biuf":
@@ -65,9 +72,9 @@ def as_images(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.nd
 
 
 def image_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
-    """[N, H, W, C] of the images in an array of `shape`, [N, H, W, C] or [N, H, W]; raises InputError for others.
+    """[N, H, W, C] of the images in an array of `shape`, [N, H, W, C] or [N, H, W].
 
-    Shapes that can be told to be [N, C, H, W] are refused too.
+    Raises InputError for other shapes, and for those that are probably [N, C, H, W].
     """
     if len(shape) not in (3, 4) or 0 in shape:
         raise refused(path, f"must hold images [N, H, W, C] or [N, H, W]; this is {list(shape)}")
@@ -77,20 +84,14 @@ def image_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _not_pixels(array: np.ndarray) -> str:
-    """Part of a message: which values an array has that are not all pixels, and what to do."""
+    """Part of a message: the range of an array whose values are not all pixels, and what to do."""
     least, greatest = array.min(), array.max()
     if array.dtype.kind != "f":
-        values = "array" if array.dtype.kind == "u" else "array.astype(np.int64)"
-        shifted = f"({values} - {least})".replace("- -", "+ ")
         step = (int(greatest) - int(least)) // MOST_LEVELS + 1
-        if step == 1:
-            advice = f"{shifted}.astype(np.uint8) loses nothing"
-        else:
-            advice = f"({shifted} // {step}).astype(np.uint8) loses what lies between levels"
-    elif least >= 0 and greatest <= 1:
-        advice = "if pixels were divided by their largest value N, save np.round(array * N).astype(np.uint8)"
+        divided = "which loses nothing" if step == 1 else f"and divide by {step} with //, which merges levels"
+        advice = f"subtract {least}, {divided}, and save them as uint8"
     elif least >= -1 and greatest <= 1:
-        advice = "if pixels 0 .. N were mapped to -1 .. 1, save np.round((array + 1) / 2 * N).astype(np.uint8)"
+        advice = "if whole pixels were scaled, undo that, such as by np.round(array * 255).astype(np.uint8)"
     else:
         advice = "real-valued data cannot be modelled"
     levels = "whole numbers of 2 to 256 levels, 0 .. 255 (data.pixel_levels)"
@@ -98,7 +99,10 @@ def _not_pixels(array: np.ndarray) -> str:
 
 
 def as_labels(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """Labels [N] of whole numbers [N] or [N, 1]; raises InputError for other arrays `name` of the file `path`."""
+    """Labels [N] of an array of whole numbers, [N] or [N, 1].
+
+    Raises InputError for other arrays; it names the file `path` and the array's `name` in it.
+    """
     labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0:
         it_is = f"{str(labels.dtype)[:20]} {str(list(labels.shape))[:60]}"

@@ -1,6 +1,6 @@
 """Images of a split and their labels, read on demand, and the part of a split that one host holds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,22 +48,6 @@ LabelSpec = int | tuple[int, int, int]
 def subset(images: Images, rows: np.ndarray) -> Images:
     """Images of increasing indices `rows` [N] of `images`, renumbered from 0 and read on demand."""
     return OnDemand((len(rows), *images.shape[1:]), lambda start, stop: read_rows(images, rows[start:stop]))
-
-
-def concatenation(parts: Sequence[Images]) -> Images:
-    """Concatenation of images of one shape. Only the parts that overlap a slice are read."""
-    ends = np.cumsum([part.shape[0] for part in parts]).tolist()
-
-    def read(start: int, stop: int) -> np.ndarray:
-        images = np.empty((stop - start, *parts[0].shape[1:]), np.uint8)
-        for part, end in zip(parts, ends, strict=True):
-            first = end - part.shape[0]
-            a, b = max(start, first), min(stop, end)
-            if a < b:
-                images[a - start : b - start] = part[a - first : b - first]
-        return images
-
-    return OnDemand((ends[-1], *parts[0].shape[1:]), read)
 
 
 class LocalPart:

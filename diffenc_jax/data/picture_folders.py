@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow supports more, some of which start programs
 VALIDATION = ("val", "valid", "validation")
-# Mode to convert each of Pillow's modes to. Values of other modes do not fit 8 bits or are not colours.
+# The mode to which each of Pillow's modes is converted. Values of other modes exceed 8 bits or are no colours.
 MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
 
 def open_folder(path: Path, resize: int | None = None) -> tuple[Splits, OpenLabels]:
-    """Splits and labels of the folders 'train' and 'test' of pictures, or of one folder.
+    """Splits and labels of pictures, in the folders `path`/train and `path`/test or, without these, anywhere in `path`.
 
-    Labels are the names of the subfolders; there are none if a picture is in no subfolder.
+    The label of a picture is the name of its subfolder. There are no labels if a picture is in no subfolder.
 
     Args:
       resize: as in `decode_picture`.
@@ -42,7 +42,7 @@ def open_folder(path: Path, resize: int | None = None) -> tuple[Splits, OpenLabe
 
 
 def _class_names(top: Path) -> np.ndarray | None:
-    """Names [N] of the subfolders of `top` that the pictures are in; None if one is in no subfolder."""
+    """Name of each picture's subfolder of `top`, [N]; None if a picture is in no subfolder."""
     places = [path.relative_to(top).parts for path in _paths(top)]
     return np.array([parts[0] for parts in places]) if all(len(parts) > 1 for parts in places) else None
 
@@ -67,7 +67,7 @@ def _paths(top: Path) -> list[Path]:
                 raise checks.refused(link, "is a link to a folder; put the folder itself there")
             paths += [Path(at, name) for name in names if name.lower().endswith(ENDINGS)]
     if not paths:
-        raise checks.refused(top, f"holds no pictures ({', '.join(ENDINGS)}), no batches and no IDX files")
+        raise checks.refused(top, f"holds no pictures ({', '.join(ENDINGS)}) and no IDX files; see docs/data.md")
     return sorted(paths)
 
 
@@ -76,12 +76,13 @@ def _raise(error: OSError) -> None:
 
 
 def decode_picture(path: Path, resize: int | None = None, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """uint8 [H, W, 1 or 3] of one picture, which must have `shape` if one is given; this is checked before decoding.
+    """uint8 [H, W, 1 or 3] of one picture.
 
-    Raises InputError unless it is a complete, opaque picture of 8 bits per value and of reasonable size.
+    Raises InputError for a picture that is damaged, transparent, of more than 8 bits per value, or of another shape.
 
     Args:
       resize: side of the square to which the largest square at the picture's centre is resized, by Lanczos' filter.
+      shape: shape that the picture must have, which is checked before decoding; None: any.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Named data sets, whose names are in `core/table.py`, and users' own: files of arrays, folders of pictures or batches.
+"""Named data sets, whose names are in `core/table.py`, and users' own: files of arrays and folders of pictures.
 
 If there is no test split, a fixed tenth of the images is held out as one.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
-from diffenc_jax.data import array_files, batch_folders, checks, picture_folders, prepared
+from diffenc_jax.data import array_files, checks, picture_folders, prepared
 from diffenc_jax.data.images import Labels, LabelSpec, Source
 
 DIGITS_TRAIN = 1500
@@ -110,9 +110,7 @@ def open_path(path: Path, resize: int | None = None) -> Source:
         if not path.is_dir():
             splits, labels = array_files.open_file(path)
         else:
-            splits, labels = batch_folders.open_folder(path)
-            if not splits:
-                splits, labels = array_files.open_idx_folder(path)
+            splits, labels = array_files.open_idx_folder(path)
             if not splits:
                 version = "local" if resize is None else f"local, resized to {resize}x{resize}"
                 return Source(str(path), version, *picture_folders.open_folder(path, resize))

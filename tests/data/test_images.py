@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.images import LabelImages, LocalPart, OnDemand, concatenation, read_rows, subset
+from diffenc_jax.data.images import LabelImages, LocalPart, OnDemand, read_rows, subset
 from tests import tiny
 
 ALL = tiny.images(20)
@@ -44,13 +44,6 @@ def test_a_subset_is_renumbered():
     assert renumbered.shape == (6, 4, 4, 1)
     np.testing.assert_array_equal(renumbered[1:4], ALL[[2, 5, 6]])
     assert images.asked == [(2, 3), (5, 7)]
-
-
-def test_only_the_parts_that_a_slice_overlaps_are_read():
-    first, second, third = Watched(), Watched(), Watched()
-    images = concatenation([first, second, third])
-    np.testing.assert_array_equal(images[25:45], np.concatenate([ALL[5:], ALL[:5]]))
-    assert (first.asked, second.asked, third.asked) == ([], [(5, 20)], [(0, 5)])
 
 
 def test_a_local_part_keeps_the_indices_of_the_split():

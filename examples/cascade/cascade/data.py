@@ -11,13 +11,13 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.data.images import Images, LabelImages, OnDemand, Source, Whole
 from diffenc_jax.data.sources import NamedSource, named_source, open_path
 
-FILES = ("*images*idx3-ubyte*", "*data_batch_1*")  # of data sets that are given as files in data.dir
+FILES = "*images*idx3-ubyte*"  # in data.dir, of Fashion-MNIST
 
 
 def whole(name: str, data: DataConfig) -> Source:
-    """The images: of the files in `data.dir`, if it holds Fashion-MNIST or CIFAR-10 as published, or else by name."""
+    """The images: of the files in `data.dir`, if it holds Fashion-MNIST as published, or else by name."""
     folder = Path(data.dir or "")
-    given = data.dir is not None and any(path for pattern in FILES for path in folder.glob(pattern))
+    given = data.dir is not None and any(folder.glob(FILES))
     return open_path(folder) if given else named_source(name).open(data)
 
 
