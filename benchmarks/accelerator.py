@@ -29,7 +29,7 @@ from measurements import SMALL, Bench, Sizes
 from diffenc_jax.commands.arguments import positive_number, writable_file
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
-from diffenc_jax.core.terminal import print_table
+from diffenc_jax.core.terminal import print_document
 from diffenc_jax.lab.costs.targets import target_of
 from diffenc_jax.parallel.memory import device_memory
 from diffenc_jax.parallel.sharding import make_mesh
@@ -144,7 +144,7 @@ class Report:
             self._write()
             for table in tables(self._rows):
                 print()
-                print_table(table)
+                print_document(table)
             print(f"\n{f'record: {self._path}' if self._path else json.dumps(self._record())}", flush=True)
 
     def end_process(self) -> NoReturn:

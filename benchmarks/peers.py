@@ -27,7 +27,7 @@ import records
 from diffenc_jax.commands.arguments import positive, writable_file
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import RunError, lookup
-from diffenc_jax.core.terminal import print_table
+from diffenc_jax.core.terminal import print_document
 
 EXAMPLE = "python benchmarks/peers.py --diffenc=DIR --pairs=small-diffenc,small-vdm --json=FILE"
 FOLDER = Path(__file__).parent
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
             record |= {"as_published": arguments.as_published}
             record |= {"commits": {THEIRS: records.commit(arguments.diffenc), OURS: records.commit()}}
             records.append(arguments.json, record)
-    print_table(Table(["", THEIRS, OURS, "ratio", "range of the ratio"], rows))
+    print_document(Table(["", THEIRS, OURS, "ratio", "range of the ratio"], rows))
     print(f"Load average {min(loads):.1f} to {max(loads):.1f}, of {len(os.sched_getaffinity(0))} cores")
 
 

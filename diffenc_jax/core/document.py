@@ -1,12 +1,13 @@
-"""Documents as plain data, and their markdown form. One description serves terminal, file and page."""
+"""Documents as plain data, and as Markdown. One description serves terminal, file and page."""
 
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from diffenc_jax.core.numbers import UNKNOWN
+from diffenc_jax.core.text import printable
 
-# A cell that holds numbers: '1.8912 ± 0.0031', '1.2 .. 1.3', '3e-05', '100.0 %', '2.1 (p 0.3)'.
+# Cells of numbers: '1.8912 ± 0.0031', '1.2 .. 1.3', '3e-05', '100.0 %', '2.1 (p 0.3)'.
 NUMBERS = re.compile(r"(?:[-−+±\d.,e ()–%]| or |\([pz] ){1,40}|-?inf|nan")
 
 
@@ -48,7 +49,7 @@ class Section(NamedTuple):
 
 
 def numeric_columns(table: Table) -> list[bool]:
-    """Whether each column holds only numbers and is aligned on the right; never the first column."""
+    """Whether each column holds only numbers, and so is aligned on the right. The first column names rows: never."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.heads)
     return [
         number > 0 and all(cell in ("", UNKNOWN) or NUMBERS.fullmatch(str(cell)) for cell in column)
@@ -57,7 +58,7 @@ def numeric_columns(table: Table) -> list[bool]:
 
 
 def markdown(block: Any, level: int = 1) -> str:
-    """Markdown of a block; the title of a section has `level` hash signs."""
+    """Markdown of a block; the title of a section begins with `level` hash signs."""
     match block:
         case Section(title, blocks):
             return "\n\n".join([f"{'#' * level} {title}", *(markdown(inner, level + 1) for inner in blocks)])
@@ -73,10 +74,11 @@ def markdown(block: Any, level: int = 1) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    """Padded table that also reads as plain text; columns of numbers are aligned on the right."""
+    """Table that also reads as plain text: cells are padded, and columns of numbers are aligned on the right."""
     columns = []
     for right, *cells in zip(numeric_columns(table), table.heads, *table.rows, strict=True):
-        width = max(3, *(len(str(cell)) for cell in cells))
-        head, *others = (str(cell).rjust(width) if right else str(cell).ljust(width) for cell in cells)
+        texts = [printable(str(cell)) for cell in cells]
+        width = max(3, *map(len, texts))
+        head, *others = (text.rjust(width) if right else text.ljust(width) for text in texts)
         columns.append([head, "-" * (width - right) + ":" * right, *others])
     return "\n".join(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True))

@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import require
-    from diffenc_jax.core.terminal import print_table
+    from diffenc_jax.core.terminal import print_document
     from diffenc_jax.lab.comparisons.compare.joined import joined
     from diffenc_jax.lab.comparisons.compare.measure import check_comparable, compare
     from diffenc_jax.lab.comparisons.compare.table import cautions, comparison_json, comparison_table, notes
@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> None:
     said = [*notes(rows), *cautions(chain.from_iterable(single))]
     if output is not None:
         write_json(output, comparison_json(rows, said))
-    print_table(comparison_table(rows, with_files=True)._replace(caption=""))
+    print_document(comparison_table(rows, with_files=True)._replace(caption=""))
     print("\n".join(said))
 
 

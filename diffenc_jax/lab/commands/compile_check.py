@@ -39,7 +39,7 @@ def run(arguments: Namespace) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run; an accelerator of this machine is left to others
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the GPU compiler prints lines where a program is too large
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX cannot load programs for absent devices
-    from diffenc_jax.core.terminal import print_table
+    from diffenc_jax.core.terminal import print_document
     from diffenc_jax.lab.costs.compile_check import measure_step, step_lines, work_tables
     from diffenc_jax.runs.files import write_json
 
@@ -53,5 +53,5 @@ def run(arguments: Namespace) -> int:
     print(*step_lines(measured), sep="\n")
     for table in work_tables(measured):
         print()
-        print_table(table)
+        print_document(table)
     return int(not measured["fits"])

@@ -37,7 +37,7 @@ class StudyCommand:
         add_changes(parser, *self.study.reads)
 
     def run(self, arguments: Namespace) -> None:
-        from diffenc_jax.core.terminal import make_console, print_table
+        from diffenc_jax.core.terminal import make_console, print_document
         from diffenc_jax.runs.files import check_writable, write_json
 
         study, given, console = self.study, changes_of(arguments), make_console()
@@ -55,7 +55,7 @@ class StudyCommand:
             shown.append(measured)
             written = study.write(study.path(run.workdir, measured), measured)
             for table in study.tables([measured]):
-                print_table(table, console)
+                print_document(table, console)
             self._print(written)
             print(measured.sentence(), flush=True)
         if study.together and len(runs) > 1:
