@@ -12,11 +12,11 @@ from diffenc_jax.config import sections
 from diffenc_jax.config.changes import changed
 from diffenc_jax.config.schema import Section, flatten
 from diffenc_jax.core import parts
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import REQUIRED, key, seed
 
-# Sections and keys that change how a run is carried out or examined, not what it computes: a run may resume with other
-# values, and they are no part of its identity.
+# Sections and keys that decide how a run is carried out or examined, not what it computes. They are no part of its
+# identity: a run may resume with other values.
 CHANGEABLE = (
     *("checkpoint", "compress", "eval", "fit", "log", "mesh", "ode", "sample"),
     *("data.dir", "model.scan", "model.remat"),
@@ -48,19 +48,15 @@ class Config(Section):
 
     def check(self) -> None:
         model, sample, loss = self.model, self.sample, self.loss
-        if loss.variance_ratio == sections.LEARNED_ERROR and not model.error_head:
-            ratio = f"loss.variance_ratio={loss.variance_ratio}"
-            raise InputError(f"{ratio} is that of model.error_head; train with model.error_head=True")
-        if sample.label is not None and not model.labels:
-            advice = "train with model.labels=True"
-            raise InputError(f"sample.label={sample.label} is for a model that is conditioned on labels; {advice}")
-        if model.augmentation and self.train.augment is None:
-            advice = "give that too, such as train.augment=flip"
-            raise InputError(f"model.augmentation=True conditions on train.augment; {advice}")
+        needs_head = f"loss.variance_ratio={loss.variance_ratio} needs the error head; train with model.error_head=True"
+        require(model.error_head or loss.variance_ratio != sections.LEARNED_ERROR, needs_head)
+        needs_labels = f"sample.label={sample.label} needs a model with labels; train with model.labels=True"
+        require(model.labels or sample.label is None, needs_labels)
+        needs_augment = "model.augmentation=True needs train.augment; give that too, such as train.augment=flip"
+        require(self.train.augment is not None or not model.augmentation, needs_augment)
         learns_ratios = sample.sampler == sections.ANCESTRAL and loss.variance_ratio == sections.LEARNED
-        if learns_ratios and sample.depth != loss.depth:
-            depths = f"sample.depth={sample.depth} must be loss.depth={loss.depth}"
-            raise InputError(f"{depths}, since one ratio per step is learned")
+        depths = f"sample.depth={sample.depth} must be loss.depth={loss.depth}, since one ratio per step is learned"
+        require(not learns_ratios or sample.depth == loss.depth, depths)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any] | ConfigDict, path: str = "") -> Self:
@@ -73,9 +69,11 @@ class Config(Section):
     def replace(self, changes: Mapping[str, Any]) -> Self:
         """The configuration with other values, checked again.
 
-        Changes are values by key, such as {"loss.depth": 10}, and sections, given as mappings or as sections:
-        {"model.encoder": {"kind": "identity"}}. The places of parts among them must be allowed, as by `parts.allowed`.
         Raises InputError as `parse` does.
+
+        Args:
+          changes: values by key, such as {"loss.depth": 10}, and sections as mappings or as sections, such as
+            {"model.encoder": {"kind": "identity"}}. Places of parts must be allowed, as by `parts.allowed`.
         """
         return self.parse(changed(self.to_dict(), changes))
 
@@ -84,7 +82,7 @@ class Config(Section):
         return self.parse(parts.allowed(self.to_dict(), packages))
 
     def identity(self) -> dict[str, Any]:
-        """Values by key of all that decides what the run computes; see `CHANGEABLE`."""
+        """Values, by key, that decide what the run computes: all but `CHANGEABLE`."""
         changeable = set(CHANGEABLE) - ({"train.steps"} if self.train.steps_decide_rates else set())
         values = flatten(self.to_dict()).items()
         return {key: value for key, value in values if not {key, key.partition(".")[0]} & changeable}
@@ -102,7 +100,7 @@ class Config(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def changes(self, other: "Config") -> dict[str, tuple[Any, Any]]:
-        """(value here, value in `other`) by key of the identities, where they differ; "(absent)" for a lacking key."""
+        """(value here, value there) by key, where the identities differ; "(absent)" stands for a missing key."""
         ours, theirs = self.identity(), other.identity()
         pairs = {key: (ours.get(key, ABSENT), theirs.get(key, ABSENT)) for key in sorted(ours.keys() | theirs)}
         return {key: (here, there) for key, (here, there) in pairs.items() if here != there}

@@ -14,11 +14,13 @@ from diffenc_jax.core.keys import REQUIRED, keys_of
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
 NO_CODE = ConfigDict({"kind": "none"})
+# The published optimizer, and the published noise schedule, linear in t.
+ADAMW = ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01})
+FIXED_LINEAR = ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
 # Suffixes of an arm: before the depth T that it is trained with, and for training as published.
 DEPTH, PUBLISHED = "-T", "-published"
-
 
 # Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
 AS_PUBLISHED = {"train.ends_every": 1, "data.shuffle_shards": 1}
@@ -75,22 +77,12 @@ def code_network(units: int, active: int, **changes: Any) -> ConfigDict:
     return ConfigDict({**encoder_network(**changes), "kind": "k_hot", "units": units, "active": active})
 
 
-def adamw() -> ConfigDict:
-    """The published optimizer."""
-    return ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01})
-
-
-def fixed_schedule() -> ConfigDict:
-    """The published noise schedule, linear in t."""
-    return ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
-
-
 def recipe(name: str, arm: str) -> ConfigDict:
     """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), but for docs/training.md."""
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
     parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}
-    return with_changes(config, given | parts | {"model.schedule": fixed_schedule(), "train.optimizer": adamw()})
+    return with_changes(config, given | parts | {"model.schedule": FIXED_LINEAR, "train.optimizer": ADAMW})
 
 
 def _defaults(section: type[Section]) -> ConfigDict:

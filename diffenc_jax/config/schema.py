@@ -1,17 +1,14 @@
 """Sections of a configuration: mappings with given keys, read, checked and written back."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from ml_collections import ConfigDict
 
-from diffenc_jax.core.errors import alike, require
+from diffenc_jax.core.errors import require, suggestion
 from diffenc_jax.core.keys import Key, Keyed, hints_of, join, keys_of
-
-NEAR = 0.6  # of difflib's ratio, from which the name of a key counts as near another
 
 
 @dataclass(frozen=True)
@@ -64,14 +61,17 @@ def jsonable(value: Any) -> Any:
 
 
 def unknown_key(path: str, known: Iterable[str]) -> str:
-    """Message that there is no key `path`, with the nearest ones and the keys beside it; `known` are all full keys."""
+    """Message that there is no key `path`, with the nearest keys and the keys beside it.
+
+    Args:
+      path: the unknown key, such as "train.step".
+      known: all full keys.
+    """
     known = sorted(known)
     parent, _, name = path.rpartition(".")
     siblings = [key.removeprefix(f"{parent}.") for key in known if parent and key.rpartition(".")[0] == parent]
-    nearest = [join(parent, sibling) for sibling in alike(name, siblings, NEAR)]
-    nearest = nearest or [key for key in known if key.rpartition(".")[2] == name]
-    nearest = nearest or ([] if siblings else difflib.get_close_matches(path, known, n=1))
-    perhaps = f", perhaps {' or '.join(nearest)}" if nearest else ""
+    elsewhere = [key for key in known if key.rpartition(".")[2] == name]
+    perhaps = f", perhaps {' or '.join(elsewhere)}" if elsewhere else suggestion(path, known)
     has = f"{parent} has the keys {', '.join(siblings)}; " if siblings else ""
     return f"unknown configuration key {path!r}{perhaps}; {has}see `diffenc config-keys`"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from diffenc_jax.config.schema import Section, check_section, jsonable
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, Limits, at_least, count, key, seed
 
 ENCODED, IMAGE = "encoded", "image"
@@ -157,16 +157,14 @@ class LossConfig(Section, section="loss"):
         """Name for files: 'continuous', 'depth50', 'depth50-exponential-optimal_pixel-times'."""
         if self.depth is None:
             return "continuous"
-        parts = [f"depth{self.depth}"]
-        if self.extrapolation != "linear":
-            parts.append(self.extrapolation)
-        if isinstance(self.variance_ratio, str):
-            parts.append(self.variance_ratio)
-        elif self.variance_ratio != 1:
-            parts.append(f"ratio{self.variance_ratio:g}")
-        if self.times != "uniform":
-            parts.append("times")
-        return "-".join(parts)
+        ratio = self.variance_ratio if isinstance(self.variance_ratio, str) else f"ratio{self.variance_ratio:g}"
+        differs = {
+            f"depth{self.depth}": True,
+            self.extrapolation: self.extrapolation != "linear",
+            ratio: self.variance_ratio != 1,
+            "times": self.times != "uniform",
+        }
+        return "-".join(name for name, is_there in differs.items() if is_there)
 
     @property
     def is_fitted(self) -> bool:
@@ -346,9 +344,8 @@ class EvalConfig(Section, section="eval"):
 
     def check(self) -> None:
         self.chosen_steps([])
-        if self.num_draws > 1 and self.estimator != IMPORTANCE_WEIGHTED:
-            reader = f"eval.num_draws={self.num_draws} is read only by eval.estimator={IMPORTANCE_WEIGHTED}"
-            raise InputError(f"{reader}, and this is {self.estimator}")
+        reader = f"eval.num_draws={self.num_draws} is read only by eval.estimator={IMPORTANCE_WEIGHTED}"
+        require(self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED, f"{reader}, and this is {self.estimator}")
 
     def chosen_steps(self, available: list[int]) -> list[int]:
         """Steps of the checkpoints to evaluate, of those `available`. Steps given by number need not be available.
@@ -357,11 +354,11 @@ class EvalConfig(Section, section="eval"):
         """
         if self.checkpoints in (NEWEST, ALL):
             return available[-1:] if self.checkpoints == NEWEST else available
-        parts = self.checkpoints.split(",")
-        if not all(part.strip().isdecimal() for part in parts):
-            allowed = f"{NEWEST}, {ALL}, or steps such as 500,1000"
-            raise InputError(f"eval.checkpoints={self.checkpoints!r} must be {allowed}")
-        return [int(part) for part in parts]
+        steps = self.checkpoints.split(",")
+        allowed = f"{NEWEST}, {ALL}, or steps such as 500,1000"
+        is_list = all(step.strip().isdecimal() for step in steps)
+        require(is_list, f"eval.checkpoints={self.checkpoints!r} must be {allowed}")
+        return [int(step) for step in steps]
 
 
 @dataclass(frozen=True)
@@ -386,11 +383,10 @@ class OdeConfig(Section, section="ode"):
     atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
 
     def check(self) -> None:
-        if self.probes > 1 and self.divergence != HUTCHINSON:
-            raise InputError(f"ode.probes={self.probes} needs ode.divergence={HUTCHINSON}")
-        if self.dequantisation_draws > 1 and self.divergence != EXACT:
-            why = "with an estimated divergence their importance-weighted mean would be no bound"
-            raise InputError(f"ode.dequantisation_draws={self.dequantisation_draws} needs ode.divergence=exact: {why}")
+        estimated, draws = self.divergence == HUTCHINSON, self.dequantisation_draws
+        require(self.probes == 1 or estimated, f"ode.probes={self.probes} needs ode.divergence={HUTCHINSON}")
+        why = "with an estimated divergence their importance-weighted mean would be no bound"
+        require(draws == 1 or not estimated, f"ode.dequantisation_draws={draws} needs ode.divergence={EXACT}: {why}")
 
 
 @dataclass(frozen=True)

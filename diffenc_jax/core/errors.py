@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
-# Exit code of a command whose run another process works on: that of sysexits.h for "try again later".
+# Exit code of a command whose run another process works on: "try again later" in sysexits.h.
 IN_USE = 75
-ALIKE = 0.8  # of difflib's ratio, from which a name counts as a misspelling of another
-SHORTEST = 3  # letters of a part of a name that tell the name
-MOST_NAMED = 3  # names that a message gives
-FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's part of it
+ALIKE = 0.75  # ratio of difflib from which a name counts as a misspelling of another
+SHORTEST = 3  # letters of an abbreviation
+MOST_NAMED = 3  # names in a message
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's share of it
 
 
 class InputError(ValueError):
@@ -21,7 +21,7 @@ class InputError(ValueError):
 
 
 class InUse(InputError):
-    """A place that another process works in."""
+    """A folder in which another process works."""
 
 
 class RunError(RuntimeError):
@@ -29,7 +29,7 @@ class RunError(RuntimeError):
 
 
 class TakenOver(RunError):
-    """A run that another process continues, since this one was silent for too long."""
+    """A run that another process continues, because this process was silent for too long."""
 
 
 class Interrupted(Exception):
@@ -50,7 +50,7 @@ def noting(notes: list[str]) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """First line of an error's text. What follows it in a library's error is for the library's developers."""
+    """First line of an error's text; further lines of a library's error are for its developers."""
     return (str(error).splitlines() or [""])[0]
 
 
@@ -70,22 +70,15 @@ def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """', perhaps train' for the misspelt 'trian', or '' if no known name is like it: a part of a message."""
-    nearest = alike(name, known, ALIKE)
-    return f", perhaps {' or '.join(nearest)}" if nearest else ""
+    """Part of a message: ', perhaps train' for the misspelt 'trian'; '' if no known name is near.
 
-
-def alike(name: str, known: Iterable[str], cutoff: float) -> list[str]:
-    """The known names that one may mean by `name`: the nearest spelling from a ratio `cutoff` on, or `abbreviated`."""
-    known = list(known)
-    return difflib.get_close_matches(name, known, n=1, cutoff=cutoff) or abbreviated(name, known)
-
-
-def abbreviated(name: str, known: Iterable[str]) -> list[str]:
-    """The known names of which `name` is a short or a long form: rate for learning_rate, evaluate for eval."""
-    short = name.strip("-")
+    A name is near if its spelling is, or if `name` is a short or a long form of it: rate for learning_rate, evaluate
+    for eval.
+    """
+    known, short = list(known), name.strip("-")
     forms = [other for other in known if len(short) >= SHORTEST and (short in other or short.startswith(other))]
-    return sorted(forms, key=len)[:MOST_NAMED]
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE) or sorted(forms, key=len)[:MOST_NAMED]
+    return f", perhaps {' or '.join(nearest)}" if nearest else ""
 
 
 def require(condition: bool, message: str) -> None:

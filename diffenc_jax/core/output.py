@@ -3,19 +3,18 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from diffenc_jax.core.errors import reason
 
 
 class TolerantStream:
-    """A text stream that drops what cannot be written, because its disk is full or its reader, such as `head`, is gone.
-
-    After the first failure nothing more is written.
+    """A text stream that goes on without output after a failure, such as a full disk or a reader (`head`) that is gone.
 
     Attributes:
-      lost: why something was dropped although a reader may miss it, such as a full disk; "" if nothing was, or if the
-        reader is gone, which has read what it wanted.
+      lost: reason of the failure, such as a full disk; "" without a failure, or if the reader is gone, which has read
+        what it wanted.
     """
 
     def __init__(self, stream: TextIO):
@@ -26,32 +25,29 @@ class TolerantStream:
 
     def write(self, text: str) -> int:
         """Write or drop `text`; returns its length."""
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            self._give_up(error)
-            return len(text)
+        self._attempt(self._stream.write, text)
+        return len(text)
 
     def flush(self) -> None:
-        """Write or drop what is buffered."""
-        try:
-            self._stream.flush()
-        except OSError as error:
-            self._give_up(error)
+        """Write or drop the buffered text."""
+        self._attempt(self._stream.flush)
 
-    def _give_up(self, error: OSError) -> None:
-        """Drop what the stream holds: Python flushes it once more at the end of the program."""
-        self.lost = "" if isinstance(error, BrokenPipeError) else reason(error)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+    def _attempt(self, act: Callable[..., Any], *given: str) -> None:
+        """act(*given); after a failure the stream leads nowhere, since Python flushes it once more at the end."""
+        try:
+            act(*given)
+        except OSError as error:
+            self.lost = "" if isinstance(error, BrokenPipeError) else reason(error)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 def go_on_without_output() -> None:
-    """Make standard output and error tolerant, and keep the numbers of those that are closed.
+    """Make standard output and error tolerant, and open those that are closed on nothing.
 
-    Call it before anything is printed or opened: a file that is opened would take the number of a closed stream, and
-    receive what libraries print.
+    Call it before anything is printed or opened. Otherwise the next file that is opened would take the descriptor of a
+    closed stream, and receive the output of libraries.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -62,7 +58,7 @@ def go_on_without_output() -> None:
 
 
 def lost_output() -> str:
-    """Why standard output could not be written, such as 'No space left on device'; "" if it could, or see `lost`."""
+    """Why standard output could not be written, such as 'No space left on device'; see `TolerantStream.lost`."""
     if not isinstance(sys.stdout, TolerantStream):
         return ""
     sys.stdout.flush()
@@ -70,7 +66,7 @@ def lost_output() -> str:
 
 
 def drop_late_answers() -> None:
-    """Drop the tracebacks of reads and writes that Orbax had begun when another one failed, and given up."""
+    """Drop the tracebacks of reads and writes that Orbax abandoned when another one failed."""
 
     def hook(unraisable: Any) -> None:
         code = getattr(unraisable.object, "cr_code", None)
@@ -79,11 +75,11 @@ def drop_late_answers() -> None:
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = hook
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it logs those of answers that nobody waits for
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it logs exceptions that nobody waits for
 
 
 def escape_what_has_no_code() -> None:
-    """Print characters that the terminal's encoding lacks, such as ± in ASCII, as escapes."""
+    """Print characters that the terminal's encoding lacks as escapes, such as ± in ASCII."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -14,7 +14,6 @@ from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 
 from diffenc_jax.core.versions import OURS, PACKAGES
@@ -28,16 +27,16 @@ distributions = cache(packages_distributions)  # names of the installed distribu
 def outside_digest(parts: Iterable[Any]) -> str | None:
     """Twelve hexadecimal digits, a digest of the sources of the parts that are not this package's.
 
-    It covers the file of a part's module, or the cell of a notebook, and the files that this one imports, followed
-    through import statements. Files that are imported by function calls are not covered. The syntax of a file counts,
-    so comments, layout and the version of Python do not. An installed package counts by its name and version, except
-    for those that a record names in its 'software'.
+    It covers the file of each part's module, or the cell of a notebook, and all files that this file imports by import
+    statements, directly or through other files. Modules that function calls or `from package import *` import are not
+    covered. Comments, layout and the version of Python do not count. An installed package counts by its name and
+    version, except for those that a record names in its 'software'.
 
     Args:
       parts: places, such as "package.module:Name", classes, functions and other objects.
 
     Returns:
-      The digest; None if all are of this package; `UNKNOWN` if there is no source.
+      The digest; None if all parts are of this package; `UNKNOWN` if a part has no source.
     """
     covered: dict[str, str] = {}
     for part in parts:
@@ -55,9 +54,9 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
 
 
 def _cover(module: str, file: str, covered: dict[str, str]) -> None:
-    """Add the content of a module's file to `covered`, which has contents by module, and that of all that it imports.
+    """Add the contents of a module's file, and of all files that it imports, to `covered`, by module.
 
-    The content of an installed package is its name and version.
+    Of an installed package the name and version stand for the contents.
     """
     try:
         content = Path(file).read_bytes()
@@ -69,7 +68,7 @@ def _cover(module: str, file: str, covered: dict[str, str]) -> None:
     covered[module] = hashlib.sha256(content).hexdigest()
     try:
         tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a compiled extension, or what is never imported
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a compiled extension, or no Python
         return
     with suppress(RecursionError):  # the layout of a file counts if its expressions are nested deeply
         covered[module] = repr(_plain(tree))
@@ -86,7 +85,7 @@ def _cover(module: str, file: str, covered: dict[str, str]) -> None:
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """Names of the modules that import statements in a file of `package` may mean, each after those of its packages."""
+    """Names of modules that the import statements in a file of `package` may mean, each preceded by its packages."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -94,8 +93,6 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
             above = package.split(".")[: 1 - node.level or None] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-            if any(alias.name == "*" for alias in node.names):  # which may import any module of a package
-                names += [f"{base}.{module.name}" for module in iter_modules(_folders_of(base))]
         else:
             continue
         for name in names:
@@ -103,32 +100,26 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
 
 
 def _with_packages(module: str) -> Iterator[str]:
-    """Names of the packages that a module is in, the outermost first, and its own."""
+    """Names of the packages that contain a module, the outermost first, and the module's own name."""
     return accumulate(module.split("."), "{}.{}".format)
 
 
 def _file_of(module: str) -> str:
-    """The file of a module, which is not imported for that; "" if there is none."""
+    """The file of a module, found without importing the module; "" if there is none."""
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None) or ""
     spec = _spec_of(module)
     return (spec.origin or "") if spec is not None and spec.has_location else ""
 
 
-def _folders_of(package: str) -> list[str]:
-    """The folders with the modules of a package; none of a module that is no package."""
-    spec = _spec_of(package)
-    return list((spec.submodule_search_locations if spec is not None else None) or [])
-
-
 def _spec_of(module: str) -> ModuleSpec | None:
-    """Where a module is found, without importing it or its packages; None if it is not."""
+    """Specification of a module, found without importing it or its packages; None if there is no such module."""
     spec: ModuleSpec | None = None
     for name in _with_packages(module):
         try:
             inside = None if spec is None else spec.submodule_search_locations or []
             found = find_spec(name) if inside is None else PathFinder.find_spec(name, inside)
-        except ValueError:  # of the program that runs
+        except ValueError:  # __main__
             return None
         if found is None:
             return None
@@ -145,7 +136,7 @@ def _cell_of(item: Any) -> str:
 
 
 def _plain(node: Any) -> Any:
-    """A syntax tree as tuples, without positions and without the empty fields that newer versions of Python add."""
+    """A syntax tree as tuples, without positions, and without empty fields, of which newer Pythons add more."""
     if isinstance(node, ast.AST):
         fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
         if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts

@@ -1,6 +1,7 @@
 """`Dataset`: uint8 images by split, checked and fingerprinted; `load_dataset` finds them by name or path."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -182,14 +183,10 @@ def _named(data: DataConfig) -> sources.NamedSource:
 
 
 def _path(data: DataConfig) -> Path:
-    path = Path(data.source)
-    try:
-        exists = bool(data.source) and path.exists()
-    except OSError:  # a name that is too long; a folder without permission
-        exists = False
     known = f"a known data set ({', '.join(parts.names('data'))}, or tfds:NAME)"
-    require(exists, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
-    return path
+    is_path = os.path.exists(data.source)
+    require(is_path, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
+    return Path(data.source)
 
 
 def _read(

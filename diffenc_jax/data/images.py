@@ -121,11 +121,6 @@ class Labels(NamedTuple):
         """Labels of the splits of one set of images, as `hold_out` divides it; None without labels."""
         return None if labels is None else Labels(hold_out(labels), lambda: np.unique(labels))
 
-    @staticmethod
-    def of_classes(splits: Splits, count: int) -> "Labels":
-        """Labels that are classes 0 .. count - 1 already."""
-        return Labels(splits, lambda: np.arange(count))
-
     @property
     def spec(self) -> LabelSpec:
         """Number K of classes."""

@@ -22,7 +22,6 @@ import numpy as np
 from filelock import FileLock
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core import buckets
 from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import InputError, first_line, require, suggestion
 from diffenc_jax.core.tensorflow import hide_gpus, imported_when_used
@@ -65,7 +64,7 @@ def open_prepared(name: str, data: DataConfig) -> Source:
         if label is None:
             return None
         splits = {ours: partial(read, split, label) for ours, split in theirs.items()}
-        return Labels.of_classes(splits, builder.info.features[label].num_classes)
+        return Labels(splits, lambda: np.arange(builder.info.features[label].num_classes))
 
     config = builder.builder_config
     version = [str(builder.version)]
@@ -123,12 +122,7 @@ def image_shape(name: str, data: DataConfig, builder: Any = None) -> tuple[int, 
 
 def _folder(data: DataConfig) -> str:
     """Folder or bucket of prepared data sets: `data.dir`, or TFDS_DATA_DIR, or ~/tensorflow_datasets."""
-    folder = data.dir or tfds.core.constants.DATA_DIR
-    if is_remote(folder):
-        buckets.prepare()
-        return folder.rstrip("/")
-    require("://" not in folder, f"data.dir={folder} is neither a folder nor gs://BUCKET/FOLDER; give one of these")
-    return str(Path(folder).expanduser())
+    return str(as_path(str(data.dir or tfds.core.constants.DATA_DIR)).expanduser())
 
 
 def _builder(name: str, data: DataConfig) -> Any:

@@ -30,7 +30,7 @@ def digits(_: DataConfig) -> Source:
     splits, labels = (
         {split: partial(np.take, array, rows[split], axis=0) for split in rows} for array in (images, digits.target)
     )
-    return Source("digits", "1", splits, lambda: Labels.of_classes(labels, 10))
+    return Source("digits", "1", splits, lambda: Labels(labels, lambda: np.arange(10)))
 
 
 def synthetic(_: DataConfig) -> Source:

@@ -181,7 +181,7 @@ class Trainer:
             if self._consecutive_skipped:
                 self._skip_or_stop(step)
             is_logged = self._log(step, report=report)
-            self._progress.advance(step, partial(averages, report.meter), is_logged)
+            self._progress.show_step(step, partial(averages, report.meter), is_logged)
 
     def _log_metrics(self, step: int, report: StepReport, t: float = 0.0) -> None:
         """Write the averages since the last log."""

@@ -35,7 +35,7 @@ REFUSED = [
     ({"data.source": None}, "data.source must be text, not None"),
     ({"model.scan": 1}, "model.scan must be True or False, not 1"),
     ({"train.augment": "flip,shear"}, "train.augment=flip,shear must name flip, rotate, colors, separated by commas"),
-    ({"model.augmentation": True}, "model.augmentation=True conditions on train.augment; give that too, such as"),
+    ({"model.augmentation": True}, "model.augmentation=True needs train.augment; give that too, such as"),
     ({"data.pixel_levels": 1}, "data.pixel_levels must lie in 2 .. 256, not 1"),
     ({"loss.depth": 0}, "loss.depth must be at least 1, or None for infinite depth, not 0"),
     ({"loss.times": "late"}, "loss.times must be one of optimal, uniform, not 'late'"),
@@ -47,14 +47,14 @@ REFUSED = [
         "loss.variance_ratio must be a number or one of learned, learned_error, optimal, optimal_channel, "
         "optimal_pixel, optimal_estimate, not 'best'",
     ),
-    ({"loss.depth": 5, "loss.variance_ratio": "learned_error"}, "is that of model.error_head; train with model.error"),
+    ({"loss.depth": 5, "loss.variance_ratio": "learned_error"}, "needs the error head; train with model.error"),
     ({"loss.depth": 4, "loss.variance_ratio": "learned"}, "sample.depth=3 must be loss.depth=4, since one ratio per"),
     ({"eval.num_draws": 5}, "eval.num_draws=5 is read only by eval.estimator=importance_weighted, and this is bound"),
     ({"eval.checkpoints": "last"}, "eval.checkpoints='last' must be newest, all, or steps such as"),
     ({"ode.divergence": "exact", "ode.probes": 2}, "ode.probes=2 needs ode.divergence=hutchinson"),
     ({"ode.dequantisation_draws": 4}, "ode.dequantisation_draws=4 needs ode.divergence=exact: with an estimated div"),
     ({"sample.sampler": "ddim"}, "unknown sample.sampler 'ddim'; known: ancestral, flow"),
-    ({"sample.label": 1}, "sample.label=1 is for a model that is conditioned on labels; train with model.labels=True"),
+    ({"sample.label": 1}, "sample.label=1 needs a model with labels; train with model.labels=True"),
     ({"eval.seed": -1}, "eval.seed must lie in 0 .. 2^32 - 1, not -1"),
 ]
 

@@ -35,7 +35,7 @@ def train(progress, clock, steps, seconds=0.5, metrics=METRICS):
     """Steps that take `seconds` each, of which every tenth is logged."""
     for step in steps:
         clock.now += seconds
-        progress.advance(step, lambda: metrics, step % 10 == 0)
+        progress.show_step(step, lambda: metrics, step % 10 == 0)
 
 
 def read(console):
@@ -88,7 +88,7 @@ def test_metrics_are_read_only_for_what_is_shown(clock, log):
     progress, read_at = RunProgress(log, 1000, BATCH, clock), []
     for step in range(1, 101):
         clock.now += 1
-        progress.advance(step, lambda step=step: read_at.append(step) or METRICS, step in (50, 55))
+        progress.show_step(step, lambda step=step: read_at.append(step) or METRICS, step in (50, 55))
     assert read_at == [1, 31, 50, 55, 61, 91]
 
 
@@ -114,7 +114,7 @@ def test_a_terminal_has_bars_within_its_width(clock, width):
         train(progress, clock, range(1, 50), seconds=10)
         with progress.task("evaluating test at step 1000000", 10) as advance:
             advance()
-            progress.progress.refresh()
+            progress.refresh()
     drawn = re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "\n", console.file.getvalue()).rstrip())
     assert max(map(len, drawn)) <= width
     assert any("eval" in line for line in drawn)

@@ -158,7 +158,7 @@ def test_what_is_refused(name, message, tmp_path):
 
 
 def test_a_place_that_is_no_bucket():
-    with pytest.raises(InputError, match="s3://bucket/tfds is neither a folder nor gs://BUCKET/FOLDER"):
+    with pytest.raises(InputError, match="s3://bucket/tfds cannot be opened; give a local folder, or gs://"):
         load_dataset(DataConfig("cifar10", dir="s3://bucket/tfds"), "train")
 
 

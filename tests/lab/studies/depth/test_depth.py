@@ -68,7 +68,7 @@ def test_records_hold_what_was_measured(workdir):
     [
         ("--depths=ten", "must be a tuple, not 'ten'"),
         ("--choices=best", "loss.variance_ratio must be"),
-        ("--choices=learned_error", "loss.variance_ratio=learned_error is that of model.error_head"),
+        ("--choices=learned_error", "loss.variance_ratio=learned_error needs the error head"),
     ],
 )
 def test_bad_input_is_refused(workdir, option, message, capsys):
