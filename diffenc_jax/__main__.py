@@ -10,8 +10,8 @@ A command is a module, and a part of the kind "command"; that of a study follows
   ON_INTERRUPT, optional: what is kept after Ctrl-C, for the last line on standard error.
 
 Exit codes: 0 success, 1 a failed run, 2 bad input, 75 a run that another process works on, 128 + n after signal n.
-A command goes on when its output cannot be written. If the reader is gone, as in `| head`, the exit code is that of its
-work. If a full disk took the output of a command that has no results in a workdir, it is 1.
+A command goes on when its output cannot be written, and its exit code does not change if the reader is gone, as in
+`| head`. The exit code is 1 if a command without results in a workdir cannot print because a disk is full.
 """
 
 import importlib
@@ -33,7 +33,7 @@ COMMANDS = parts.own("command") | parts.own("study")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `diffenc` with the arguments `argv`, by default those of this process; returns the exit code."""
+    """Run `diffenc` with the arguments `argv`, by default the process's own; returns the exit code."""
     if argv is None:
         output.go_on_without_output()
     words = sys.argv[1:] if argv is None else list(argv)
@@ -75,8 +75,7 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
       command: module of the command, or an object with its attributes.
       prog: how the user calls it.
       argv: its arguments.
-      computes: whether this process is that of a long computation. It restarts with huge pages where that makes
-        computing faster, see `core.process`.
+      computes: whether the command computes for long. The process then restarts with huge pages, see `core.process`.
     """
     output.escape_what_has_no_code()
     try:
@@ -106,7 +105,7 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
             raise
         return _fail(f"{error.filename}: {reason(error)}", 1)
     except MemoryError as error:
-        return _fail(f"out of memory on this machine: {error}; ask for less at once", 1)
+        return _fail(f"out of memory on this machine: {error}; lower its batch size", 1)
     except (RuntimeError, AssertionError) as error:
         from diffenc_jax.parallel import hosts, memory, sharding
 
@@ -133,7 +132,7 @@ def _listing() -> str:
 
 
 def _note(folder: Path, line: str) -> None:
-    """Note a command that has done its work in a folder, or warn that the folder cannot be written to."""
+    """Note the line of a finished command in a folder, or warn that it cannot be written there."""
     from diffenc_jax.runs.history import note_command
 
     try:
@@ -154,7 +153,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _silence_libraries() -> None:
-    """Silence the logs of absl and TensorStore; whatever matters to the user is printed by the commands."""
+    """Silence the logs of absl and TensorStore; the commands print whatever matters to the user."""
     from absl import logging
 
     logging.set_verbosity(logging.FATAL)

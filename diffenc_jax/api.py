@@ -1,4 +1,4 @@
-"""The public API: runs as objects, for notebooks and scripts. The commands use it too."""
+"""The public API: runs as objects, for notebooks, scripts and the commands."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
@@ -61,7 +61,7 @@ class Run:
         Args:
           config: name or path of a configuration with its arm, such as "digits:vdm", or the configuration itself.
           changes: other values by key, such as {"train.batch_size": 64}.
-          plugins: packages that may be imported because a configuration that is given itself names parts of theirs.
+          plugins: packages whose parts a given `Config` may name; they are imported.
         """
         plain = load_config(config) if isinstance(config, str) else config.allowing(plugins)
         given = parts.allowed(changes or {})
@@ -117,9 +117,9 @@ class Run:
         return jax.tree.map(lambda images: jnp.asarray(images[rows]), self._batches.train)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """The next state, and bits/dim by term and the gradient's norm of this step; none if they are not finite.
+        """The next state, and this step's bits/dim by term and norm of the gradient; no metrics if not finite.
 
-        The buffers of `state` are reused, so that it cannot be used again.
+        The step reuses the buffers of `state`, which cannot be used again.
         """
         state, report = self._compiled_step(state.restarted(), batch)
         return state, averages(report.meter)
@@ -133,8 +133,8 @@ class Run:
     ) -> losses.Terms:
         """One unbiased estimate of the bound by term, nats per image [B].
 
-        Raises InputError unless these are parameters of the model and images of its pixel levels, with labels just
-        where the model is conditioned on them.
+        Raises InputError if the parameters or the images are not of this model, or if labels are missing or given to a
+        model without labels.
 
         Args:
           params: parameters, such as `state.ema`.
@@ -151,7 +151,8 @@ class Run:
         Raises InputError if there are no parameters of this model, or the evaluation does not suit it or the data.
 
         Args:
-          state: a state, whose averaged parameters are evaluated, or parameters; None for those of an opened run.
+          state: a state, whose averaged parameters are evaluated, or parameters. An opened run has parameters of its
+            own: None.
           changes: other values of `config.eval`, such as passes=2.
         """
         evaluator = Evaluator(self._changed("eval", changes)) if changes else self.evaluator
@@ -167,7 +168,7 @@ class Run:
         Args:
           state: as for `evaluate`.
           num: number of images.
-          labels: as for `terms`; None: those of `sample.label`.
+          labels: as for `terms`; None: the labels of `sample.label`.
           changes: other values of `config.sample`, such as depth=100 or seed=1.
         """
         params, _ = self._params_and_step(state)
@@ -181,10 +182,14 @@ class Run:
         overwrite: bool = False,
         profiled: StepRange | None = None,
     ) -> tuple[TrainState, Record]:
-        """Train to the last step in `workdir`, by default that of `diffenc train` with the same changes, and evaluate.
+        """Train to the last step, and evaluate; returns the last state and the record of its evaluation.
 
-        A run that the workdir holds is resumed, or with `overwrite` moved to WORKDIR.1, .2, .... Returns the last
-        state and the record of its evaluation. The steps `profiled` are traced, as by `diffenc train --profile`.
+        Args:
+          workdir: folder of the run. If it holds a run, this run is resumed. By default the folder of `diffenc train`
+            with the same changes.
+          console: where progress is shown.
+          overwrite: whether a run in the workdir is moved to WORKDIR.1, .2, ..., and training starts anew.
+          profiled: steps to trace, as by `diffenc train --profile`.
 
         Raises:
           InputError: the workdir belongs to another run.
@@ -204,7 +209,7 @@ class Run:
         return self._checked(getattr(state, "ema", state)), int(getattr(state, "step", 0))
 
     def _checked(self, params: Params) -> Params:
-        """`params`; raises InputError unless they have the shapes of the model's."""
+        """`params`; raises InputError unless they have the shapes of the model's parameters."""
         same = array_shapes(params) == array_shapes(self._shapes)
         require(same, "these are not parameters of this model; give a state of this run, or its ema")
         return params
@@ -219,10 +224,10 @@ class Run:
 
     @property
     def _is_on_one_device(self) -> bool:
-        """Whether arrays may be left where JAX puts them, so that a jitted step of one's own compiles only once.
+        """Whether arrays may stay where JAX puts them, so that a user's jitted step compiles only once.
 
-        Called with a batch on the mesh and an optimizer state that is not, it would return both there, and be compiled
-        for these again.
+        With a batch on the mesh and an optimizer state elsewhere, the outputs of a first call would be on the mesh, and
+        the second call would compile again.
         """
         return self.experiment.mesh.size == 1
 
@@ -293,8 +298,8 @@ def open(
       changes: other values by key, such as {"loss.depth": 100}; they may not change what was trained.
       config: configuration to use instead of the stored one.
       needs_training_images: whether to load them; None: if the evaluation or the sampler fits something on them.
-      plugins: packages that may be imported because the run's configuration names parts of theirs, besides those that
-        announce their parts; `diffenc ... --plugins`.
+      plugins: packages whose parts the run's configuration may name, as for `diffenc ... --plugins`; they are imported.
+        Packages that announce their parts need not be given.
 
     Raises:
       InputError: there is no such run, or it was trained by another configuration.

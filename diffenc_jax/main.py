@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the launcher with the arguments `argv`, by default those of this process; returns the exit code."""
+    """Run the launcher with the arguments `argv`, by default the process's own; returns the exit code."""
     if argv is None:
         output.go_on_without_output()
     words = sys.argv[1:] if argv is None else argv

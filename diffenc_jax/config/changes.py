@@ -12,10 +12,10 @@ _PART_BY_KEY = {kind.name_key: name for name, kind in parts.KINDS.items() if kin
 
 
 def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values with others in place of some, given by key: {"loss.depth": 10, "model.encoder": {...}}.
+    """A copy of nested values with `changes` by key, such as {"loss.depth": 10, "model.encoder": {...}}.
 
-    Sections are replaced first, then names of parts. The keys of another part have its own defaults; those without a
-    default keep the value that the part before has for them. Raises InputError for an unknown key.
+    Sections are replaced first, then names of parts. The keys of a new part have its defaults. Keys without a default
+    keep their value if the old and the new part share them. Raises InputError for an unknown key.
     """
     result = jsonable(values)
     open_keys: set[str] = set()
@@ -30,7 +30,7 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple[dict[str, Any], str]:
-    """The section that holds the key at `path`, and the key's name; `open_keys` need not be in it yet."""
+    """The section of the key at `path`, and the key's name; raises InputError unless the key is there or open."""
     *parents, name = path.split(".")
     section: Any = values
     for parent in parents:
@@ -41,9 +41,9 @@ def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple
 
 
 def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
-    """Put the keys of the part `name` into its section, in place of those of another part; returns these keys.
+    """Replace the keys of a part's section by the keys of the part `name`; returns the full new keys.
 
-    Networks have no defaults of their own for their sizes, such as their width, so these stay.
+    Sizes of networks, such as the width, have no defaults, so they keep their values.
     """
     definitions, path = parts.keys(kind, name), parts.KINDS[kind].section
     section, _ = _section_of(values, join(path, "kind"), {join(path, "kind")})
@@ -56,7 +56,7 @@ def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
 
 
 def _like(path: str, before: Any, value: Any) -> Any:
-    """The value; a whole number in place of one with digits is one, too."""
+    """`value`, as a float if it is a whole number in place of a float."""
     if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
         return Key("", REQUIRED, type=float).checked(path, value)
     return value

@@ -19,18 +19,18 @@ from diffenc_jax.core.keys import REQUIRED, Key, literal
 _PACKAGE = Path(__file__).parents[1]
 # A wheel holds the configurations within the package; a checkout beside it.
 CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
-# Sections with keys of a part, which are not known before the part is.
+# Sections with keys of parts, which are known only with the part.
 OPTIONS = tuple(f"{kind.section}." for kind in parts.KINDS.values() if kind.section)
 Changes = Mapping[str, Any] | Sequence[str]
 
 
 def load_config(spec: str, changes: Changes = ()) -> Config:
-    """The configuration that `--config=SPEC` gives; raises InputError unless there is one with these values.
+    """The configuration of `--config=SPEC`; raises InputError if there is none, or a value is not allowed.
 
     Args:
-      spec: path of a configuration file, or name of an installed one, with the arm after a colon:
+      spec: path of a configuration file, or name of an installed configuration, with the arm after a colon:
         'configs/cifar10.py:vdm-8', 'cifar10:vdm-8', 'digits'.
-      changes: other values by key, {"train.steps": 100}, or in texts, ["train.steps=100"].
+      changes: other values by key, {"train.steps": 100}, or as texts, ["train.steps=100"].
     """
     name, colon, arm = spec.partition(":")
     path = CONFIGS / f"{name}.py" if name in installed_configs() else Path(name)
@@ -47,13 +47,13 @@ def load_config(spec: str, changes: Changes = ()) -> Config:
 
 
 def read_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Changes by key of nested values, from texts such as 'loss.depth=10', the last one of each key."""
+    """Changes by key of nested values, from texts such as 'loss.depth=10'; the last text of a key counts."""
     flat, texts = flatten(values), dict(override.partition("=")[::2] for override in overrides)
     return {path: _read(path, text, flat.get(path)) for path, text in texts.items()}
 
 
 def read_changes(overrides: Sequence[str]) -> dict[str, Any]:
-    """Changes by key of a stored configuration, of which no parts of the model are changed; raises InputError."""
+    """Changes by key of a stored configuration, whose parts stay; raises InputError for an unknown key."""
     for path in (override.partition("=")[0] for override in overrides):
         if find_key(Config, path) is None and not path.startswith(OPTIONS):
             raise InputError(unknown_key(path, flatten(recipe("recipe", "diffenc").to_dict())))
@@ -61,10 +61,10 @@ def read_changes(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _read(path: str, text: str, before: Any) -> Any:
-    """The value of a key that `text` stands for, in place of the value `before`; `Config` checks it."""
+    """The value of a key, from its text; `Config` checks it. `before` is the present value."""
     definition = find_key(Config, path)
     if definition is None and isinstance(before, int | float | str):
-        # The class of a part need not be imported: the value that its key has tells the type.
+        # The class of a part need not be imported: the present value of its key tells the type.
         definition = Key("", REQUIRED, type=type(before))
         return definition.checked(path, definition.read(text))
     return literal(text) if definition is None else definition.read(text)
@@ -76,7 +76,7 @@ def installed_configs() -> list[str]:
 
 
 def installed(name: str) -> ModuleType:
-    """The module of an installed configuration, on which another one may build."""
+    """The module of an installed configuration, so that another configuration may build on it."""
     return _module(CONFIGS / f"{name}.py")
 
 

@@ -19,7 +19,7 @@ ADAMW = ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "we
 FIXED_LINEAR = ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
-# Suffixes of an arm: before the depth T that it is trained with, and for training as published.
+# Suffixes of an arm's name: for training at a depth T, which follows, and for training as published.
 DEPTH, PUBLISHED = "-T", "-published"
 
 # Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
@@ -61,7 +61,7 @@ def affine_process(encoder: ConfigDict, reach: float = 0.25) -> dict[str, Any]:
 
 
 def forward_processes(encoder: ConfigDict, code: ConfigDict) -> dict[str, dict[str, Any]]:
-    """Arms with other forward processes, by an encoder that scales the noise and a latent code."""
+    """Arms with other forward processes, from an encoder that scales the noise and from a latent code."""
     polynomial = {**ARMS["vdm"], "model.schedule.kind": "polynomial"}
     return {
         "diffenc-image": {"model.target": "image"},
@@ -73,12 +73,15 @@ def forward_processes(encoder: ConfigDict, code: ConfigDict) -> dict[str, dict[s
 
 
 def code_network(units: int, active: int, **changes: Any) -> ConfigDict:
-    """A latent code of `units` units, `active` of them 1, from an image by a network like the encoder's."""
+    """A latent code of `units` units, of which `active` are 1, with a network like the encoder's."""
     return ConfigDict({**encoder_network(**changes), "kind": "k_hot", "units": units, "active": active})
 
 
 def recipe(name: str, arm: str) -> ConfigDict:
-    """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), but for docs/training.md."""
+    """The base of every configuration: DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789).
+
+    docs/training.md lists the deviations from the publication.
+    """
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
     parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}
@@ -86,7 +89,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
 
 
 def _defaults(section: type[Section]) -> ConfigDict:
-    """A section's defaults. Keys that have none are left out, and types are checked where `Config` is made of it."""
+    """The defaults of a section's keys, as far as they have one; `Config` checks their types."""
     given = {name: key.default for name, key in keys_of(section).items() if key.default is not REQUIRED}
     nested = {name: _defaults(other) for name, other in sections_of(section).items()}
     return ConfigDict(given | nested, type_safe=False)
@@ -96,7 +99,7 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     """Replace values or whole sections, given by keys such as 'model.encoder'; returns `config`."""
     for key, value in changes.items():
         section, _, name = key.rpartition(".")
-        # A copy, so that an override of one configuration does not reach others made of the same section.
+        # A copy, so that a change of one configuration does not reach others with the same section.
         (config[section] if section else config)[name] = ConfigDict(value) if isinstance(value, ConfigDict) else value
     return config
 
@@ -104,11 +107,11 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
 def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
     """Apply the changes of the arm `config.arm` (see `with_changes`), whose name may have suffixes.
 
-    '<arm>-published' undoes the deviations of training that keys can undo (see `AS_PUBLISHED`), and '<arm>-T<depth>'
-    sets `loss.depth`: 'diffenc-T10' is 'diffenc' trained with 10 steps. If the arm has the FLOPs of another arm's
-    training (`train.flops_of`), these are then the FLOPs of that arm with the same suffixes.
+    '<arm>-published' undoes deviations from the published training (see `AS_PUBLISHED`). '<arm>-T<depth>' sets
+    `loss.depth`: 'diffenc-T10' is 'diffenc' trained with 10 steps. An arm with the FLOPs of another arm's training
+    (`train.flops_of`) then has the FLOPs of that arm with the same suffixes.
 
-    Raises InputError if there is no such arm, or the suffix gives no depth.
+    Raises InputError if there is no such arm, or if no depth follows '-T'.
     """
     if config.arm in arms:
         return with_changes(config, arms[config.arm])
@@ -125,12 +128,12 @@ def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> Con
 
 
 def matched(arm: str, changes: Mapping[str, Any], reference: str, layers: int) -> dict[str, dict[str, Any]]:
-    """Variants of an arm at equal cost with a larger arm that it is compared with.
+    """Variants of a smaller arm at the cost of a larger one.
 
     Args:
       arm, changes: name and changes of the smaller arm.
       reference: name of the larger arm.
-      layers: layers of the smaller arm's score network that give it the larger arm's number of parameters.
+      layers: layers of the score network with which the smaller arm has as many parameters as the larger one.
 
     Returns:
       Changes of '<arm>-params' and, with the FLOPs of the larger arm's training, '<arm>-flops'.
@@ -144,12 +147,12 @@ def matched(arm: str, changes: Mapping[str, Any], reference: str, layers: int) -
 def equal_in_cost(
     arms: Mapping[str, Mapping[str, Any]], reference: str, layers: Mapping[str, int]
 ) -> dict[str, dict[str, Any]]:
-    """Arms '<arm>-matched', each with the FLOPs of the reference's training and, by its `layers`, its parameters.
+    """Arms '<arm>-matched' with the training FLOPs and the number of parameters of a reference.
 
     Args:
       arms: changes by the name of an arm.
-      reference: name of the arm that the others are compared with, the one with most FLOPs per step.
-      layers: layers of an arm's score network that give it the reference's number of parameters.
+      reference: name of the arm with which the others are compared; it has the most FLOPs per step.
+      layers: layers of the score network with which an arm has as many parameters as the reference.
     """
     return {
         f"{arm}-matched": {**arms[arm], "model.score.layers": number, "train.flops_of": reference}

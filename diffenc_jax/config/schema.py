@@ -36,7 +36,7 @@ class Section(Keyed):
         return cls(**{**values, **nested})
 
     def to_dict(self) -> dict[str, Any]:
-        """The section as nested dictionaries of JSON's values, from which `parse` makes the same section."""
+        """The section as nested dictionaries of JSON values; `parse` makes the same section of them."""
         return {field.name: jsonable(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
@@ -47,7 +47,7 @@ def sections_of(section: type[Section]) -> dict[str, type[Section]]:
 
 
 def check_section(path: str, values: Any) -> None:
-    """Raise InputError unless `values`, given for the section at `path`, is a mapping."""
+    """Raise InputError unless the values of the section at `path` are a mapping."""
     require(isinstance(values, Mapping), f"{path} must be a section of keys, not {values!r}")
 
 
@@ -77,7 +77,7 @@ def unknown_key(path: str, known: Iterable[str]) -> str:
 
 
 def find_key(section: type[Section], path: str) -> Key | None:
-    """Definition of the key at `path` below `section`; None if there is none, as for the options of a network."""
+    """Definition of the key at `path` below `section`; None without one, as for the keys of a part."""
     name, _, rest = path.partition(".")
     nested = sections_of(section).get(name)
     return keys_of(section).get(path) if nested is None else find_key(nested, rest)

@@ -1,4 +1,4 @@
-"""Sections of a configuration. Each key has its default, its limits and its documentation here, and nowhere else."""
+"""Sections of a configuration: every key with its default, its limits and its documentation."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ ENCODED, IMAGE = "encoded", "image"
 LEARNED = "learned"
 # Names of fitted tables of variance ratios, and the image axes (height, width, channel) that share one ratio per step.
 OPTIMAL: dict[str, tuple[int, ...]] = {"optimal": (0, 1, 2), "optimal_channel": (0, 1), "optimal_pixel": ()}
-# The fitted ratio that depends on the pixel's estimate, and the ratio of the score network's error head.
+# The fitted ratio that depends on the pixel's estimate, and the ratio from the score network's error head.
 OPTIMAL_ESTIMATE, LEARNED_ERROR = "optimal_estimate", "learned_error"
 FITTED_RATIOS = (*OPTIMAL, OPTIMAL_ESTIMATE)
 BOUND, IMPORTANCE_WEIGHTED = "bound", "importance_weighted"
@@ -35,7 +35,7 @@ BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
 
 @dataclass(frozen=True)
 class Options(Section):
-    """Keys of a part, such as an estimator, by name. They depend on the part, so they are checked where it is built.
+    """Keys of a part by name, such as an estimator's. They are checked where the part is built.
 
     Attributes:
       options: the values. The mapping must not be changed.
@@ -103,10 +103,10 @@ class ModelConfig(Section, section="model"):
         choices=(ENCODED, IMAGE),
     )
     derivative_head: bool = key(
-        False, "Second head of the score network, for dx_t/dγ; with a trainable encoder the probability flow needs it."
+        False, "Second head of the score network, for dx_t/dγ; the probability flow of a trainable encoder needs it."
     )
     error_head: bool = key(
-        False, "Second head of the score network, for its squared error at z_t, as loss.variance_ratio=learned_error."
+        False, "Second head of the score network, for its squared error at z_t: loss.variance_ratio=learned_error."
     )
     labels: bool = key(False, "Whether score network and encoder are conditioned on the images' labels.")
     augmentation: bool = key(
@@ -134,7 +134,7 @@ class LossConfig(Section, section="loss"):
     )
     variance_ratio: float | str = key(
         1.0,
-        "w = σ_Q² / σ_P² of each step. 'learned' trains one per step; 'learned_error' is that of model.error_head; the "
+        "w = σ_Q² / σ_P² of each step. 'learned' trains one per step; 'learned_error' comes from model.error_head; the "
         "others are fitted after training: 'optimal' one per step, 'optimal_channel' and 'optimal_pixel' one per step "
         "and channel or pixel, 'optimal_estimate' a function of the pixel's estimate x̂. Infinite depth requires 1.",
         limits=POSITIVE,
@@ -214,8 +214,8 @@ class TrainConfig(Section, section="train"):
     steps: int = count(8_000_000, "Length of training.", unit="steps")
     flops_of: str | None = key(
         None,
-        "Arm of the same configuration whose training has the FLOPs of this one: they decide train.steps, and a value "
-        "given for train.steps is that arm's.",
+        "Arm of the same configuration. This run gets the FLOPs of that arm's training, which decide train.steps; a "
+        "given train.steps is the length of that arm's training.",
         none="the length train.steps",
     )
     batch_size: int = count(128, "Images per step, on all devices together.", unit="images")
@@ -256,7 +256,7 @@ class TrainConfig(Section, section="train"):
     )
     ema_decay: float = key(0.9999, "Decay rate of the parameters' moving average, which is evaluated.", limits=FRACTION)
     ema_warmup: bool = key(
-        False, "Whether that decay rate is at most (1 + n) / (10 + n) at step n, so that the average forgets the start."
+        False, "Whether ema_decay is at most (1 + n) / (10 + n) at step n, so that the average forgets the start."
     )
 
     def check(self) -> None:
@@ -287,7 +287,7 @@ class LogConfig(Section, section="log"):
     )
     samples: int = key(
         16,
-        "Images that are drawn for the writers at each evaluation during training, as `sample` says.",
+        "Images to draw for the writers at each evaluation during training, with the settings of `sample`.",
         unit="images",
         limits=at_least(0),
     )
@@ -300,7 +300,7 @@ class CheckpointConfig(Section, section="checkpoint"):
     every_steps: int = count(10_000, "Interval between checkpoints.", unit="steps")
     keep_every_steps: int = count(
         1_000_000,
-        "Interval between checkpoints that are kept for good. Of the others the newest two and the best one stay.",
+        "Interval between checkpoints that are kept for good. Of the others, the newest two and the best are kept.",
         unit="steps",
     )
     on_failure: str = key(
@@ -309,7 +309,7 @@ class CheckpointConfig(Section, section="checkpoint"):
         choices=("go_on", "stop"),
     )
     other_parts: bool = key(
-        False, "Whether a run may go on, or be evaluated, with another source of its parts from outside the package."
+        False, "Whether a run may go on, or be evaluated, after the source of its parts from other packages changed."
     )
 
 
@@ -336,8 +336,8 @@ class EvalConfig(Section, section="eval"):
     checkpoints: str = key(NEWEST, "Checkpoints to evaluate: 'newest', 'all', or steps such as '500,1000'.")
     dtype: str | None = key(
         None,
-        "Floating-point type in which the networks compute. 'float32' also disables the rounding of factors to "
-        "bfloat16 or TF32 that accelerators apply in training.",
+        "Floating-point type in which the networks compute. With 'float32', accelerators do not round factors to "
+        "bfloat16 or TF32 either, as they do in training.",
         none="model.dtype, as in training",
         choices=DTYPES,
     )
@@ -348,7 +348,7 @@ class EvalConfig(Section, section="eval"):
         require(self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED, f"{reader}, and this is {self.estimator}")
 
     def chosen_steps(self, available: list[int]) -> list[int]:
-        """Steps of the checkpoints to evaluate, of those `available`. Steps given by number need not be available.
+        """Steps of the checkpoints to evaluate, of those `available`; steps given by number need not be available.
 
         Raises InputError if eval.checkpoints is neither a known word nor a list of steps.
         """
@@ -415,8 +415,8 @@ class SampleConfig(Section, section="sample"):
     num: int = count(64, "Number of images.", unit="images")
     depth: int = count(1000, "Steps of the ancestral sampler.", unit="steps")
     seed: int = seed(
-        "Seed of the noise. The noise of image i depends only on (seed, i) and the step, so that the image depends on "
-        "neither the number of images nor that of devices."
+        "Seed of the noise. The noise of image i depends only on (seed, i) and the step, so the number of images and "
+        "the number of devices change no image."
     )
     batch_size: int = count(
         128, "Images per batch, rounded up to a multiple of the number of devices. Changes no image.", unit="images"
@@ -441,7 +441,7 @@ class SampleConfig(Section, section="sample"):
 
     @property
     def file_suffix(self) -> str:
-        """End of file names, which tells samples of one sampler apart: '-seed0', '-softmax-label3-seed0'."""
+        """End of file names that distinguishes samples of one sampler: '-seed0', '-softmax-label3-seed0'."""
         output = "" if self.output == ARGMAX else f"-{self.output}"
         return output + ("" if self.label is None else f"-label{self.label}") + f"-seed{self.seed}"
 

@@ -1,8 +1,8 @@
 """Google Cloud Storage: paths gs://BUCKET/..., and the library that opens them.
 
-Everything goes through gcsfs, which etils.epath uses as well if it is told to, and with epath Orbax, JAX's compilation
-cache and tensorflow-datasets. TensorFlow's file system, epath's first choice, takes 5 s and 500 MB to import, cannot
-create an object only if it is absent, and is not part of all TensorFlow builds.
+All access is by gcsfs. `prepare` makes etils.epath use gcsfs too, and with epath Orbax, JAX's compilation cache and
+tensorflow-datasets. TensorFlow's file system, epath's first choice, takes 5 s and 500 MB to import, cannot create an
+object only if it is absent, and is missing from some builds of TensorFlow.
 """
 
 import logging
@@ -28,10 +28,9 @@ def is_remote(path: Path | str) -> bool:
 
 
 def as_path(text: str) -> Path:
-    """The path that a user names: a pathlib.Path, or an etils.epath.Path, which has the same methods, for gs://.
+    """The path that a user names: a pathlib.Path; for gs:// an etils.epath.Path, which has the same methods.
 
-    Raises InputError for a path with control characters, for another scheme, such as s3://, and for gs:// without a
-    bucket and a folder.
+    Raises InputError for control characters, another scheme, such as s3://, or gs:// without a bucket and a folder.
     """
     require_printable(text)
     if re.match(r"[a-zA-Z][\w+.-]*:/", text) is None:
@@ -46,12 +45,12 @@ def as_path(text: str) -> Path:
 
 @cache
 def prepare() -> None:
-    """Make etils.epath, and all libraries that open gs:// through it, use the same file system as `file_system`."""
+    """Make etils.epath, and all libraries that open gs:// through it, use `file_system`."""
     os.environ.setdefault("EPATH_USE_TF", "false")
     from etils.epath import gpath
 
-    gpath._is_tf_installed.cache_clear()  # the answer is kept since the first path, local ones included, was opened
-    # TensorStore's requests: as long as gcsfs's.
+    gpath._is_tf_installed.cache_clear()  # kept since the first path was opened, be it a local one
+    # TensorStore waits as long as gcsfs.
     os.environ.setdefault("TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS", str(CONNECT_SECONDS))
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(SILENCE_SECONDS))
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
@@ -71,7 +70,7 @@ def prepare() -> None:
 
 @cache
 def file_system() -> "GCSFileSystem":
-    """The file system of all buckets. Its requests are repeated for half a minute if a bucket does not answer."""
+    """The file system of all buckets. It repeats a request for half a minute if a bucket does not answer."""
     prepare()
     import fsspec
 

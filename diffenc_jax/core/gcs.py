@@ -6,10 +6,10 @@ from gcsfs import GCSFileSystem
 
 
 class BucketFileSystem(GCSFileSystem):
-    """File system of buckets for programs that list folders which they have made, as Orbax does.
+    """File system of buckets in which an empty folder can be listed.
 
-    A bucket has no folders, and gcsfs finds none at a path below which nothing lies: a process that is killed amid its
-    first save, whose remains the next one deletes, leaves the latter such a path.
+    A bucket has no folders, and gcsfs raises an error for a path below which nothing lies. Orbax lists such a path if a
+    process was killed in its first save and the next process has deleted the remains.
     """
 
     async def _ls(self, path: str, *args: Any, **kwargs: Any) -> list:

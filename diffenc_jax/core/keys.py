@@ -1,4 +1,4 @@
-"""Keys: typed fields with a default, limits and documentation, of sections of a configuration and of parts."""
+"""Keys: typed fields of parts and of sections of a configuration, with default, limits and documentation."""
 
 import ast
 import dataclasses
@@ -19,7 +19,7 @@ TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": Fa
 
 
 class Limits(NamedTuple):
-    """Limits of a number: in words, such as "be at least 1", and as a function that says whether they allow one."""
+    """Limits of a number: in words, such as "be at least 1", and as a function that tests a number."""
 
     words: str
     allow: Callable[[float], bool]
@@ -45,7 +45,7 @@ class Key:
       default: value in the recipe, or `REQUIRED`.
       unit: unit of the value, such as "steps"; "" for names and pure numbers.
       none: what the value None means, where None is allowed.
-      choices: allowed names, where they are fixed.
+      choices: allowed names, if they are fixed.
       part: kind of the parts that it names (`core.parts.KINDS`); "" for another key. A name is looked up where the part
         is built.
       limits: limits of the number, or of each number in a tuple.
@@ -79,7 +79,7 @@ class Key:
         return tuple(self._checked(f"each of {path}", member) for member in value)
 
     def read(self, text: str) -> Any:
-        """The value that `text` stands for by the key's types, or the text itself, which `checked` refuses."""
+        """The value of a text by the key's types; the text itself if it is no such value, which `checked` refuses."""
         kinds, is_tuple = set(self.types) - {NoneType}, get_origin(self.type) is tuple
         if self.none and text == "None":
             return None
@@ -121,8 +121,10 @@ class Key:
 class Keyed:
     """Base class of frozen dataclasses whose fields are made by `key`.
 
-    An instance is checked when it is made: types and limits of its keys, then `check`. `section` is the path of its
-    keys in a configuration.
+    A new instance checks the types and limits of its keys, then calls `check`.
+
+    Attributes:
+      section: path of the keys in a configuration.
     """
 
     section: ClassVar[str] = ""
@@ -143,7 +145,7 @@ def join(path: str, name: str) -> str:
 
 
 def literal(text: str) -> Any:
-    """The number, tuple or mapping that `text` is written as, or else the text itself."""
+    """The number, tuple or mapping that `text` denotes in Python; otherwise the text itself."""
     for read in (ast.literal_eval, float):  # the latter for inf and nan
         try:
             return read(text)
@@ -168,7 +170,7 @@ def seed(doc: str) -> Any:
 
 
 def keys_of(owner: type) -> dict[str, Key]:
-    """Definitions of the own keys of a section or a part, by name."""
+    """Definitions of the keys of a section or a part, by name, without nested sections."""
     fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else ()
     keyed = [field for field in fields if "key" in field.metadata]
     hints = hints_of(owner) if keyed else {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-UNKNOWN = "–"  # stands for a value that the data do not determine
+UNKNOWN = "–"  # in place of a value that the data do not determine
 
 
 def format_number(value: float | None) -> str:
@@ -13,12 +13,12 @@ def format_number(value: float | None) -> str:
 
 
 def format_error(value: float) -> str:
-    """'0.0031', with one digit if it is smaller than four decimals show, and '0' for none."""
+    """'0.0031'; one digit, '3e-05', if four decimals would show 0; '0' for zero."""
     return f"{value:.1g}" if value < 0.00005 else format_number(value)
 
 
 def with_error(value: float | None, error: float | None) -> str:
-    """'1.8912 ± 0.0031', or without an error that is not known."""
+    """'1.8912 ± 0.0031', or '1.8912' for an unknown error."""
     return format_number(value) + ("" if error is None else f" ± {error:.4f}")
 
 
@@ -33,7 +33,7 @@ def format_p(p: float | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """'12 s', '0:03:20' from a minute on, or '2 d 3:20:00' from a day on."""
+    """'12 s'; '0:03:20' from a minute on; '2 d 3:20:00' from a day on."""
     days, rest = divmod(round(seconds), 86_400)
     if days:
         return f"{days} d {timedelta(seconds=rest)}"
@@ -41,19 +41,19 @@ def format_duration(seconds: float) -> str:
 
 
 def with_errors(value: float | None, noise: float | None, images: float | None) -> str:
-    """'1.8912 ± 0.0031 ± 0.0123': a value with the standard errors of the noise and of the images that are known."""
+    """'1.8912 ± 0.0031 ± 0.0123': a value with its standard errors of noise and images, as far as they are known."""
     return " ± ".join([format_number(value), *(format_error(error) for error in (noise, images) if error is not None)])
 
 
 def record_line(record: Mapping[str, Any]) -> str:
-    """'step 200: test 4.0612 ± 0.0031 (noise) bits/dim, bound, infinite depth, averaged parameters', of a run."""
+    """'step 200: test 4.0612 ± 0.0031 (noise) bits/dim, bound, infinite depth, averaged parameters'."""
     return f"step {record['step']}: {record['dataset']['split']} {format_record(record)}, averaged parameters"
 
 
 def format_record(record: Mapping[str, Any]) -> str:
     """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim, bound, infinite depth': the total of an evaluation's record.
 
-    For a model that is conditioned on labels ', each image given its label' follows.
+    For a model with labels, ', each image given its label' follows.
     """
     estimator, total = record["estimator"], _with_named_errors(record["bpd"]["total"], record["standard_error"])
     depth = [f"{estimator['depth']} steps"] if estimator.get("depth") else []

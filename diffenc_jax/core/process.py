@@ -10,12 +10,12 @@ from diffenc_jax.core.buckets import is_remote
 
 TUNABLES = "GLIBC_TUNABLES"
 
-# New objects between two garbage collections. With Python's 700 they take a tenth of the time to the first step, since
+# New objects between two garbage collections. Python's default of 700 takes a tenth of the time to the first step, as
 # tracing makes millions of objects that stay.
 COLLECT_AFTER = 50_000
 
-# Compiler options for programs on CPUs, unless XLA_FLAGS set them: compilation takes a sixth less time, and a training
-# step, most of which is library calls, is not slower.
+# Compiler options for programs on CPUs, unless XLA_FLAGS set them. Compilation takes a sixth less time, and a training
+# step, which consists mostly of library calls, is as fast.
 OPTIMIZATION_LEVEL = "xla_backend_optimization_level"
 CPU_OPTIONS = {} if OPTIMIZATION_LEVEL in os.environ.get("XLA_FLAGS", "") else {OPTIMIZATION_LEVEL: 1}
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -24,9 +24,9 @@ CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 def prepare() -> None:
     """Make the process allocate huge pages and collect garbage rarely; call it before JAX is imported.
 
-    glibc reads its tunables when a program starts, so on Linux the program is executed once more, with the same
-    arguments, unless GLIBC_TUNABLES is set. A training step on a CPU allocates and frees memory, and page faults take
-    a tenth to a quarter of its time without huge pages.
+    On a CPU without huge pages, page faults take a tenth to a quarter of a training step. glibc reads its tunables when
+    a program starts, so on Linux the program is executed once more, with the same arguments, unless GLIBC_TUNABLES is
+    set.
     """
     if sys.platform == "linux" and TUNABLES not in os.environ:
         os.environ[TUNABLES] = "glibc.malloc.hugetlb=1"
@@ -35,20 +35,20 @@ def prepare() -> None:
 
 
 def keep_programs(folder: Path) -> None:
-    """Keep compiled programs in `folder`/compilation_cache for later processes, unless JAX knows another place.
+    """Keep compiled programs in `folder`/compilation_cache for later processes.
 
-    It does if JAX_COMPILATION_CACHE_DIR is set; with JAX_ENABLE_COMPILATION_CACHE=False it keeps none.
+    JAX_COMPILATION_CACHE_DIR names another folder; with JAX_ENABLE_COMPILATION_CACHE=False none are kept.
     """
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         cache = folder / "compilation_cache"
-        # The name of a local folder holds from every folder and in every process: absolute, with links followed.
+        # The path is absolute and follows links, so that it holds for every process and working folder.
         jax.config.update("jax_compilation_cache_dir", str(cache) if is_remote(cache) else os.path.realpath(cache))
 
 
 def return_freed_memory() -> None:
-    """Return freed memory to the system: after compilation more than a training step of 8 images needs.
+    """Return freed memory to the system. Compilation frees more than a training step of 8 images needs.
 
     In a process of 550 MB it takes 15 ms of CPU time, with the page faults that follow.
     """

@@ -18,10 +18,13 @@ GENERATOR = "threefry2x32"
 
 
 def stream(seed: int, name: str) -> jax.Array:
-    """Key of the stream `name`. Fold in the step, or the index of what it is drawn for.
+    """Key of the stream `name`, into which the step, or the index of an example, is folded.
 
-    `seed` lies below 2^32, since JAX's settings decide whether higher bits count. Raises InputError if
-    jax_threefry_partitionable is off, which changes the draws.
+    Raises InputError if jax_threefry_partitionable is off, which changes the draws.
+
+    Args:
+      seed: seed below 2^32, since JAX's settings decide whether higher bits count.
+      name: name of the stream.
     """
     if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
         raise InputError(
@@ -39,20 +42,20 @@ def at_step(seed: int, name: str, step: jax.Array | int) -> jax.Array:
 def gaussian(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draws from N(0, 1), float32: the values of `jax.random.normal`.
 
-    They are drawn with two axes, since XLA's CPU compiler takes ten times as long for four.
+    They are drawn as a matrix: for four axes XLA's CPU compiler takes ten times as long.
     """
     return jax.random.normal(key, (shape[0], math.prod(shape[1:])), jnp.float32).reshape(shape)
 
 
 def gaussian_each(keys: jax.Array, place: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
-    """Draws from N(0, 1) [B, *shape]: those of each key [B], with `place` folded in, independent of the batch."""
+    """Draws from N(0, 1), [B, *shape], one per key [B] with `place` folded in, independent of the rest of the batch."""
     return draw_each(gaussian, keys, place, shape)
 
 
 def draw_each(
     draw: Callable[..., jax.Array], keys: jax.Array, place: jax.Array | int, shape: tuple[int, ...]
 ) -> jax.Array:
-    """Results of draw(key, shape), [B, *shape]: those of each key [B], with `place` folded in."""
+    """Results of draw(key, shape), [B, *shape], one per key [B] with `place` folded in."""
     return jax.vmap(lambda key: draw(jax.random.fold_in(key, place), shape))(keys)
 
 

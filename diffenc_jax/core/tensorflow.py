@@ -13,7 +13,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 class _Deferred(ModuleType):
-    """Stands for a module, which is imported when an attribute is read."""
+    """Stand-in for a module, which imports the module when an attribute is read."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(importlib.import_module(self.__name__), name)
@@ -21,9 +21,9 @@ class _Deferred(ModuleType):
 
 @contextmanager
 def imported_when_used(*names: str) -> Iterator[None]:
-    """Context in which `import` binds stand-ins for these modules; each is imported when an attribute of it is read.
+    """Context in which `import` binds stand-ins for these modules; each module is imported when it is first used.
 
-    Modules that were imported before stay as they are.
+    Modules that are imported already stay as they are.
     """
     deferred = {name: _Deferred(name) for name in names if name not in sys.modules}
     sys.modules.update(deferred)
@@ -35,7 +35,7 @@ def imported_when_used(*names: str) -> Iterator[None]:
 
 
 def hide_gpus() -> None:
-    """Keep TensorFlow from taking the memory of GPUs; to be called before it is used."""
+    """Keep TensorFlow from taking the memory of GPUs; call it before TensorFlow is used."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")

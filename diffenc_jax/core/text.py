@@ -1,7 +1,7 @@
 """Control characters in names and messages, which must not reach a terminal or a page.
 
-A newline makes two lines of one, an escape sequence moves the cursor or hides text, and marks of the direction of
-writing change the order in which a text is shown.
+A newline splits a line, an escape sequence moves the cursor or hides text, and marks of the direction of writing change
+the order in which a text is shown.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from diffenc_jax.core.errors import InputError
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Halves of characters, as Python holds bytes of a file's name that are not Unicode.
+# Also surrogates: Python reads bytes of a file's name that are no Unicode as such halves of characters.
 _ESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
 
 
@@ -36,8 +36,7 @@ def has_controls(value: Any) -> bool:
 def require_printable(text: str, name: str = "") -> None:
     """Raise InputError if `text`, the value of `name`, has control characters, which a shell or a terminal obeys.
 
-    Raises it too for bytes that are no text in the encoding of the environment, which Python holds as halves of
-    characters.
+    It is raised, too, for bytes that are no text in the encoding of the environment.
     """
     if has_controls(text):
         given = f"{name}={text!r}" if name else repr(text)

@@ -5,7 +5,7 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 
 def mismatch(value: Any, kind: Any, name: str = "") -> str | None:
-    """Dotted name of the first entry of a JSON value `name` that is not of its type, None if all are.
+    """Dotted name of the first entry of the JSON value `name` with another type than `kind` says; None without any.
 
     Args:
       kind: a TypedDict, which may have further keys, dict[str, X], list[X], X | None, or a type of JSON values; float

@@ -1,6 +1,6 @@
 """Versions of the software, and the devices, for records of results and for runs.
 
-JAX is imported where it is used, because what only reads a run's files has no use for it.
+JAX is imported where it is used, because commands that only read a run's files do not need it.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from typing import Any, TypedDict
 OURS = "diffenc_jax"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint diffrax numpy scipy constriction"
 ROOT = Path(__file__).parents[2]
-# Options of the compilers, named where they are set: they decide for which instructions a program is compiled.
+# Options of the compilers, recorded if they are set: they decide for which instructions a program is compiled.
 OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
 # Instruction sets, as Linux names them, for which compilers and libraries have programs of their own.
 INSTRUCTIONS = "avx avx2 fma avx512f avx512_bf16 avx512_fp16 amx_bf16 asimd sve sve2 bf16"
-# Compilers and libraries of accelerators, which are named where they are installed.
+# Compilers and libraries of accelerators, recorded if they are installed.
 OF_ACCELERATORS = ("libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13")
 NOT_INSTALLED = "none"
 
@@ -33,7 +33,7 @@ class Environment(TypedDict):
     Attributes:
       device: see `device`.
       software: versions by name, see `software`.
-      parts: digests of the sources of the parts that are not this package's, by the key that names the part.
+      parts: digests of the sources of outside parts, by the key that names the part.
     """
 
     device: str
@@ -45,10 +45,10 @@ class Environment(TypedDict):
 def package_version() -> str:
     """Version of this package with the commit of its sources, such as '0.2.0.dev0+g407aed4c8f12'.
 
-    In a clone it is the commit that is checked out, read at the first call. '.changed' and a digest of the sources
-    follow where they differ from that commit; one that is tagged 'v0.2.0' is '0.2.0'. An installed distribution
-    has the version of the clone that it was built from. Without either, as in a copy of the sources, a digest of them
-    stands in place of the commit.
+    In a clone it is the commit that is checked out at the first call. If the sources differ from this commit,
+    '.changed' and a digest of the sources follow. A commit with the tag 'v0.2.0' is '0.2.0'. An installed distribution
+    has the version of the clone from which it was built. In a copy of the sources, their digest stands in place of the
+    commit.
     """
     from diffenc_jax import __version__
 
@@ -69,7 +69,7 @@ def _git(*arguments: str) -> str:
     """Output of git about the folder of this package, which must be the root of a clone. Raises OSError."""
     if not (ROOT / ".git").exists():
         raise FileNotFoundError(ROOT / ".git")
-    # Without its lock, which would be in the way of a git command that the user runs meanwhile.
+    # Without git's lock, so that the user can run git commands meanwhile.
     command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -103,7 +103,7 @@ def device() -> str:
 
 @cache
 def processor() -> str:
-    """Model of this host's processor and those of its `INSTRUCTIONS` that it has: 'AMD EPYC (avx2 fma)'."""
+    """Model of this host's processor, and which of `INSTRUCTIONS` it has: 'AMD EPYC (avx2 fma)'."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -127,7 +127,7 @@ def of_any_number(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changes(before: Environment, after: Environment) -> str:
-    """'under other versions: jax 0.10.2 -> 0.12.0, device 1 x cpu -> 8 x cpu', empty without a change."""
+    """'under other versions: jax 0.10.2 -> 0.12.0, device 1 x cpu -> 8 x cpu'; '' without a change."""
     old, new = ({**one["software"], **one["parts"], "device": one["device"]} for one in (before, after))
     pairs = {name: (old.get(name, NOT_INSTALLED), new.get(name, NOT_INSTALLED)) for name in sorted({**old, **new})}
     changed = [f"{name} {was} -> {is_now}" for name, (was, is_now) in pairs.items() if was != is_now]

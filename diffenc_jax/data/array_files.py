@@ -11,7 +11,7 @@ import numpy as np
 from diffenc_jax.data import checks
 from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits, hold_out
 
-GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; those of IDX end with the type, uint8
+GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; the third byte of IDX is the type, uint8
 IDX_PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split
 # Names of the arrays in an .npz file by split: images, which have one of two pairs of names, and labels.
 NPZ_IMAGES = ({"train": "train", "test": "test"}, {"train": "x_train", "test": "x_test"})

@@ -91,7 +91,7 @@ def _not_pixels(array: np.ndarray) -> str:
         divided = "which loses nothing" if step == 1 else f"and divide by {step} with //, which merges levels"
         advice = f"subtract {least}, {divided}, and save them as uint8"
     elif least >= -1 and greatest <= 1:
-        advice = "if whole pixels were scaled, undo that, such as by np.round(array * 255).astype(np.uint8)"
+        advice = "if pixels 0 .. N were scaled, undo that, as by np.round(array * N).astype(np.uint8)"
     else:
         advice = "real-valued data cannot be modelled"
     levels = "whole numbers of 2 to 256 levels, 0 .. 255 (data.pixel_levels)"

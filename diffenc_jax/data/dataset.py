@@ -1,4 +1,4 @@
-"""`Dataset`: uint8 images by split, checked and fingerprinted; `load_dataset` finds them by name or path."""
+"""`Dataset`: uint8 images by split, checked and with fingerprints; `load_dataset` finds them by name or path."""
 
 import math
 import os
@@ -24,7 +24,7 @@ HELD_OUT = "as one in ten, and at least one, is held out where there is no test 
 class Dataset:
     """Images uint8 [N, H, W, C] by split, all of one shape, with values below `pixel_levels`.
 
-    A split of which this host holds a part is a `LocalPart`, which is indexed like an array of the full split.
+    If this host holds only a part of a split, the split is a `LocalPart`, with the indices of the full split.
 
     Attributes:
       labels: classes from 0, int32 [N], or images, uint8 [N, h, w, c], by split, held as the images are; empty where no
@@ -93,7 +93,7 @@ def load_dataset(
 
     Args:
       labels: whether to read the labels; raises InputError if there are none.
-      part: function from the number of training images to the increasing indices of those that this host needs.
+      part: function from the number of training images to the increasing indices of the images that this host needs;
         None: all images.
     """
     source = _named(data).open(data)
@@ -114,7 +114,7 @@ def load_dataset(
 
 
 def prepare(data: DataConfig) -> Source | None:
-    """The data set of tensorflow-datasets that `data` names, prepared unless it is; None for other images.
+    """The data set of tensorflow-datasets that `data` names, prepared if necessary; None for other images.
 
     Raises InputError if it cannot be prepared.
     """
@@ -125,7 +125,7 @@ def prepare(data: DataConfig) -> Source | None:
 def label_spec(data: DataConfig) -> LabelSpec:
     """The kind of labels of the images that `data` describes. A named data set need not be on this machine.
 
-    Raises InputError if there are no labels, or none can be read at the path.
+    Raises InputError if there are no labels, or if they cannot be read.
     """
     named = _named(data)
     spec = named.labels
@@ -167,8 +167,8 @@ def _labels(source: Source) -> Labels | LabelImages:
 
 def _without_labels(name: str) -> str:
     return (
-        f"{name} has no labels, which model.labels=True needs; give a data set that has, such as a folder of pictures "
-        "with a subfolder per class, or an .npz with y_train and y_test"
+        f"{name} has no labels, which model.labels=True needs; give a data set with labels, such as a folder of "
+        "pictures with a subfolder per class, or an .npz file with y_train and y_test"
     )
 
 
@@ -192,7 +192,7 @@ def _path(data: DataConfig) -> Path:
 def _read(
     source: Source, split: str, part: Callable[[int], np.ndarray] | None, pixel_levels: int
 ) -> np.ndarray | LocalPart:
-    """Read a split, or the images that `part` selects. Check that they are uint8 [N, H, W, C] below `pixel_levels`."""
+    """A split, or the images of it that `part` selects; raises InputError for a pixel beyond `pixel_levels`."""
     images, what = source.splits[split](), f"{source.name} ({split})"
     count = images.shape[0]
     require(math.prod(images.shape) > 0, f"{what}: this split has no images; give at least two, {HELD_OUT}")

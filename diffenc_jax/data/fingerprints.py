@@ -15,9 +15,9 @@ BY_DIGEST = {
 }
 
 
-# Names of ImageNet of {0} x {0} pixels by split and number of images, for lack of established digests. Bits/dim of both
-# downscalings are not comparable: the same VDM has 3.72 on the old and 3.46 on the new 32x32, which is smoother because
-# it averages over boxes. Another downscaling of all of ImageNet gets the name of the new one.
+# Names of ImageNet of {0} x {0} pixels by split and number of images, since there are no established digests. Bits/dim
+# of the two downscalings are not comparable: the same VDM has 3.72 on the old 32x32 and 3.46 on the new one, which is
+# smoother because it averages over boxes. Any other downscaling of all of ImageNet gets the name of the new one.
 OLD = "ImageNet{0}, old (downsampled_imagenet of van den Oord et al., arXiv 1601.06759)"
 NEW = (
     "ImageNet{0}, new (anti-aliased; tensorflow-datasets imagenet_resized/{0}x{0}, Chrabaszcz et al., arXiv 1707.08819)"
@@ -39,8 +39,8 @@ def sha256(images: np.ndarray) -> str:
 def sha256_any_order(images: np.ndarray) -> str:
     """Digest of uint8 [N, H, W, C] that does not depend on the order of the images.
 
-    SHA-256 of the text 'HxWxC', a line feed, and the sorted SHA-256 of the images (32 bytes each). tensorflow-datasets
-    shuffles the images that it prepares, so an IDX file and its prepared copy have only this digest in common.
+    It is the SHA-256 of the text 'HxWxC', a line feed, and the sorted SHA-256 of the images (32 bytes each).
+    An IDX file and its prepared copy share no other digest, because tensorflow-datasets shuffles the images.
     """
     digests = sorted(hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images)
     head = "x".join(map(str, images.shape[1:])) + "\n"
@@ -50,8 +50,11 @@ def sha256_any_order(images: np.ndarray) -> str:
 def known_as(digest: str, count: int, shape: tuple[int, ...], split: str) -> dict[str, str] | None:
     """{"as": name of a well-known set of images, "by": "digest" or "count"}; None for an unknown set.
 
-    A known `digest`, the `sha256_any_order` of the images, decides, whatever the split is called. Otherwise the number
-    of images, the shape of one image, and the split ('train' or 'test') decide together.
+    Args:
+      digest: `sha256_any_order` of the images. If it is known, nothing else counts.
+      count: number of images.
+      shape: shape of one image.
+      split: 'train' or 'test'.
     """
     if digest in BY_DIGEST:
         return {"as": BY_DIGEST[digest], "by": "digest"}

@@ -18,8 +18,7 @@ class Batch(NamedTuple):
     Attributes:
       pixels: uint8 [B, H, W, C].
       labels: classes from 0, int32 [B], or images, uint8 [B, h, w, c]; None where no model reads them.
-      augmentation: flags [B, F] of `Augmentation.flags`; None for images without augmentation, or if no model reads
-        them.
+      augmentation: flags [B, F] of `Augmentation.flags`; None without augmentation, or where no model reads them.
     """
 
     pixels: Any
@@ -39,19 +38,19 @@ class OnDemand:
 
 
 Images = np.ndarray | OnDemand
-# Functions that open the images of a split, or their labels, by its name.
+# Functions that open the images or the labels of a split, by the split's name.
 Splits = Mapping[str, Callable[[], Images]]
 # The kind of labels: their number of classes, 0 without labels, or the shape [h, w, c] of labels that are images.
 LabelSpec = int | tuple[int, int, int]
 
 
 def subset(images: Images, rows: np.ndarray) -> Images:
-    """Images of increasing indices `rows` [N] of `images`, renumbered from 0 and read on demand."""
+    """The images with the increasing indices `rows` [N], renumbered from 0 and read on demand."""
     return OnDemand((len(rows), *images.shape[1:]), lambda start, stop: read_rows(images, rows[start:stop]))
 
 
 class LocalPart:
-    """The part of a split's images, or labels, that this host holds, indexed by their indices in the full split.
+    """The part of a split's images, or labels, that this host holds, with the indices of the full split.
 
     Attributes:
       local: the images that this host holds.
@@ -71,20 +70,20 @@ class LocalPart:
         return self.rows[np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)] == rows
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Images of the indices `rows`; raises IndexError if another host holds one of them."""
+        """Images with the indices `rows`; raises IndexError if another host holds one of them."""
         if not self.has(rows).all():
             raise IndexError("another host holds some of these images")
         return self.local[np.searchsorted(self.rows, rows)]
 
 
 def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
-    """Images of increasing indices `rows`, with one read per run of consecutive indices."""
+    """Images with increasing indices `rows`, with one read per run of consecutive indices."""
     ends = (np.flatnonzero(np.diff(rows) > 1) + 1).tolist()
     held: Any = None
     for start, stop in zip([0, *ends], [*ends, len(rows)], strict=True):
         part = images[int(rows[start]) : int(rows[stop - 1]) + 1]
         if stop - start == len(rows):
-            return part  # a single part is not copied, and of several only one is held beside the whole
+            return part  # not copied; of several runs only one at a time is held beside the result
         if held is None:
             held = np.empty((len(rows), *part.shape[1:]), part.dtype)
         held[start:stop] = part
@@ -92,7 +91,7 @@ def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
 
 
 def hold_out(images: Images) -> Splits:
-    """Splits 'train' and 'test' of one set: a fixed random tenth of it, at least one image, is 'test'."""
+    """Splits 'train' and 'test' of one set; 'test' is a fixed random tenth, at least one image."""
     count = images.shape[0]
     num_test = max(1, count // HOLD_OUT_EVERY)
     order = np.random.RandomState(0).permutation(count)
@@ -105,7 +104,7 @@ class Labels(NamedTuple):
 
     Attributes:
       splits: functions that open the labels [N] of a split, in the order of its images, by the split's name.
-      values: function that returns the sorted labels [K] that there are. Class c is the label of index c.
+      values: function that returns the sorted distinct labels [K]; class c is the label with index c.
     """
 
     splits: Splits
@@ -113,12 +112,12 @@ class Labels(NamedTuple):
 
     @staticmethod
     def of_train(splits: Splits) -> "Labels | None":
-        """Labels of the splits 'train' and 'test', of which all are among those of 'train'; None if one has none."""
+        """Labels of both splits, whose classes are the labels of 'train'; None if a split has no labels."""
         return Labels(splits, lambda: np.unique(splits["train"]()[:])) if len(splits) == 2 else None
 
     @staticmethod
     def of_one(labels: np.ndarray | None) -> "Labels | None":
-        """Labels of the splits of one set of images, as `hold_out` divides it; None without labels."""
+        """Labels of one set of images that `hold_out` divides; None without labels."""
         return None if labels is None else Labels(hold_out(labels), lambda: np.unique(labels))
 
     @property
@@ -127,9 +126,9 @@ class Labels(NamedTuple):
         return len(self.values())
 
     def read(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
-        """Classes int32 of the images of a split, of those that `images` holds.
+        """Classes int32 of those images of a split that `images` holds.
 
-        Raises InputError, which begins with `what`, if there are not as many labels as images, or a label is unknown.
+        Raises InputError, which begins with `what`, if the numbers of labels and images differ, or a label is unknown.
         """
         values, held = self.values(), _beside(images, self.splits[split](), (), what)
         classes = np.minimum(np.searchsorted(values, held), len(values) - 1).astype(np.int32)
@@ -140,7 +139,7 @@ class Labels(NamedTuple):
 
 
 class LabelImages(NamedTuple):
-    """Labels of a data set that are images, uint8 with its pixel levels, such as smaller copies of its images.
+    """Labels that are images, such as smaller copies: uint8, with as many pixel levels as the data set's images.
 
     Attributes:
       splits: functions that open the labels [N, *spec] of a split, in the order of its images, by the split's name.
@@ -151,9 +150,9 @@ class LabelImages(NamedTuple):
     spec: tuple[int, int, int]
 
     def read(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
-        """The labels of the images of a split, of those that `images` holds.
+        """The labels of those images of a split that `images` holds.
 
-        Raises InputError, which begins with `what`, if there are not as many labels as images, or of another shape.
+        Raises InputError, which begins with `what`, if the numbers of labels and images differ, or for another shape.
         """
         labels = _beside(images, self.splits[split](), self.spec, what)
         return LocalPart(labels, images.rows, (len(images), *self.spec)) if isinstance(images, LocalPart) else labels

@@ -1,8 +1,8 @@
 """Order of training and evaluation images. Training batch k is a function of (seed, k), so a run resumes from its step.
 
 The training images are cut into shards of consecutive images. Each shard is shuffled separately, and a batch takes
-equally many images of every shard. A host that feeds some rows of every batch needs the shards of these rows only, and
-the content of a batch does not depend on the number of hosts. With one shard, all images are shuffled together.
+equally many images from every shard. A host that feeds some rows of every batch needs only the shards of these rows. A
+batch does not depend on the number of hosts. With one shard, all images are shuffled together.
 """
 
 import math
@@ -19,7 +19,7 @@ from diffenc_jax.data.images import Batch
 def permutation(size: int, seed: int, epoch: int, shard: int = 0) -> np.ndarray:
     """Permutation of range(size), a function of (seed, epoch, shard).
 
-    Sorts raw Philox words: numpy guarantees their stream across versions, but not that of its shuffles.
+    It sorts raw words of Philox, which numpy keeps the same in all versions, unlike its shuffles.
     """
     words = np.random.Philox(key=[seed, epoch + (shard << 32)]).random_raw(size)
     return np.argsort(words, kind="stable")
@@ -43,8 +43,8 @@ class Order:
     def batch(self, step: int, rows: np.ndarray | None = None) -> np.ndarray:
         """Indices of the images in batch `step`, or in the given rows of it.
 
-        With B images per batch and S shards, shard s fills the rows from s B/S on with its images, in one permutation
-        of the shard per epoch.
+        With B images per batch and S shards, shard s fills the rows s B/S .. (s + 1) B/S - 1. Each epoch permutes the
+        images of a shard anew.
         """
         rows = np.arange(self._batch_size) if rows is None else rows
         share = self._batch_size // self.num_shards
@@ -70,7 +70,7 @@ class Order:
         return np.concatenate([np.arange(*self._ends(int(shard))) for shard in shards])
 
     def shards(self) -> list[tuple[int, int]]:
-        """First index of each shard, and that after its last one."""
+        """The range of indices of each shard: its first, and the first after it."""
         return [self._ends(shard) for shard in range(self.num_shards)]
 
     def _ends(self, shard: Any) -> tuple[Any, Any]:
@@ -79,7 +79,7 @@ class Order:
 
 
 class EvalBatch(NamedTuple):
-    """`batch_size` images and their indices in the split, of which the first `valid` count."""
+    """`batch_size` images with their indices in the split; only the first `valid` count."""
 
     batch: Batch
     indices: np.ndarray

@@ -277,7 +277,7 @@ def _download(name: str, builder: Any, folder: str) -> None:
 
 
 def _archives(builder: Any) -> dict[str, str]:
-    """File names of a data set's archives by address; only those of its configuration, if their names contain it."""
+    """File names of a data set's archives by address; of its configuration only, if their names contain it."""
     config = re.sub(r"x\d+$", "", builder.builder_config.name) if builder.builder_config else ""  # 32 of 32x32
     known = {url: info.filename or url.rpartition("/")[2] for url, info in (builder.url_infos or {}).items()}
     return {url: file for url, file in known.items() if config in file} or known

@@ -1,6 +1,6 @@
 """Named data sets, whose names are in `core/table.py`, and users' own: files of arrays and folders of pictures.
 
-If there is no test split, a fixed tenth of the images is held out as one.
+If there is no test split, a fixed tenth of the images is held out as the test split.
 """
 
 from collections.abc import Callable
@@ -82,7 +82,7 @@ IMAGENET64 = _from_tfds("imagenet_resized/64x64", (64, 64, 3))
 
 
 def named_source(name: str) -> NamedSource | None:
-    """The source of this name, of the form tfds:NAME, or at a place package.module:NAME; None for a path.
+    """The source with this name, tfds:NAME, or place package.module:NAME; None for a path.
 
     Raises InputError if there is no source at the place.
     """
@@ -92,7 +92,7 @@ def named_source(name: str) -> NamedSource | None:
 
 
 def all_images(path: Path) -> np.ndarray:
-    """All images at `path`, uint8 [N, H, W, C]: of a folder of pictures, or of a file that holds one array of them.
+    """All images at `path`, a folder of pictures or a file with one array of images, as uint8 [N, H, W, C].
 
     Raises InputError, which names the file, if they cannot be read.
     """
@@ -104,7 +104,7 @@ def open_path(path: Path, resize: int | None = None) -> Source:
     """Open the images at `path`; raises InputError, which names the file, if they cannot be read.
 
     Args:
-      resize: side of the squares to which pictures are cropped and resized; for folders of pictures only.
+      resize: side of the squares to which pictures are cropped and resized; only for folders of pictures.
     """
     with checks.reading(path):
         if not path.is_dir():

@@ -86,7 +86,7 @@ NEEDED = "this command needs at least 130.70 GiB, and there are 16.00 GiB"
         (raising(InputError("x is wrong")), 2, "error: x is wrong\n"),
         (raising(RunError("x has failed")), 1, "error: x has failed\n"),
         (raising(OSError(28, FULL, "/x")), 1, f"error: /x: {FULL} (free some space)\n"),
-        (raising(MemoryError("2 PiB")), 1, "error: out of memory on this machine: 2 PiB; ask for less at once\n"),
+        (raising(MemoryError("2 PiB")), 1, "error: out of memory on this machine: 2 PiB; lower its batch size\n"),
         (raising(OUT_OF_MEMORY), 1, f"error: out of memory: {NEEDED}; lower its batch size\n"),
         (raising(KeyboardInterrupt()), 128 + signal.SIGINT, "interrupted; all is kept\n"),
         (raising(Interrupted(signal.SIGTERM)), 128 + signal.SIGTERM, "interrupted; all is kept\n"),
