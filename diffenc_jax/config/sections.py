@@ -16,7 +16,7 @@ OPTIMAL: dict[str, tuple[int, ...]] = {"optimal": (0, 1, 2), "optimal_channel": 
 # The fitted ratio that depends on the pixel's estimate, and the ratio from the score network's error head.
 OPTIMAL_ESTIMATE, LEARNED_ERROR = "optimal_estimate", "learned_error"
 FITTED_RATIOS = (*OPTIMAL, OPTIMAL_ESTIMATE)
-BOUND, IMPORTANCE_WEIGHTED = "bound", "importance_weighted"
+IMPORTANCE_WEIGHTED = "importance_weighted"
 NEWEST, ALL = "newest", "all"
 ANCESTRAL, FLOW = "ancestral", "flow"
 EXACT, HUTCHINSON = "exact", "hutchinson"
@@ -26,8 +26,6 @@ ANCESTRAL_ORDER, BIT_SWAP = "ancestral", "bit_swap"
 FIT_IMAGES = 64
 TIME_SAMPLING = ("importance", "uniform")
 DTYPES = ("bfloat16", "float32")
-REMAT = ("block", "none", "products")
-DEQUANTISATIONS = ("truncated_normal", "uniform")
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
 SIDES = Limits("lie in 1 .. 4096", lambda side: 1 <= side <= 4096)
 BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
@@ -120,7 +118,7 @@ class ModelConfig(Section, section="model"):
         None,
         "Rematerialisation: which activations of a block are saved for the backward pass.",
         none="'none' on CPUs and GPUs, 'products' on TPUs",
-        choices=REMAT,
+        choices=("block", "none", "products"),
     )
 
 
@@ -324,7 +322,7 @@ class EvalConfig(Section, section="eval"):
     )
     passes: int = count(2, "Evaluations of every image, each with its own noise. An even number spreads times best.")
     seed: int = seed("Seed of the noise. Runs that are compared should share it.")
-    estimator: str = key(BOUND, "Estimator of the likelihood.", part="estimator")
+    estimator: str = key("bound", "Estimator of the likelihood.", part="estimator")
     options: Options = dataclasses.field(default_factory=Options)
     time_sampling: str = key(
         "importance",
@@ -374,7 +372,7 @@ class OdeConfig(Section, section="ode"):
     dequantisation: str = key(
         "truncated_normal",
         "Distribution within a pixel's bin that turns pixels into real numbers.",
-        choices=DEQUANTISATIONS,
+        choices=("truncated_normal", "uniform"),
     )
     dequantisation_draws: int = count(
         1, "Draws of the dequantisation noise per image and pass, importance-weighted; divergence=exact if several."

@@ -18,13 +18,12 @@ from diffenc_jax.core.text import require_printable
 if TYPE_CHECKING:
     from gcsfs import GCSFileSystem
 
-SCHEME = "gs://"
 CONNECT_SECONDS, SILENCE_SECONDS = 15, 60  # after which a request is repeated
 
 
 def is_remote(path: Path | str) -> bool:
     """Whether `path` is in a bucket."""
-    return str(path).startswith(SCHEME)
+    return str(path).startswith("gs://")
 
 
 def as_path(text: str) -> Path:

@@ -74,10 +74,8 @@ def format_terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _with_named_errors(value: float, errors: Mapping[str, float | None]) -> str:
-    names = {"noise": "noise", "images": "images"}
-    if errors["images"] is None:
-        names = {"noise": "noise", "total": "images and noise"}
-    known = {name: error for key, name in names.items() if (error := errors[key]) is not None}
+    second = ("total", "images and noise") if errors["images"] is None else ("images", "images")
+    known = {name: error for key, name in (("noise", "noise"), second) if (error := errors[key]) is not None}
     parts = [f" ± {format_error(error)} ({name})" for name, error in known.items()]
     return f"{value:.4f}{''.join(parts)}"
 

@@ -11,7 +11,6 @@ from diffenc_jax.core.numbers import format_duration
 from diffenc_jax.core.text import printable
 
 Clock = Callable[[], float]
-Advance = Callable[..., None]
 
 # Seconds between two lines of a log: a tenth of the time so far, within these limits.
 SHORTEST, LONGEST = 30.0, 600.0
@@ -77,7 +76,7 @@ class Display(Progress):
             self.print_line(line)
 
     @contextmanager
-    def task(self, name: str, total: float) -> Iterator[Advance]:
+    def task(self, name: str, total: float) -> Iterator[Callable[..., None]]:
         """Show the progress of the block; yields `advance(part=1)`, to be called after each part of `total`."""
         self.say(name)
         bar = Bar(self, name, total)

@@ -17,7 +17,7 @@ from diffenc_jax.data import checks, fingerprints, prepared, sources
 from diffenc_jax.data.images import Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, Whole, read_rows
 
 TRAIN = "train"
-HELD_OUT = "as one in ten, and at least one, is held out where there is no test split"
+HELD_OUT = "since at least one is held out where there is no test split"
 
 
 @dataclass(frozen=True)
