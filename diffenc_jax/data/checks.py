@@ -24,13 +24,14 @@ def refused(what: Path | str, why: str) -> InputError:
 
 @contextmanager
 def reading(what: Path | str, advice: str = "", done: str = "read") -> Iterator[None]:
-    """Turn any error of the block into an InputError that `what` cannot be `done`: libraries raise undocumented errors.
+    """Turn any error of the block into an InputError. Libraries raise errors that they do not document.
 
     Warnings are not shown.
 
     Args:
-      what: the file or folder.
+      what: the file or folder that cannot be read.
       advice: what to do.
+      done: "read", or what else cannot be done.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
