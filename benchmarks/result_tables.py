@@ -12,8 +12,7 @@ import peers
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.comparisons.compare.measure import compare
-from diffenc_jax.lab.comparisons.compare.table import comparison_table
+from diffenc_jax.lab.comparisons.compare import compare, comparison_table
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.finished import find_runs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid

@@ -26,17 +26,13 @@ PARTS: dict[str, dict[str, Entry]] = {
     },
     "estimator": {"code_length": Entry("diffenc_jax.lab.coding.code_length:CodeLength")},
     "study": {
-        "loss-by-time": _study("by_time.study:LossByTime", "measure the diffusion loss by noise level"),
-        "depth-study": _study("depth.study:DepthStudy", "measure bits/dim by number of steps, and the best steps"),
-        "rate-distortion": _study(
-            "rate_distortion.study:RateDistortion", "measure the error of images by the bits received"
-        ),
-        "classify": _study("classify.study:Classify", "classify images by the bound under each label"),
+        "loss-by-time": _study("by_time:LossByTime", "measure the diffusion loss by noise level"),
+        "depth-study": _study("depth:DepthStudy", "measure bits/dim by number of steps, and the best steps"),
+        "rate-distortion": _study("rate_distortion:RateDistortion", "measure the error of images by the bits received"),
+        "classify": _study("classify:Classify", "classify images by the bound under each label"),
         "encoder-study": _study(
-            "encoder.study:EncoderStudy", "measure what a trained encoder does, and the bound without it"
+            "encoder:EncoderStudy", "measure what a trained encoder does, and the bound without it"
         ),
-        "sample-quality": _study(
-            "sample_quality.study:SampleQuality", "measure samples beside real images", computes=False
-        ),
+        "sample-quality": _study("sample_quality:SampleQuality", "measure samples beside real images", computes=False),
     },
 }

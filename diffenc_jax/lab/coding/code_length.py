@@ -7,7 +7,8 @@ import numpy as np
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Pass, StepsEstimator
-from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder, order_for
+from diffenc_jax.lab.coding.coder import make_coder, order_for
+from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding
 from diffenc_jax.lab.coding.stack import Stack
 from diffenc_jax.runs.experiment import Experiment
 

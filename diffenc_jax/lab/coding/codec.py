@@ -18,9 +18,9 @@ from diffenc_jax.diffusion.ratios import ByEstimate
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
-from diffenc_jax.lab.coding.coder import Lengths
+from diffenc_jax.lab.coding.coder import Lengths, make_coder
 from diffenc_jax.lab.coding.container import NOT_WRITTEN, Container, checksums, pack, unpack
-from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder
+from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding
 from diffenc_jax.lab.coding.stack import NOT_DECODED, Stack
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.parallel.sharding import round_up

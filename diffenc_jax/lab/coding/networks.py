@@ -6,13 +6,11 @@ from functools import lru_cache, partial
 import jax
 import numpy as np
 
-from diffenc_jax.config.sections import ANCESTRAL_ORDER, BIT_SWAP, CompressConfig
+from diffenc_jax.config.sections import ANCESTRAL_ORDER, BIT_SWAP
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.lab.coding.coder import Coder
-from diffenc_jax.lab.coding.lattice import Lattice
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import sharding
 from diffenc_jax.runs.experiment import Experiment
@@ -69,16 +67,6 @@ class CodingNetworks:
         batch = sharding.to_devices(self._mesh, (z_t.astype(np.float32), labels))
         mean, std = self._model(self._params, self._steps, np.int32(i), *batch)
         return np.asarray(mean), np.asarray(std)
-
-
-def make_coder(config: CompressConfig, networks: CodingNetworks) -> Coder:
-    """The coder that `config.compress` describes; raises InputError if it does not suit the encoder or the steps."""
-    return Coder(networks, Lattice(networks.gamma, config.spacing), order_for(config, networks.drifts))
-
-
-def order_for(config: CompressConfig, drifts: bool) -> str:
-    """The order of coding: that of the configuration, or the one that takes fewer initial bits."""
-    return config.order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
 
 
 @lru_cache(maxsize=4)

@@ -32,9 +32,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import require
     from diffenc_jax.core.terminal import print_table
-    from diffenc_jax.lab.comparisons.compare.joined import joined
-    from diffenc_jax.lab.comparisons.compare.measure import check_comparable, compare
-    from diffenc_jax.lab.comparisons.compare.table import cautions, comparison_json, comparison_table, notes
+    from diffenc_jax.lab.comparisons.compare import (
+        cautions,
+        check_comparable,
+        compare,
+        comparison_json,
+        comparison_table,
+        notes,
+    )
+    from diffenc_jax.lab.comparisons.joined import joined
     from diffenc_jax.runs.files import is_folder, write_json
     from diffenc_jax.runs.records import last_record, read_evaluation
     from diffenc_jax.runs.storage import exists, identity

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common_evaluations
+from diffenc_jax.lab.comparisons.compare import check_comparable, common_evaluations
 from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
 from diffenc_jax.runs.metrics import Row, read_metrics

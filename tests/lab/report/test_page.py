@@ -10,8 +10,7 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
-from diffenc_jax.lab.comparisons.compare.measure import compare
-from diffenc_jax.lab.comparisons.compare.table import comparison_table
+from diffenc_jax.lab.comparisons.compare import compare, comparison_table
 from diffenc_jax.lab.comparisons.significance.grid import Grid
 from diffenc_jax.lab.comparisons.significance.summary import write_summary
 from diffenc_jax.lab.figures.style import arm_style

@@ -11,8 +11,8 @@ import numpy as np
 from diffenc_jax.config import Config, flatten
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.text import require_printable
-from diffenc_jax.lab.comparisons.compare.joined import joined
-from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common_evaluations
+from diffenc_jax.lab.comparisons.compare import check_comparable, common_evaluations
+from diffenc_jax.lab.comparisons.joined import joined
 from diffenc_jax.lab.comparisons.significance.grid import SUM, Grid, cost_file, workdir_of
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.record_types import EstimatorEntry, Record

@@ -12,8 +12,8 @@ from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key, keys_of
-from diffenc_jax.lab.comparisons.compare.joined import whole_images
-from diffenc_jax.lab.comparisons.compare.measure import different_images
+from diffenc_jax.lab.comparisons.compare import different_images
+from diffenc_jax.lab.comparisons.joined import whole_images
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.workdir import check_workdir
 
