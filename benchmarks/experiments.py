@@ -58,7 +58,7 @@ def study(name: str, run: str, flags: str = "") -> Step:
 def compression(run: str, images: int, batch: int) -> Step:
     """Files of the images of a run beside those of picture formats."""
     command = f"python benchmarks/compression.py {run} --images={images} --config.loss.depth=50"
-    return Step(f"{command} --config.compress.batch_size={batch} {BEST}", tables.printed)
+    return Step(f"{command} --batch-size={batch} {BEST}", tables.printed)
 
 
 def benchmark(name: str, minutes: int, flags: str) -> Experiment:
@@ -171,7 +171,7 @@ EXPERIMENTS = {
             *(
                 Step(
                     f"diffenc cascade compress {' '.join(runs)} --num=200 --output=cascade.npz --config.loss.depth=50 "
-                    f"--config.compress.batch_size=8 {BEST}",
+                    f"--batch-size=8 {BEST}",
                     tables.printed,
                 )
                 for runs in (KEPT, CASCADE)

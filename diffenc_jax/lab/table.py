@@ -1,6 +1,6 @@
-"""The parts of the lab by kind and short name; see `core/parts.py`."""
+"""The kinds of parts that the lab adds, and its parts by kind and short name; see `core/parts.py`."""
 
-from diffenc_jax.core.parts import Entry
+from diffenc_jax.core.parts import Entry, Kind
 
 
 def _command(module: str, summary: str, computes: bool = False) -> Entry:
@@ -11,6 +11,11 @@ def _study(place: str, summary: str, computes: bool = True) -> Entry:
     return Entry(f"diffenc_jax.lab.studies.{place}", summary=summary, computes=computes)
 
 
+KINDS = {
+    "study": Kind(
+        "study", "diffenc_jax.lab.studies.study:Study", command="diffenc_jax.lab.commands.study:StudyCommand"
+    ),
+}
 PARTS: dict[str, dict[str, Entry]] = {
     "command": {
         "compress": _command("compress", "compress images without loss", computes=True),

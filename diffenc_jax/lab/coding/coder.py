@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffenc_jax.config.sections import ANCESTRAL_ORDER, BIT_SWAP, CompressConfig
 from diffenc_jax.core.errors import RunError
+from diffenc_jax.lab.coding.choices import ANCESTRAL_ORDER, BIT_SWAP, Coding
 from diffenc_jax.lab.coding.lattice import Gaussians, Lattice
 from diffenc_jax.lab.coding.networks import CodingNetworks
 from diffenc_jax.lab.coding.stack import PRECISION, Stack
@@ -72,14 +72,14 @@ class Coder:
         return batch.pixels
 
 
-def make_coder(config: CompressConfig, networks: CodingNetworks) -> Coder:
-    """The coder that `config.compress` describes; raises InputError if it does not suit the encoder or the steps."""
-    return Coder(networks, Lattice(networks.gamma, config.spacing), order_for(config, networks.drifts))
+def make_coder(coding: Coding, networks: CodingNetworks) -> Coder:
+    """The coder of these choices; raises InputError if it does not suit the encoder or the steps."""
+    return Coder(networks, Lattice(networks.gamma, coding.spacing), order_for(coding, networks.drifts))
 
 
-def order_for(config: CompressConfig, drifts: bool) -> str:
-    """The order of coding: that of the configuration, or the one that takes fewer initial bits."""
-    return config.order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
+def order_for(coding: Coding, drifts: bool) -> str:
+    """The order of coding: the chosen one, or the one that takes fewer initial bits."""
+    return coding.order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
 
 
 class _Batch:
