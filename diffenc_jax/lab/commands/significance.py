@@ -5,9 +5,6 @@ process with its own workdir, DIR/<arm>-seed<seed>, and resumes where it stopped
 its seed, so the arms of one seed have common noise. Then a training step of each arm is measured, and the summary is
 written: significance.md, unrounded numbers in significance.json, and figures.
 
-An arm such as left+right is the sum of two arms, whose images are the parts of those of the other arms: the summands
-are trained and evaluated, and their nats per image add up to those of the whole images.
-
 `--final=loss.variance_ratio=optimal_pixel` compares the same trained runs in another evaluation.
 
 Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
@@ -42,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("action", nargs="?", choices=("report",), metavar="report", help="summarize the existing runs and train none")
     add("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
-    add("--arms", type=_parts, metavar="ARM,...", help="arms to compare, or sums A+B; required, except for report")
+    add("--arms", type=_parts, metavar="ARM,...", help="arms to compare; required, except for report")
     add("--seeds", type=_seeds, metavar="SEED,...", help="seeds, such as 0-4 or 0,2,7; required, except for report")
     reference = "arm to compare the others with (default: the first; for report, that of the study in DIR)"
     add("--reference", metavar="ARM", help=reference)
@@ -84,8 +81,7 @@ def run(arguments: Namespace) -> int:
 
 def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(part.strip() for part in text.split(","))
-    lists = (parts, *(part.split("+") for part in parts))
-    if any(len(set(names)) < len(names) or "" in names for names in lists) or any(" " in part for part in parts):
+    if len(set(parts)) < len(parts) or "" in parts or any(" " in part for part in parts):
         raise ArgumentTypeError(f"{text!r} must name each one once, separated by commas")
     return parts
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,7 +12,6 @@ from diffenc_jax.core.numbers import format_interval, with_errors
 from diffenc_jax.evaluation.means import interval, quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
 from diffenc_jax.lab.comparisons.describe import (
-    VARIANCE_KEYS,
     average_cautions,
     describe_estimator,
     describe_images,
@@ -138,13 +137,9 @@ def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
     return "they hold the same images in different orders or splits; evaluate both from the same source"
 
 
-def different_methods(a: Mapping[str, Any], b: Mapping[str, Any], free: Set[str] = VARIANCE_KEYS) -> list[str]:
-    """'depth=50 and 100' per key in which the methods of two estimators differ; only their kinds if those differ.
-
-    Args:
-      free: keys in which they may differ.
-    """
-    a, b = method(a, free), method(b, free)
+def different_methods(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """'depth=50 and 100' per key in which the methods of two estimators differ; only their kinds if those differ."""
+    a, b = method(a), method(b)
     keys = ["kind"] if a["kind"] != b["kind"] else sorted(a | b)
     return [f"{key}={a.get(key)} and {b.get(key)}" for key in keys if a.get(key) != b.get(key)]
 

@@ -1,6 +1,6 @@
 """One-line descriptions of the estimator and the images of a record, and of how its parameters were averaged."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from diffenc_jax.config.sections import TrainConfig
@@ -11,9 +11,9 @@ from diffenc_jax.runs.record_types import DatasetEntry
 VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
 
 
-def method(estimator: Mapping[str, Any], free: Set[str] = VARIANCE_KEYS) -> dict[str, Any]:
-    """A record's 'estimator' without the keys `free`, by default those that do not change its limit over passes."""
-    return {key: value for key, value in estimator.items() if key not in free}
+def method(estimator: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's 'estimator' without the keys that do not change its limit over passes."""
+    return {key: value for key, value in estimator.items() if key not in VARIANCE_KEYS}
 
 
 def describe_estimator(estimator: Mapping[str, Any]) -> str:

@@ -85,10 +85,8 @@ class Collection:
 
     @cached_property
     def comparable(self) -> dict[Path, Evaluation]:
-        """`common_evaluations` of the runs' last steps, by workdir; of parts of images only those of the first part."""
-        every = common_evaluations({run.workdir: run.newest for run in self.runs})
-        images = [_images(one) for one in every.values()]
-        return {workdir: one for workdir, one in every.items() if _images(one) == images[0]}
+        """`common_evaluations` of the runs' last steps, by workdir."""
+        return common_evaluations({run.workdir: run.newest for run in self.runs})
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -126,7 +124,7 @@ def collect(places: Sequence[Path], plugins: Sequence[str] = ()) -> Collection:
     _check_images(collection.runs)
     if len(places) == 1 and not holds_run(places[0]):
         collection.root, collection.grid = places[0], read_grid(places[0], plugins)
-        order = collection.grid.trained if collection.grid else sorted(collection.arms)
+        order = collection.grid.arms if collection.grid else sorted(collection.arms)
         runs = [run for run in collection.runs if run.config.arm in order]
         collection.runs = sorted(runs, key=lambda run: (order.index(run.config.arm), run.config.seed))
     return collection
@@ -141,13 +139,8 @@ def _workdirs(place: Path) -> list[Path]:
 
 
 def _check_images(runs: Sequence[StoredRun]) -> None:
-    """Raise InputError unless all evaluations of a split have the same images, or parts of images."""
+    """Raise InputError unless all evaluations of a split have the same images."""
     evaluations = [one for run in runs for one in run.records]
-    for images in dict.fromkeys(map(_images, evaluations)):
-        check_comparable([one for one in evaluations if _images(one) == images], across_estimators=True)
-
-
-def _images(evaluation: Evaluation) -> str:
-    """The split, or the digest of parts of images: a split has several sets of them."""
-    dataset = evaluation.record["dataset"]
-    return dataset["sha256"] if "part_of" in dataset else dataset["split"]
+    for split in dict.fromkeys(one.record["dataset"]["split"] for one in evaluations):
+        alike = [one for one in evaluations if one.record["dataset"]["split"] == split]
+        check_comparable(alike, across_estimators=True)

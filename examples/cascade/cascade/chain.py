@@ -36,8 +36,9 @@ class Chain:
     def __init__(self, runs: Sequence[TrainedRun]):
         """Raises InputError unless the runs are the parts of one cascade, in this order."""
         self.runs, first = list(runs), runs[0]
-        kind = first.experiment.dataset.fingerprint(first.config.eval.split).get("division", "")
-        is_coarse = kind in KINDS and not first.model.labels
+        name = first.experiment.dataset.name  # such as digits-haar-coarse-1, see `data.coarse`
+        kind = name.partition("-coarse-")[0].rpartition("-")[2]
+        is_coarse = "-coarse-" in name and kind in KINDS
         require(is_coarse, f"{self.name(0)} is no run of a coarse image; give the runs in order")
         self.transform = Transform(kind, first.model.spec.pixel_levels)
         made = np.asarray(first.test)

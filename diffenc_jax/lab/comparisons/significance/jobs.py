@@ -253,7 +253,7 @@ def make_missing(grid: Grid, root: Path, parallel: int, say: Callable[[str], Non
     say(f"{len(missing)} of {len(runs)} runs to be made")
     failures = run_jobs(missing, shares(parallel), say)
     # Steps are timed without other processes on the machine.
-    costs = [_cost_job(grid, root, arm) for arm in grid.trained if arm not in read_costs(root, grid.trained)]
+    costs = [_cost_job(grid, root, arm) for arm in grid.arms if arm not in read_costs(root, grid.arms)]
     return failures + run_jobs(costs, shares(1), say)
 
 

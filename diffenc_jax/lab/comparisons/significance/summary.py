@@ -49,14 +49,14 @@ def cautions(findings: Findings) -> list[str]:
     They say that bits/dim still fell at the end of training by more than arms differ, that seeds share the noise of
     their evaluations, and `average_cautions`.
     """
-    analysis, trained = findings.analysis, [part for run in findings.runs for part in run.parts or (run,)]
+    analysis = findings.analysis
     fell = []
     for arm, fall in analysis.falls.items():
         means = [c.mean for c in analysis.comparisons if arm in (c.arm, c.reference)]
         if any(mean is not None and fall.bpd > abs(mean) for mean in means):
             fell.append(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})")
     caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}."
-    averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in trained)
+    averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in findings.runs)
     shared = "Caution: the seeds share the noise of their evaluations; no error over seeds contains its common effect."
     return [caution] * bool(fell) + [shared] * analysis.noise_common_to_seeds + averages
 
@@ -154,19 +154,17 @@ def _tests(analysis: Analysis) -> Section:
 
 
 def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
-    """Parameters, steps and costs of each arm; of a sum, its parameters and total FLOPs are those of all summands."""
-    rows, reference = [], analysis.reference
-    measured = ((name, arm.steps) for name, arm in analysis.arms.items() if arm.steps.keys() <= costs.keys())
-    totals = {name: sum(costs[one]["flops_per_step"] * step for one, step in steps.items()) for name, steps in measured}
-    for name, arm in analysis.arms.items():
-        cells, steps = [UNKNOWN] * 5, " + ".join(f"{step:,}" for step in arm.steps.values())
-        if name in totals:
-            ratio = totals[name] / totals[reference] if reference in totals else None
-            cells[1:3] = f"{totals[name] / 1e12:.4g}", UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.1f} %"
+    """Parameters, steps and costs of each arm."""
+    rows, reference, arms = [], analysis.reference, analysis.arms
+    totals = {name: costs[name]["flops_per_step"] * arm.steps for name, arm in arms.items() if name in costs}
+    for name, arm in arms.items():
+        cells = [UNKNOWN] * 5
         if cost := costs.get(name):
-            cells[0] = f"{cost['flops_per_step'] / 1e9:.4g}"
+            ratio = totals[name] / totals[reference] if reference in totals else None
+            cells[:2] = f"{cost['flops_per_step'] / 1e9:.4g}", f"{totals[name] / 1e12:.4g}"
+            cells[2] = UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.1f} %"
             cells[3:] = f"{1e3 * cost['seconds_per_step']:.4g}", f"{cost['memory_per_step'] / 1e6:.4g}"
-        rows.append([name, f"{arm.params:,}", steps, *cells])
+        rows.append([name, f"{arm.params:,}", f"{arm.steps:,}", *cells])
     heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
     devices = {cost["device"] for cost in costs.values()}
     text = f"Measured on {' and on '.join(sorted(devices))}; memory is the state and the temporaries of a step."
@@ -176,9 +174,8 @@ def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
 
 
 def _changes(analysis: Analysis) -> list[Text | Items]:
-    """The keys in which each arm differs from the reference, if there are other arms; sums are left out."""
-    known = {c.arm: c.changes for c in analysis.comparisons if c.changes is not None}
-    changes = {arm: ", ".join(f"{key} {value}" for key, value in keys.items()) for arm, keys in known.items()}
+    """The keys in which each arm differs from the reference, if there are other arms."""
+    changes = {c.arm: ", ".join(f"{key} {value}" for key, value in c.changes.items()) for c in analysis.comparisons}
     items = Items([f"{arm}: {text or 'nothing'}" for arm, text in changes.items()])
     return [Text(f"Differences to the configuration of {analysis.reference}:"), items] if changes else []
 
@@ -216,7 +213,7 @@ def write_summary(
     curves = curves_of_arms(runs, split)
     findings = find(runs, missing, curves, reference or (grid.reference if grid else None), target)
     analysis = findings.analysis
-    costs = read_costs(root, [name for arm in analysis.arms.values() for name in arm.steps])
+    costs = read_costs(root, [*analysis.arms])
     published = beside_published(grid, analysis) if grid else []
     page = document(findings, costs, published)
     said = {"lines": conclusions(analysis), "cautions": cautions(findings)}
