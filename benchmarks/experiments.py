@@ -175,7 +175,7 @@ EXPERIMENTS = {
         [
             Step(f"diffenc train --config={TRANSFORMER} --config.model.labels=True --workdir=runs/labels"),
             *(
-                Step(f"diffenc classify runs/labels --passes={passes}", partial(tables.classification, "runs/labels"))
+                study("classify", "runs/labels", f" --passes={passes}")  # examples/classify is to be installed
                 for passes in (16, 128)
             ),
         ],

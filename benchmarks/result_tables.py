@@ -96,18 +96,6 @@ def study(name: str, run: str, work: Path, output: str) -> list[Table]:
     return known.tables([known.read(known.newest(work / run, "test"))])
 
 
-def classification(run: str, work: Path, output: str) -> Iterable[Table]:
-    """Totals of a classification: accuracy, -log p of the right label, calibration and noise."""
-    known = studies.load("classify")
-    measured = known.read(known.newest(work / run, "test"))
-    found = measured.result
-    accuracy = f"{found.accuracy:.3f} ({found.interval[0]:.3f} .. {found.interval[1]:.3f})"
-    score = f"{found.log_score:.3f} ± {found.log_score_se:.3f}"
-    heads = ["passes", "accuracy (95 % interval)", "-log p(label given x), nats", "calibration error", "noise, nats"]
-    numbers = [f"{found.calibration_error:.3f}", f"{found.noise:.3f}"]
-    yield Table(heads, [[measured.arguments["passes"], accuracy, score, *numbers]], f"{len(found.labels)} images")
-
-
 def parity(work: Path, output: str) -> Iterable[Table]:
     """Largest relative error per quantity and file."""
     by_file: dict[str, dict[str, str]] = {}

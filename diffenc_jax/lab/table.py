@@ -34,7 +34,6 @@ PARTS: dict[str, dict[str, Entry]] = {
         "loss-by-time": _study("by_time:LossByTime", "measure the diffusion loss by noise level"),
         "depth-study": _study("depth:DepthStudy", "measure bits/dim by number of steps, and the best steps"),
         "rate-distortion": _study("rate_distortion:RateDistortion", "measure the error of images by the bits received"),
-        "classify": _study("classify:Classify", "classify images by the bound under each label"),
         "encoder-study": _study(
             "encoder:EncoderStudy", "measure what a trained encoder does, and the bound without it"
         ),

@@ -1,6 +1,6 @@
 """Cascades over the bands of the 8x8 digits at equal cost; see examples/cascade/README.md.
 
-  diffenc train --config=examples/cascade/configs/cascade_digits.py:two-coarse
+diffenc train --config=examples/cascade/configs/cascade_digits.py:two-coarse
 """
 
 from cascade.arms import SMALL, configuration
