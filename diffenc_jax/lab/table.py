@@ -2,20 +2,18 @@
 
 from diffenc_jax.core.parts import Entry, Kind
 
+_STUDIES, _COMMANDS = "diffenc_jax.lab.studies", "diffenc_jax.lab.commands"
+
 
 def _command(module: str, summary: str, computes: bool = False) -> Entry:
-    return Entry(f"diffenc_jax.lab.commands.{module}", summary=summary, computes=computes)
+    return Entry(f"{_COMMANDS}.{module}", summary=summary, computes=computes)
 
 
 def _study(place: str, summary: str, computes: bool = True) -> Entry:
-    return Entry(f"diffenc_jax.lab.studies.{place}", summary=summary, computes=computes)
+    return Entry(f"{_STUDIES}.{place}", summary=summary, computes=computes)
 
 
-KINDS = {
-    "study": Kind(
-        "study", "diffenc_jax.lab.studies.study:Study", command="diffenc_jax.lab.commands.study:StudyCommand"
-    ),
-}
+KINDS = {"study": Kind("study", f"{_STUDIES}.study:Study", command=f"{_COMMANDS}.study:StudyCommand")}
 PARTS: dict[str, dict[str, Entry]] = {
     "command": {
         "compress": _command("compress", "compress images without loss", computes=True),

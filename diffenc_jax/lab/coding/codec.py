@@ -174,7 +174,7 @@ def open_file(workdir: Path, content: bytes, name: str, plugins: Collection[str]
     was written by another run or on another machine.
     """
     container = unpack(content, name)
-    config, choices = _settings_of(container, stored_config(workdir).allowing(plugins), name, plugins)
+    config, choices = _settings(container, stored_config(workdir).allowing(plugins), name, plugins)
     trained = open_trained(workdir, config)
     missing = f"of which {workdir} has no checkpoint; it has {trained.steps}"
     require(container.step in trained.steps, f"{name} was compressed at step {container.step}, {missing}")
@@ -191,9 +191,7 @@ def open_file(workdir: Path, content: bytes, name: str, plugins: Collection[str]
     return Codec(trained, choices, Steps.from_arrays(steps) if steps else None), container
 
 
-def _settings_of(
-    container: Container, stored: Config, name: str, plugins: Collection[str]
-) -> tuple[Config, Compression]:
+def _settings(container: Container, stored: Config, name: str, plugins: Collection[str]) -> tuple[Config, Compression]:
     """Configuration and choices of the file `name`, which may name parts of `plugins`; raises InputError for others."""
     values, choices = container.values[: len(KEYS)], container.values[len(KEYS) :]
     require(

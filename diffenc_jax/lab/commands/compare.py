@@ -28,14 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.errors import require
     from diffenc_jax.core.terminal import print_table
-    from diffenc_jax.lab.comparisons.compare import (
-        cautions,
-        check_comparable,
-        compare,
-        comparison_json,
-        comparison_table,
-        notes,
-    )
+    from diffenc_jax.lab.comparisons import compare
     from diffenc_jax.runs.files import is_folder, write_json
     from diffenc_jax.runs.records import last_record, read_evaluation
     from diffenc_jax.runs.storage import identity
@@ -54,10 +47,10 @@ def run(arguments: Namespace) -> None:
     require(reference in records, f"--reference={first} is not among the records; give one of them")
     records = {reference: records[reference]} | records  # the reference first
     evaluations = [*map(read_evaluation, records.values())]
-    check_comparable(evaluations, arguments.across_estimators)
-    rows = compare(evaluations)
-    said = [*notes(rows), *cautions(evaluations)]
+    compare.check_comparable(evaluations, arguments.across_estimators)
+    rows = compare.compare(evaluations)
+    said = [*compare.notes(rows), *compare.cautions(evaluations)]
     if output is not None:
-        write_json(output, comparison_json(rows, said))
-    print_table(comparison_table(rows, with_files=True)._replace(caption=""))
+        write_json(output, compare.comparison_json(rows, said))
+    print_table(compare.comparison_table(rows, with_files=True)._replace(caption=""))
     print("\n".join(said))

@@ -169,11 +169,11 @@ def _at_step(
     import jax.numpy as jnp
 
     from diffenc_jax.diffusion import progressive
-    from diffenc_jax.model import bind_to
 
-    pixels, process, eps = batch.pixels, bind_to(model, params, batch), _noise(model, seed, indices, group, number)
-    stage = progressive.stage(process, process.step(steps, steps.depth - 1 - number, len(pixels)), pixels, eps)
-    return jnp.stack([stage.cost, _square(model, stage.pixels, pixels)])
+    process, eps = _drawn(model, seed, params, batch, indices, number, group)
+    step = process.step(steps, steps.depth - 1 - number, len(batch.pixels))
+    stage = progressive.stage(process, step, batch.pixels, eps)
+    return jnp.stack([stage.cost, _square(model, stage.pixels, batch.pixels)])
 
 
 def _at_ends(model: "Model", seed: Any, params: "Params", batch: "Batch", indices, valid, number, group) -> "jax.Array":
@@ -181,19 +181,20 @@ def _at_ends(model: "Model", seed: Any, params: "Params", batch: "Batch", indice
     import jax.numpy as jnp
 
     from diffenc_jax.diffusion import progressive
-    from diffenc_jax.model import bind_to
 
-    pixels, process, eps = batch.pixels, bind_to(model, params, batch), _noise(model, seed, indices, group, number)
-    shown, latent, reconstruction = progressive.ends(process, pixels, eps)
-    return jnp.stack([latent, reconstruction, _square(model, shown, pixels)])
+    process, eps = _drawn(model, seed, params, batch, indices, number, group)
+    shown, latent, reconstruction = progressive.ends(process, batch.pixels, eps)
+    return jnp.stack([latent, reconstruction, _square(model, shown, batch.pixels)])
 
 
-def _noise(model: "Model", seed: Any, indices, group, number) -> "jax.Array":
-    """ε [B, H, W, C] of the images at `indices` in one pass, after `number` of the steps."""
+def _drawn(model: "Model", seed: Any, params: "Params", batch: "Batch", indices, number, group) -> Any:
+    """The process of a batch, and ε [B, H, W, C] after `number` of the steps in one pass."""
     from diffenc_jax.core.streams import gaussian_each
     from diffenc_jax.evaluation.estimator import image_keys
+    from diffenc_jax.model import bind_to
 
-    return gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
+    eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
+    return bind_to(model, params, batch), eps
 
 
 def _square(model: "Model", shown: "jax.Array", pixels: "jax.Array") -> "jax.Array":

@@ -131,9 +131,8 @@ def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plu
 
     config = stored_config(workdir).allowing(plugins).replace(given | {"eval.split": "test"})
     path = as_path(arguments.samples) if arguments.samples else _last(workdir)
-    require(
-        len(os.fsencode(path.stem)) <= LONGEST, f"{path} has too long a name for the study's files; give it another"
-    )
+    is_short = len(os.fsencode(path.stem)) <= LONGEST
+    require(is_short, f"{path} has too long a name for the study's files; give it another")
     arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
     require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
     dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]

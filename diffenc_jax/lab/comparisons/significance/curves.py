@@ -33,10 +33,10 @@ def curves_of_arms(
     runs: Sequence[FinishedRun], split: str, metrics: Callable[[Path], Sequence[Row]] = read_metrics
 ) -> Curves:
     """The `learning_curves` of each arm, from the rows of `metrics` by workdir."""
-    rows: dict[str, dict[int, Sequence[Row]]] = {}
+    rows: dict[str, list[Sequence[Row]]] = {}
     for run in runs:
-        rows.setdefault(run.arm, {})[run.seed] = metrics(run.workdir)
-    return learning_curves({arm: list(of_seeds.values()) for arm, of_seeds in rows.items()}, split)
+        rows.setdefault(run.arm, []).append(metrics(run.workdir))
+    return learning_curves(rows, split)
 
 
 def learning_curves(groups: Mapping[str, Sequence[Sequence[Row]]], split: str) -> Curves:

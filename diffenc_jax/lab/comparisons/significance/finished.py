@@ -93,12 +93,10 @@ def finished_and_missing(
             missing.append(MissingRun(arm, seed, f"evaluated, but values of {evaluation.path} are not finite"))
         else:
             runs.append(FinishedRun(arm, seed, workdir, config, evaluation))
-    first_of: dict[str, FinishedRun] = {}
-    for run in runs:
-        first = first_of.setdefault(run.arm, run)
-        keys = ", ".join(_different_keys(first.config, run.config))
-        text = f"{first.workdir} and {run.workdir} have the same arm and differ in {keys}"
-        require(not keys, f"{text}; move one of them to another folder")
+            first = next(run for run in runs if run.arm == arm)
+            keys = ", ".join(_different_keys(first.config, config))
+            text = f"{first.workdir} and {workdir} have the same arm and differ in {keys}"
+            require(not keys, f"{text}; move one of them to another folder")
     # Arms that are trained with different losses, such as depths, are evaluated with them.
     check_comparable([run.evaluation for run in runs], len({run.config.loss for run in runs}) > 1)
     return runs, missing

@@ -248,7 +248,7 @@ def make_missing(grid: Grid, root: Path, parallel: int, say: Callable[[str], Non
       InputError: a process refuses its input.
       Interrupted: a signal came; all processes have saved and ended.
     """
-    runs = [_run_job(grid, root, arm, seed) for arm, seed in grid.runs()]
+    runs = [_run_job(grid, root, *run) for run in grid.runs()]
     missing = [job for job in runs if not job.is_done()]
     say(f"{len(missing)} of {len(runs)} runs to be made")
     failures = run_jobs(missing, shares(parallel), say)
