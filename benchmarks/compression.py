@@ -15,9 +15,10 @@ import numpy as np
 import records
 from PIL import Image
 
-from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive
+from diffenc_jax.commands.arguments import add_changes, add_keys, changes_of, place, positive, values_of
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import require
+from diffenc_jax.lab.coding.choices import Compression
 
 EXAMPLE = "python benchmarks/compression.py runs/digits-vdm-seed0 --images=297 --config.loss.depth=50"
 # Options of Pillow for the smallest lossless files.
@@ -31,7 +32,8 @@ FORMATS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
     parser.add_argument("--images", type=positive, default=100, help="number of images, the first of eval.split")
-    add_changes(parser, "loss", "fit", "compress", "mesh", "data.dir", "eval.dtype", "eval.split")
+    add_keys(parser, Compression)
+    add_changes(parser, "loss", "fit", "mesh", "data.dir", "eval.dtype", "eval.split")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
     trained = open_trained(stored, config, needs_training_images=config.loss.is_fitted)
     images = trained.dataset.splits[config.eval.split][: arguments.images]
     require(images.shape[3] in (1, 3), f"pictures have 1 or 3 channels, and these images {images.shape[3]}")
-    codec, start = Codec(trained), time.perf_counter()
+    codec, start = Codec(trained, values_of(arguments, Compression)), time.perf_counter()
     found = codec.compress(images)
     seconds = time.perf_counter() - start
     codec, container = open_file(stored, found.content, "the file")

@@ -1,13 +1,11 @@
 """The experiments whose tables are in docs/results-*.md; `results.py` runs them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import peers
 import result_tables as tables
-
-from diffenc_jax.core.document import Table
 
 
 class Step(NamedTuple):
@@ -58,7 +56,7 @@ def study(name: str, run: str, flags: str = "") -> Step:
 def compression(run: str, images: int, batch: int) -> Step:
     """Files of the images of a run beside those of picture formats."""
     command = f"python benchmarks/compression.py {run} --images={images} --config.loss.depth=50"
-    return Step(f"{command} --config.compress.batch_size={batch} {BEST}", tables.printed)
+    return Step(f"{command} --batch-size={batch} {BEST}", tables.printed)
 
 
 def benchmark(name: str, minutes: int, flags: str) -> Experiment:
@@ -73,34 +71,15 @@ def significance(
     minutes: int,
     final: str = "",
     then: Sequence[Step] = (),
-    read: Callable[..., Iterable[Table]] = tables.summary_and_progress,
 ) -> Experiment:
-    """Arms by seeds, with the tables of `read`; another evaluation by the flag `final`; and the steps `then`."""
+    """Arms by seeds, with the tables of their summary; another evaluation by the flag `final`; and the steps `then`."""
     command, source = f"diffenc significance --config={config} --root={root} {flags}", [f"{root}/significance.json"]
-    steps = [Step(command, partial(read, root), source)]
+    steps = [Step(command, partial(tables.summary_and_progress, root), source)]
     if final:
         steps.append(Step(f"{command} {final}", partial(tables.summary, root), source))
     return Experiment([*steps, *then], minutes)
 
 
-def cascades(data: str, flags: str, minutes: int, also: str = "", then: Sequence[Step] = ()) -> Experiment:
-    """Cascades over the bands of a data set at equal cost; examples/cascade is to be installed."""
-    arms = ",".join((*CASCADES, *([also] if also else [])))
-    few = "--config.log.samples=0 --config.sample.num=8 --config.sample.depth=50 --config.eval.every_steps=2000"
-    config, root = f"examples/cascade/configs/cascade_{data}.py", f"runs/cascade-{data}"
-    flags = f"--arms={arms} --parallel=2 {few} {flags}"
-    return significance(config, root, flags, minutes, then=then, read=tables.summary)
-
-
-CASCADES = (
-    *("vdm", "vdm-matched", "pixels-coarse+pixels-details", "two-coarse+two-details"),
-    "three-coarse+three-details-2+three-details-1",
-)
-NOISY_CASCADES = ",".join(f"two-coarse-g{noise}+two-details" for noise in (10, 8, 6))
-CASCADE, KEPT = (
-    tuple(f"runs/cascade-fashion/{arm}-{part}-seed0" for part in ("coarse", "details")) for arm in ("two", "pixels")
-)
-NOISY_CASCADE = "runs/cascade-fashion/two-coarse-g6-seed0", CASCADE[1]
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
@@ -151,28 +130,6 @@ EXPERIMENTS = {
         f"--config.eval.every_steps=4000 {FASHION}",
         90,
     ),
-    "cascade-digits": cascades("digits", "--seeds=0 --passes=32", 20),
-    "cascade-fashion": cascades(
-        "fashion",
-        "--seeds=0 --passes=1 --config.data.dir=/usr/share/datasets/fashion-mnist",
-        80,
-        NOISY_CASCADES,
-        [
-            *(
-                Step(f"diffenc cascade bits {' '.join(runs)}", tables.printed)
-                for runs in (KEPT, CASCADE, NOISY_CASCADE)
-            ),
-            *(
-                Step(
-                    f"diffenc cascade compress {' '.join(runs)} --num=200 --output=cascade.npz --config.loss.depth=50 "
-                    f"--config.compress.batch_size=8 {BEST}",
-                    tables.printed,
-                )
-                for runs in (KEPT, CASCADE)
-            ),
-            compression("runs/cascade-fashion/vdm-seed0", images=200, batch=8),
-        ],
-    ),
     "encoders": significance(
         "digits_variants",
         "runs/encoders",
@@ -212,7 +169,7 @@ EXPERIMENTS = {
         [
             Step(f"diffenc train --config={TRANSFORMER} --config.model.labels=True --workdir=runs/labels"),
             *(
-                Step(f"diffenc classify runs/labels --passes={passes}", partial(tables.classification, "runs/labels"))
+                study("classify", "runs/labels", f" --passes={passes}")  # examples/classify is to be installed
                 for passes in (16, 128)
             ),
         ],

@@ -18,7 +18,7 @@ from diffenc_jax.commands.arguments import positive
 from diffenc_jax.core.document import markdown
 from diffenc_jax.core.errors import require
 from diffenc_jax.lab.costs import hlo
-from diffenc_jax.lab.costs.compile_check import describe_work, work_tables
+from diffenc_jax.lab.costs.compile_check import describe_work, work_table
 from diffenc_jax.lab.costs.machines import describe
 from diffenc_jax.parallel.memory import Memory
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="FILE", help="model configuration in DIR/config")
     parser.add_argument("--batch", type=positive, default=32, help="images of the device per step")
     parser.add_argument("--topology", default="v5e:1x1", metavar="NAME", help="slice of one chip, or one GPU")
-    parser.add_argument("--tables", action="store_true", help="also print the work by part of the step and by kernel")
+    parser.add_argument("--tables", action="store_true", help="also print the work by part of the step")
     parser.set_defaults(width=None, layers=None)
     records.add_record_arguments(parser)
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         **records.machine(),
     }
     if arguments.tables:
-        print(*map(markdown, work_tables(work | {"fits": True})), sep="\n")
+        print(markdown(work_table(work)))
     records.finish(record, before, arguments)
 
 

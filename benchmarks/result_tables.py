@@ -12,8 +12,7 @@ import peers
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.comparisons.compare.measure import compare
-from diffenc_jax.lab.comparisons.compare.table import comparison_table
+from diffenc_jax.lab.comparisons.compare import compare, comparison_table
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.finished import find_runs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
@@ -96,18 +95,6 @@ def study(name: str, run: str, work: Path, output: str) -> list[Table]:
     """The tables of a study's last result."""
     known = studies.load(name)
     return known.tables([known.read(known.newest(work / run, "test"))])
-
-
-def classification(run: str, work: Path, output: str) -> Iterable[Table]:
-    """Totals of a classification: accuracy, -log p of the right label, calibration and noise."""
-    known = studies.load("classify")
-    measured = known.read(known.newest(work / run, "test"))
-    found = measured.result
-    accuracy = f"{found.accuracy:.3f} ({found.interval[0]:.3f} .. {found.interval[1]:.3f})"
-    score = f"{found.log_score:.3f} ± {found.log_score_se:.3f}"
-    heads = ["passes", "accuracy (95 % interval)", "-log p(label given x), nats", "calibration error", "noise, nats"]
-    numbers = [f"{found.calibration_error:.3f}", f"{found.noise:.3f}"]
-    yield Table(heads, [[measured.arguments["passes"], accuracy, score, *numbers]], f"{len(found.labels)} images")
 
 
 def parity(work: Path, output: str) -> Iterable[Table]:

@@ -34,7 +34,7 @@ from diffenc_jax.core.errors import InputError, RunError, lookup, require
 EXAMPLE = "python benchmarks/results.py make digits --work=results"
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs/results"
-PAGES = [ROOT / "README.md", ROOT / "examples/cascade/README.md", *sorted((ROOT / "docs").glob("results-*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("results-*.md"))]
 OVERVIEW = "overview"  # the mark of a table of all results
 LINE = 110  # columns of a command in a page
 

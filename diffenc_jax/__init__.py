@@ -6,8 +6,6 @@ The names below are imported when they are first used, so that `import diffenc_j
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0.dev0"
-
 if TYPE_CHECKING:
     from diffenc_jax.api import Run as Run
     from diffenc_jax.api import TrainedRun as TrainedRun
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
     from diffenc_jax.core.errors import InputError as InputError
     from diffenc_jax.core.errors import Interrupted as Interrupted
     from diffenc_jax.core.errors import RunError as RunError
+    from diffenc_jax.core.versions import __version__ as __version__
     from diffenc_jax.data.images import Batch as Batch
     from diffenc_jax.diffusion import ancestral as ancestral
     from diffenc_jax.diffusion import encoders as encoders
@@ -31,6 +30,7 @@ _PUBLIC = {
     "api": ("Run", "TrainedRun", "open"),
     "config": ("Config",),
     "core.errors": ("InputError", "Interrupted", "RunError"),
+    "core.versions": ("__version__",),
     "data.images": ("Batch",),
     "diffusion": ("ancestral", "encoders", "flow", "losses", "schedules"),
     "diffusion.process": ("Prediction", "Process"),
@@ -38,7 +38,7 @@ _PUBLIC = {
 }
 _PLACES = {name: place for place, names in _PUBLIC.items() for name in names}
 
-__all__ = ["__version__", *_PLACES]
+__all__ = [*_PLACES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The command `diffenc`, also `python -m diffenc_jax`: the table of commands, and the meaning of exit codes.
 
-A command is a module, and a part of the kind "command"; that of a study follows from its class, a part of the kind
-"study". The module has
+A command is a module, and a part of the kind "command". Parts of another kind may be commands as well, by the class
+`Kind.command`, whose objects have what a module has:
   a docstring: what the command does and writes; the text of its --help,
   EXAMPLE: a command line,
   add_arguments(parser): its arguments,
@@ -28,8 +28,8 @@ from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunE
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
 
-STUDY = "diffenc_jax.lab.commands.study"  # the module of every study's command
-COMMANDS = parts.own("command") | parts.own("study")
+KINDS = ("command", *(name for name, kind in parts.kinds().items() if kind.command))  # of parts that are commands
+COMMANDS = {name: (kind, entry) for kind in KINDS for name, entry in parts.own(kind).items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,25 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         case [name] if name not in COMMANDS and name not in (known := commands()):
             return _fail(f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}", 2)
     name, *rest = words
-    computes = argv is None and _entry(name).computes
+    computes = argv is None and _entry(name)[1].computes
     return execute(command_of(name), f"diffenc {name}", rest, computes)
 
 
-def commands() -> dict[str, parts.Entry]:
-    """All commands: those of the package, and the commands and studies of other packages."""
-    return COMMANDS | parts.entries("command") | parts.entries("study")
+def commands() -> dict[str, tuple[str, parts.Entry]]:
+    """The kind and the entry of all commands: those of the package, and those of other packages."""
+    return COMMANDS | {name: (kind, entry) for kind in KINDS for name, entry in parts.entries(kind).items()}
 
 
-def _entry(name: str) -> parts.Entry:
-    """The entry of a command; those of other packages are looked for only if it is none of this package's."""
+def _entry(name: str) -> tuple[str, parts.Entry]:
+    """The kind and the entry of a command, which is looked for in this package before others."""
     return COMMANDS.get(name) or commands()[name]
 
 
 def command_of(name: str) -> Any:
-    """The module of a command, or the command of a study, an object with the same attributes."""
-    target = _entry(name).target
-    is_study = parts.is_place(target)
-    return importlib.import_module(STUDY).StudyCommand(name) if is_study else importlib.import_module(target)
+    """The module of a command, or an object with the same attributes."""
+    kind, entry = _entry(name)
+    if kind == "command":
+        return importlib.import_module(entry.target)
+    module, _, maker = parts.kinds()[kind].command.partition(":")
+    return getattr(importlib.import_module(module), maker)(name)
 
 
 def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False) -> int:
@@ -125,7 +127,7 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
 def _listing() -> str:
     listed = commands()
     width = max(map(len, listed)) + 2
-    lines = [f"  {name:<{width}}{entry.summary or entry.target}" for name, entry in listed.items()]
+    lines = [f"  {name:<{width}}{entry.summary or entry.target}" for name, (_, entry) in listed.items()]
     head = "usage: diffenc COMMAND [arguments]\n\nLikelihood training of diffusion models. Commands:"
     end = "\n`diffenc COMMAND --help` explains a command, `diffenc --version` prints the version."
     return "\n".join([head, *lines, end])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, require, suggestion
+from diffenc_jax.core.keys import Keyed, keys_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,6 +150,24 @@ def add_plugins(parser: argparse.ArgumentParser) -> None:
         help="packages that may be imported because the run's configuration names parts of theirs, besides those that "
         "announce their parts",
     )
+
+
+def add_keys(parser: argparse.ArgumentParser, keyed: type[Keyed]) -> None:
+    """Add an option for each key of a class."""
+    for name, key in keys_of(keyed).items():
+        default = ",".join(map(str, key.default)) if isinstance(key.default, tuple) else str(key.default)
+        meaning = f"{key.doc.rstrip('.')} (default: {key.none if key.default is None else default})"
+        parser.add_argument(_flag(name), default=default, help=meaning)
+
+
+def values_of(arguments: argparse.Namespace, keyed: type[Any]) -> Any:
+    """An object of the class, with the values that `add_keys` took; raises InputError for values that it refuses."""
+    texts = vars(arguments)
+    return keyed(**{name: key.checked(_flag(name), key.read(texts[name])) for name, key in keys_of(keyed).items()})
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:

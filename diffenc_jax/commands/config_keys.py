@@ -71,8 +71,8 @@ def _part_listing(path: str) -> Listing:
     from diffenc_jax.config import flatten
     from diffenc_jax.config.recipe import recipe
 
-    (kind,) = (name for name, kind in parts.KINDS.items() if kind.section == path)
-    what, recipes = parts.KINDS[kind].what, flatten(recipe("recipe", "diffenc").to_dict())
+    (kind,) = (name for name, kind in parts.kinds().items() if kind.section == path)
+    what, recipes = parts.kinds()[kind].what, flatten(recipe("recipe", "diffenc").to_dict())
     doc = f"The {what}; the other keys are its own. Another one has its own defaults for them."
     chosen = recipes[f"{path}.kind"]
     keys = [Listed(f"{path}.kind", Key(doc, type=str, part=kind, default=""), chosen)]

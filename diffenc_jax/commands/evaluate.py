@@ -20,7 +20,7 @@ ON_INTERRUPT = "the same command continues from the passes that are saved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_trained_job_arguments(parser, "eval", "fit", "loss", "ode", "compress")
+    add_trained_job_arguments(parser, "eval", "fit", "loss", "ode")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.keys import REQUIRED, Key, join
 
-_PART_BY_KEY = {kind.name_key: name for name, kind in parts.KINDS.items() if kind.section}
+_PART_BY_KEY = {kind.name_key: name for name, kind in parts.kinds().items() if kind.section}
 
 
 def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
 
     Sizes of networks, such as the width, have no defaults, so they keep their values.
     """
-    definitions, path = parts.keys(kind, name), parts.KINDS[kind].section
+    definitions, path = parts.keys(kind, name), parts.kinds()[kind].section
     section, _ = _section_of(values, join(path, "kind"), {join(path, "kind")})
     before = {key: section[key] for key in definitions if key in section}
     defaults = {key: jsonable(d.default) for key, d in definitions.items() if d.default is not REQUIRED}

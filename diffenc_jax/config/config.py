@@ -18,7 +18,7 @@ from diffenc_jax.core.keys import REQUIRED, key, seed
 # Sections and keys that decide how a run is carried out or examined, not what it computes. They are no part of its
 # identity: a run may resume with other values.
 CHANGEABLE = (
-    *("checkpoint", "compress", "eval", "fit", "log", "mesh", "ode", "sample"),
+    *("checkpoint", "eval", "fit", "log", "mesh", "ode", "sample"),
     *("data.dir", "model.scan", "model.remat"),
     *("train.flops_of", "train.on_nonfinite", "train.steps"),
 )
@@ -43,7 +43,6 @@ class Config(Section):
     ode: sections.OdeConfig
     fit: sections.FitConfig
     sample: sections.SampleConfig
-    compress: sections.CompressConfig
     mesh: sections.MeshConfig
 
     def check(self) -> None:

@@ -20,7 +20,7 @@ _PACKAGE = Path(__file__).parents[1]
 # A wheel holds the configurations within the package; a checkout beside it.
 CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
 # Sections with keys of parts, which are known only with the part.
-OPTIONS = tuple(f"{kind.section}." for kind in parts.KINDS.values() if kind.section)
+OPTIONS = tuple(f"{kind.section}." for kind in parts.kinds().values() if kind.section)
 Changes = Mapping[str, Any] | Sequence[str]
 
 

@@ -22,7 +22,6 @@ ANCESTRAL, FLOW = "ancestral", "flow"
 EXACT, HUTCHINSON = "exact", "hutchinson"
 ARGMAX, SOFTMAX = "argmax", "softmax"
 FLIP, ROTATE, COLORS = AUGMENTATIONS = ("flip", "rotate", "colors")
-ANCESTRAL_ORDER, BIT_SWAP = "ancestral", "bit_swap"
 FIT_IMAGES = 64
 TIME_SAMPLING = ("importance", "uniform")
 DTYPES = ("bfloat16", "float32")
@@ -442,30 +441,6 @@ class SampleConfig(Section, section="sample"):
         """End of file names that distinguishes samples of one sampler: '-seed0', '-softmax-label3-seed0'."""
         output = "" if self.output == ARGMAX else f"-{self.output}"
         return output + ("" if self.label is None else f"-label{self.label}") + f"-seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class CompressConfig(Section, section="compress"):
-    """`compress`: lossless compression at the finite depth of `loss`, and the estimator code_length."""
-
-    order: str | None = key(
-        None,
-        "Order of pops and pushes: 'ancestral' pops all latents first, 'bit_swap' one at a time.",
-        none="bit_swap where the encoder allows it",
-        choices=(ANCESTRAL_ORDER, BIT_SWAP),
-    )
-    spacing: float = key(
-        0.25,
-        "Spacing of the lattices of latents, as a share of the standard deviation of a step.",
-        limits=BETWEEN_0_AND_1,
-    )
-    batch_size: int = key(
-        64,
-        "Images per batch, each on a stack of its own, rounded up to a multiple of the number of devices.",
-        unit="images",
-        limits=Limits("lie in 1 .. 4096", lambda size: 1 <= size <= 4096),
-    )
-    seed: int = seed("Seed of the latents of a compressed file.")
 
 
 @dataclass(frozen=True)

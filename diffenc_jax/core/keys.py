@@ -46,7 +46,7 @@ class Key:
       unit: unit of the value, such as "steps"; "" for names and pure numbers.
       none: what the value None means, where None is allowed.
       choices: allowed names, if they are fixed.
-      part: kind of the parts that it names (`core.parts.KINDS`); "" for another key. A name is looked up where the part
+      part: kind of the parts that it names (`core.parts.kinds`); "" for another key. A name is looked up where the part
         is built.
       limits: limits of the number, or of each number in a tuple.
       type: annotation of the field.

@@ -1,8 +1,8 @@
 """Parts: the encoders, networks, schedules, estimators, ... that a configuration names.
 
 A part is a class, or for some kinds an object. It is named by a short name of a table, or by its place in a module,
-such as "my_package.encoders:Fading". The parts of this package stand in the tables `TABLES`; an installed package
-announces its own by entry points of the group `GROUP`, such as
+such as "my_package.encoders:Fading". The kinds and the parts of this package stand in `tables`; an installed package
+announces its own parts by entry points of the group `GROUP`, such as
 
   [project.entry-points."diffenc_jax.parts"]
   "encoder.fading" = "my_package.encoders:Fading"
@@ -18,8 +18,9 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.util import find_spec
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from diffenc_jax.core.keys import Key, join, keys_of
 from diffenc_jax.core.sources import outside_digest
 
 GROUP = "diffenc_jax.parts"
-TABLES = ("diffenc_jax.core.table", "diffenc_jax.lab.table")
+TABLE, TABLE_OF_LAB = "diffenc_jax.core.table", "diffenc_jax.lab.table"  # the latter need not be installed
 PLACE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
 
 
@@ -46,6 +47,7 @@ class Kind(NamedTuple):
       section: section of the configuration with the part's own keys; "" if it has none.
       objects: whether the parts are objects, such as functions, and not classes.
       libraries: modules whose functions are parts as well, by their places.
+      command: place of a class that makes a command of a part, given its name; "" if these parts are no commands.
     """
 
     what: str
@@ -54,6 +56,7 @@ class Kind(NamedTuple):
     section: str = ""
     objects: bool = False
     libraries: tuple[str, ...] = ()
+    command: str = ""
 
 
 class Entry(NamedTuple):
@@ -62,7 +65,7 @@ class Entry(NamedTuple):
     Attributes:
       target: its place, "package.module:Name", or the module of a command.
       network: name of the network that it holds, of the kind "network", in place of its own choice.
-      summary: a line for the list of commands, if it is a command or a study.
+      summary: a line for the list of commands, if it is a command.
       computes: whether it trains or evaluates networks in this process.
     """
 
@@ -72,28 +75,25 @@ class Entry(NamedTuple):
     computes: bool = True
 
 
-KINDS = {
-    "score": Kind("score network", "diffenc_jax.nets.network:ScoreNetwork", "model.score.kind", "model.score"),
-    "encoder": Kind("encoder", "diffenc_jax.diffusion.encoders:Encoder", "model.encoder.kind", "model.encoder"),
-    "code": Kind("code", "diffenc_jax.diffusion.codes:LatentCode", "model.code.kind", "model.code"),
-    "schedule": Kind("schedule", "diffenc_jax.diffusion.schedules:Schedule", "model.schedule.kind", "model.schedule"),
-    "network": Kind("network", "diffenc_jax.nets.network:Network"),
-    "prediction": Kind("model.prediction", "collections.abc:Callable", "model.prediction", objects=True),
-    "extrapolation": Kind(
-        "loss.extrapolation", "diffenc_jax.diffusion.reverse:Extrapolated", "loss.extrapolation", objects=True
-    ),
-    "estimator": Kind("eval.estimator", "diffenc_jax.evaluation.estimator:Estimator", "eval.estimator", "eval.options"),
-    "sampler": Kind("sample.sampler", "diffenc_jax.sampling.samplers:Sampler", "sample.sampler", "sample.options"),
-    "optimizer": Kind(
-        *("optimizer", "collections.abc:Callable", "train.optimizer.kind", "train.optimizer"),
-        objects=True,
-        libraries=("optax", "optax.contrib"),
-    ),
-    "writer": Kind("writer", "diffenc_jax.train.writer:MetricWriter", "log.writers"),
-    "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source", objects=True),
-    "study": Kind("study", "diffenc_jax.lab.studies.study:Study"),
-}
-NAME_KEYS = {kind.name_key for kind in KINDS.values()} - {""}
+@cache
+def tables() -> list[Any]:
+    """The modules with `KINDS` and `PARTS`: the library's own and, where it is installed, that of the lab."""
+    names = [TABLE]
+    with suppress(ModuleNotFoundError):  # there is no lab
+        names += [TABLE_OF_LAB] if find_spec(TABLE_OF_LAB) else []
+    return list(map(importlib.import_module, names))
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """All kinds of parts by name."""
+    return {name: kind for table in tables() for name, kind in table.KINDS.items()}
+
+
+@cache
+def name_keys() -> set[str]:
+    """The keys of the configuration that name parts."""
+    return {kind.name_key for kind in kinds().values()} - {""}
 
 
 def is_place(name: str) -> bool:
@@ -111,15 +111,15 @@ def load(kind: str, name: str) -> Any:
 
     Raises InputError if there is none, it may not or cannot be imported, or it is not of this kind.
     """
-    what, base, name_key, _, objects, _ = KINDS[kind]
-    given = f"{name_key or what}={name}"
+    of = kinds()[kind]
+    given = f"{of.name_key or of.what}={name}"
     if is_place(name):
         _check_allowed(kind, name, given)
     place = entry(kind, name).target
-    part, wanted = _import(place, given), _import(base, given)
-    fits = isinstance(part, wanted) if objects else isinstance(part, type) and issubclass(part, wanted)
-    must = f"{'an object' if objects else 'a subclass'} of {base.replace(':', '.')}"
-    require(fits, f"{given} is no {what}, which is {must}; name another part")
+    part, wanted = _import(place, given), _import(of.base, given)
+    fits = isinstance(part, wanted) if of.objects else isinstance(part, type) and issubclass(part, wanted)
+    must = f"{'an object' if of.objects else 'a subclass'} of {of.base.replace(':', '.')}"
+    require(fits, f"{given} is no {of.what}, which is {must}; name another part")
     return part
 
 
@@ -133,10 +133,10 @@ def entry(kind: str, name: str) -> Entry:
     """The entry of the part of this name in its table; raises InputError if there is none."""
     if is_place(name):
         return Entry(name)
-    for library in () if name in entries(kind) else KINDS[kind].libraries:
+    for library in () if name in entries(kind) else kinds()[kind].libraries:
         place = f"{library}:{name}"
         require(not hasattr(importlib.import_module(library), name), f"unknown {kind} {name!r}, perhaps {place}")
-    return lookup(KINDS[kind].what, name, entries(kind))
+    return lookup(kinds()[kind].what, name, entries(kind))
 
 
 def network_of(kind: str, name: str) -> str:
@@ -153,7 +153,7 @@ def keys(kind: str, name: str) -> dict[str, Key]:
 
 def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The checked values by key of a part; raises InputError if one is unknown, missing or not allowed."""
-    definitions, name_key, section = keys(kind, name), KINDS[kind].name_key, KINDS[kind].section
+    definitions, name_key, section = keys(kind, name), kinds()[kind].name_key, kinds()[kind].section
     unknown, missing = sorted(given.keys() - definitions), sorted(definitions.keys() - given)
     part = f"{name_key}={name}"
     advice = f"it has {', '.join(definitions) or 'none'}; choose an arm with this kind, or give the whole section"
@@ -174,7 +174,7 @@ def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, 
         key = join(path, name)
         if isinstance(value, Mapping):
             result[name] = allowed(value, packages, key)
-        elif key in NAME_KEYS:
+        elif key in name_keys():
             several = isinstance(value, tuple | list)
             result[name] = tuple(_allowed(one, packages) for one in value) if several else _allowed(value, packages)
     return result
@@ -220,9 +220,8 @@ def _check_allowed(kind: str, name: str, given: str) -> None:
 
 @cache
 def own(kind: str) -> dict[str, Entry]:
-    """The parts of a kind in `TABLES` by short name."""
-    tables = (importlib.import_module(table).PARTS for table in TABLES)
-    return {name: entry for table in tables for name, entry in table.get(kind, {}).items()}
+    """The parts of a kind in `tables` by short name."""
+    return {name: entry for table in tables() for name, entry in table.PARTS.get(kind, {}).items()}
 
 
 @cache

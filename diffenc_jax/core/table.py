@@ -1,7 +1,27 @@
-"""The parts of the library by kind and short name. Those of the lab are in `lab/table.py`; see `core/parts.py`."""
+"""The kinds of parts, and the parts of the library by kind and short name; see `core/parts.py`."""
 
-from diffenc_jax.core.parts import Entry
+from diffenc_jax.core.parts import Entry, Kind
 
+KINDS = {
+    "score": Kind("score network", "diffenc_jax.nets.network:ScoreNetwork", "model.score.kind", "model.score"),
+    "encoder": Kind("encoder", "diffenc_jax.diffusion.encoders:Encoder", "model.encoder.kind", "model.encoder"),
+    "code": Kind("code", "diffenc_jax.diffusion.codes:LatentCode", "model.code.kind", "model.code"),
+    "schedule": Kind("schedule", "diffenc_jax.diffusion.schedules:Schedule", "model.schedule.kind", "model.schedule"),
+    "network": Kind("network", "diffenc_jax.nets.network:Network"),
+    "prediction": Kind("model.prediction", "collections.abc:Callable", "model.prediction", objects=True),
+    "extrapolation": Kind(
+        "loss.extrapolation", "diffenc_jax.diffusion.reverse:Extrapolated", "loss.extrapolation", objects=True
+    ),
+    "estimator": Kind("eval.estimator", "diffenc_jax.evaluation.estimator:Estimator", "eval.estimator", "eval.options"),
+    "sampler": Kind("sample.sampler", "diffenc_jax.sampling.samplers:Sampler", "sample.sampler", "sample.options"),
+    "optimizer": Kind(
+        *("optimizer", "collections.abc:Callable", "train.optimizer.kind", "train.optimizer"),
+        objects=True,
+        libraries=("optax", "optax.contrib"),
+    ),
+    "writer": Kind("writer", "diffenc_jax.train.writer:MetricWriter", "log.writers"),
+    "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source", objects=True),
+}
 _ENCODERS = "diffenc_jax.diffusion.encoders"
 
 

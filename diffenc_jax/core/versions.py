@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict
 
+__version__ = "0.2.0.dev0"
 OURS = "diffenc_jax"
 PACKAGES = "jax jaxlib flax optax orbax-checkpoint diffrax numpy scipy constriction"
 ROOT = Path(__file__).parents[2]
@@ -50,8 +51,6 @@ def package_version() -> str:
     has the version of the clone from which it was built. In a copy of the sources, their digest stands in place of the
     commit.
     """
-    from diffenc_jax import __version__
-
     if not (ROOT / "setup.py").exists():
         return version(OURS)
     try:

@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import checks, fingerprints, prepared, sources
-from diffenc_jax.data.images import Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, Whole, read_rows
+from diffenc_jax.data.images import Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, read_rows
 
 TRAIN = "train"
 HELD_OUT = "since at least one is held out where there is no test split"
@@ -30,7 +29,6 @@ class Dataset:
       labels: classes from 0, int32 [N], or images, uint8 [N, h, w, c], by split, held as the images are; empty where no
         model reads them.
       label_spec: number of classes, 0 without labels, or the shape of labels that are images.
-      whole: function that returns 'part_of' and 'division' of a split's fingerprint; None for images that are no parts.
     """
 
     name: str
@@ -39,7 +37,6 @@ class Dataset:
     splits: Mapping[str, np.ndarray | LocalPart]
     labels: Mapping[str, np.ndarray | LocalPart] = field(default_factory=dict)
     label_spec: LabelSpec = 0
-    whole: Callable[[str], dict[str, Any]] | None = None
     _digests: dict[str, tuple[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -60,8 +57,7 @@ class Dataset:
         """A record's 'dataset': JSON values that identify the images of a split.
 
         `sha256`, `sha256_any_order` and `known_as` (name of a well-known set, or None) are those of `fingerprints`;
-        `dims` is the number of values per image. `labels_sha256` is there if there are labels; for parts of images also
-        `part_of`, the fingerprint of the whole images, and the name of their `division`.
+        `dims` is the number of values per image. `labels_sha256` is there if there are labels.
         """
         classes: Any = self.labels.get(split)
         labels = {} if classes is None else {"labels_sha256": fingerprints.sha256(classes)}
@@ -76,7 +72,6 @@ class Dataset:
             "sha256_any_order": any_order,
             "known_as": fingerprints.known_as(any_order, count, self.shape, split),
             **labels,
-            **({} if self.whole is None else self.whole(split)),
         }
 
     def _both_digests(self, split: str) -> tuple[str, str]:
@@ -102,15 +97,14 @@ def load_dataset(
     images = {split: _read(source, split, part if split == TRAIN else None, data.pixel_levels) for split in splits}
     shapes = {split: images[split].shape[1:] for split in splits}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
-    whole = source.whole and cache(partial(_part_of, source.whole))
     if not labels:
-        return Dataset(source.name, source.version, data.pixel_levels, images, whole=whole)
+        return Dataset(source.name, source.version, data.pixel_levels, images)
     stored = _labels(source)
     read = {split: stored.read(f"{source.name} ({split})", split, images[split]) for split in splits}
     for split, held in read.items() if isinstance(stored, LabelImages) else ():
         pixels = held.local if isinstance(held, LocalPart) else held
         _check_pixels(f"labels of {source.name} ({split})", pixels, data.pixel_levels)
-    return Dataset(source.name, source.version, data.pixel_levels, images, read, stored.spec, whole)
+    return Dataset(source.name, source.version, data.pixel_levels, images, read, stored.spec)
 
 
 def prepare(data: DataConfig) -> Source | None:
@@ -147,14 +141,6 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
         return named.shape
     _, height, width, channels = named.open(data).splits[TRAIN]().shape
     return height, width, channels
-
-
-def _part_of(whole: Whole, split: str) -> dict[str, Any]:
-    """'part_of' and 'division' of the fingerprint of parts of a split's images."""
-    source = whole.source
-    most = checks.MOST_LEVELS
-    images = Dataset(source.name, source.version, most, {split: _read(source, split, None, most)})
-    return {"part_of": images.fingerprint(split), "division": whole.division}
 
 
 def _labels(source: Source) -> Labels | LabelImages:

@@ -178,26 +178,9 @@ class Source(NamedTuple):
       name, version: as in `Dataset`.
       splits: functions that open the images of a split, by its name.
       labels: function that finds the labels.
-      whole: the images of which these are parts; None for images that are no parts.
     """
 
     name: str
     version: str
     splits: Splits
     labels: OpenLabels = lambda: None
-    whole: "Whole | None" = None
-
-
-class Whole(NamedTuple):
-    """The images of which those of a source are parts.
-
-    Log-likelihoods of all parts of an image in one division, each given those before it by its labels, add up to that
-    of the image.
-
-    Attributes:
-      source: the images, in the order of their parts.
-      division: name of the way in which they are divided.
-    """
-
-    source: Source
-    division: str

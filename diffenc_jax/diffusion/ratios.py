@@ -35,22 +35,20 @@ class Table(NamedTuple):
 
 
 class ByEstimate(NamedTuple):
-    """w = 1 / (1 + f u(x̂)): per step a piecewise linear function u of the pixel's estimate x̂, and a factor.
+    """w = 1 / (1 + u(x̂)): per step a piecewise linear function u of the pixel's estimate x̂.
 
     Outside the knots u is constant.
 
     Attributes:
       knots: [T, K] values of x̂, increasing; the last one may repeat, with its u.
       error: [T, K] u at the knots.
-      factor: f, [T, ...] with the images' axes, of length 1 where shared.
     """
 
     knots: Float[Array, "t k"]
     error: Float[Array, "t k"]
-    factor: Float[Array, "t ..."]
 
     def __call__(self, gamma_s: Gammas, gamma_t: Gammas, estimate: Estimate) -> Float[Array, "..."]:
-        return best_ratio(self.factor * interpolate(estimate.x_hat, self.knots, self.error))
+        return best_ratio(interpolate(estimate.x_hat, self.knots, self.error))
 
 
 class ByErrorHead(NamedTuple):

@@ -45,7 +45,7 @@ class Method(ABC):
     """A part that a configuration names beside the model: an estimator, or a sampler.
 
     Attributes:
-      kind: its kind among the parts, see `core.parts.KINDS`.
+      kind: its kind among the parts, see `core.parts.kinds`.
       experiment: the model and the configuration.
     """
 
@@ -62,7 +62,7 @@ class Method(ABC):
     @classmethod
     def chosen(cls, config: Config) -> tuple[type[Self], Any]:
         """The method of this kind that `config` names, and the checked values of its keys; raises InputError."""
-        kind = parts.KINDS[cls.kind]
+        kind = parts.kinds()[cls.kind]
         name, values = attrgetter(kind.name_key, kind.section)(config)
         method = parts.load(cls.kind, name)
         return method, method.Options(**parts.options(cls.kind, name, values.options))

@@ -36,8 +36,8 @@ FIT_SPLIT = "train"
 FIXED = "1"
 # Bins of x̂ for the costs of steps with a ratio that depends on x̂.
 TIME_BINS = 48
-# Numbers of bins of x̂ that a fit chooses from.
-BINS = (24, 96)
+# Bins of x̂ of a fitted ratio that depends on x̂, and values of a bin below which there are fewer bins.
+BINS, FEWEST = 96, 80
 
 
 class StepErrors(NamedTuple):
@@ -264,36 +264,17 @@ def fit_table(steps: Iterable[StepErrors], axes: tuple[int, ...]) -> Table:
 
 
 def fit_by_estimate(steps: Iterable[StepErrors]) -> ByEstimate:
-    """The form of the ratio that costs least on held-out pairs, fitted to all pairs; see `_forms`.
+    """The best ratio per step for the mean error in bins of x̂, of at least `FEWEST` values each on average.
 
-    Each form is fitted to every second pair and evaluated on the others; the choice is one for all steps.
+    On held-out pairs of `digits:diffenc`, 96 bins cost 3.491, 2.317, 1.996 and 1.882 bits/dim at 5, 10, 20 and 50
+    steps, and 24 bins 3.505, 2.367, 2.050 and 1.912. At 1,000 steps, of 1,920 values each, 24 bins cost 1.842 and 96
+    bins 1.849. A factor per pixel would change these costs by at most 0.2 %, and a ratio per pixel costs more.
     """
-    rows, costs = [], []
+    rows = []
     for errors in steps:
-        half, other = (StepErrors(*(array[first::2] for array in errors)) for first in (0, 1))
-        rows.append(_forms(errors))
-        costs.append([_mean_cost(row, other) if len(other.u) else 0.0 for row in _forms(half)])
-    best = int(np.argmin(np.sum(costs, axis=0)))
-    tables = zip(*(forms[best] for forms in rows), strict=True)
-    return ByEstimate(*(jnp.asarray(np.stack(table), jnp.float32) for table in tables))
-
-
-def _forms(errors: StepErrors) -> list[ByEstimate]:
-    """The row of one step in each form, in numpy: by bins of x̂, without and with a factor per pixel; by pixel only."""
-    rows: list[Any] = []
-    for bins in BINS:
-        knots, error = mean_by_bin(errors.x_hat.ravel(), errors.u.ravel(), bins)
-        fitted = np.interp(errors.x_hat, knots, error).mean(axis=0)
-        factor = np.divide(errors.u.mean(axis=0), fitted, out=np.zeros_like(fitted), where=fitted > 0)
-        rows += [(knots, error, np.ones((1, 1, 1))), (knots, error, factor)]
-    rows.append((np.zeros(1), np.ones(1), errors.u.mean(axis=0)))
-    return [ByEstimate(*row) for row in rows]
-
-
-def _mean_cost(row: ByEstimate, errors: StepErrors) -> float:
-    expected = row.factor * np.interp(errors.x_hat, row.knots, row.error)
-    w, u = best_ratio(jnp.asarray(expected, jnp.float32)), jnp.asarray(errors.u, jnp.float32)
-    return float(jnp.mean(cost(w, u)))
+        bins = min(BINS, max(1, errors.u.size // FEWEST))
+        rows.append(mean_by_bin(errors.x_hat.ravel(), errors.u.ravel(), bins))
+    return ByEstimate(*(jnp.asarray(np.stack(table), jnp.float32) for table in zip(*rows, strict=True)))
 
 
 def mean_by_bin(x: np.ndarray, u: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:

@@ -66,17 +66,6 @@ def interval_of_sum(value: float, parts: Sequence[tuple[float, float]], level: f
     return interval(value, math.sqrt(variance), df, level)
 
 
-def share_interval(count: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for a probability, from `count` successes in `n` trials > 0, p̂ = count/n (Wilson 1927).
-
-      (p̂ + z²/2n ± z √(p̂ (1 − p̂)/n + z²/4n²)) / (1 + z²/n)
-
-    Unlike p̂ ± z √(p̂ (1 − p̂)/n), which is empty for p̂ = 1, it says how little few trials show.
-    """
-    ends = scipy.stats.binomtest(count, n).proportion_ci(level, "wilson")
-    return float(ends.low), float(ends.high)
-
-
 def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [...] over the first axis of `values` [n, ...], n > 1, and its standard error."""
     return values.mean(axis=0), np.sqrt(values.var(axis=0, ddof=1) / len(values))

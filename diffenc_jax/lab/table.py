@@ -1,16 +1,19 @@
-"""The parts of the lab by kind and short name; see `core/parts.py`."""
+"""The kinds of parts that the lab adds, and its parts by kind and short name; see `core/parts.py`."""
 
-from diffenc_jax.core.parts import Entry
+from diffenc_jax.core.parts import Entry, Kind
+
+_STUDIES, _COMMANDS = "diffenc_jax.lab.studies", "diffenc_jax.lab.commands"
 
 
 def _command(module: str, summary: str, computes: bool = False) -> Entry:
-    return Entry(f"diffenc_jax.lab.commands.{module}", summary=summary, computes=computes)
+    return Entry(f"{_COMMANDS}.{module}", summary=summary, computes=computes)
 
 
 def _study(place: str, summary: str, computes: bool = True) -> Entry:
-    return Entry(f"diffenc_jax.lab.studies.{place}", summary=summary, computes=computes)
+    return Entry(f"{_STUDIES}.{place}", summary=summary, computes=computes)
 
 
+KINDS = {"study": Kind("study", f"{_STUDIES}.study:Study", command=f"{_COMMANDS}.study:StudyCommand")}
 PARTS: dict[str, dict[str, Entry]] = {
     "command": {
         "compress": _command("compress", "compress images without loss", computes=True),
@@ -26,17 +29,12 @@ PARTS: dict[str, dict[str, Entry]] = {
     },
     "estimator": {"code_length": Entry("diffenc_jax.lab.coding.code_length:CodeLength")},
     "study": {
-        "loss-by-time": _study("by_time.study:LossByTime", "measure the diffusion loss by noise level"),
-        "depth-study": _study("depth.study:DepthStudy", "measure bits/dim by number of steps, and the best steps"),
-        "rate-distortion": _study(
-            "rate_distortion.study:RateDistortion", "measure the error of images by the bits received"
-        ),
-        "classify": _study("classify.study:Classify", "classify images by the bound under each label"),
+        "loss-by-time": _study("by_time:LossByTime", "measure the diffusion loss by noise level"),
+        "depth-study": _study("depth:DepthStudy", "measure bits/dim by number of steps, and the best steps"),
+        "rate-distortion": _study("rate_distortion:RateDistortion", "measure the error of images by the bits received"),
         "encoder-study": _study(
-            "encoder.study:EncoderStudy", "measure what a trained encoder does, and the bound without it"
+            "encoder:EncoderStudy", "measure what a trained encoder does, and the bound without it"
         ),
-        "sample-quality": _study(
-            "sample_quality.study:SampleQuality", "measure samples beside real images", computes=False
-        ),
+        "sample-quality": _study("sample_quality:SampleQuality", "measure samples beside real images", computes=False),
     },
 }

@@ -92,7 +92,7 @@ def build_part(kind: str, config: PartConfig, shape: tuple[int, int, int], **giv
     Raises InputError if a network does not suit what is `given`, the attributes of networks besides their keys.
     """
     part, options = parts.load(kind, config.kind), parts.options(kind, config.kind, config.options)
-    path = parts.KINDS[kind].section
+    path = parts.kinds()[kind].section
     if kind == "score":
         return _network(part, options, path, shape, given)
     own = {name: options.pop(name) for name in keys_of(part)}
@@ -171,7 +171,7 @@ def outside_parts(config: Config, *others: str) -> dict[str, str]:
     """
     flat, digests = flatten(config.to_dict()), {}
     for kind in ("score", "encoder", "code", "schedule", "prediction", "extrapolation", *others):
-        key = parts.KINDS[kind].name_key
+        key = parts.kinds()[kind].name_key
         digest = parts.digest(kind, flat[key])
         if digest is not None:
             digests[f"{key}={flat[key]}"] = digest

@@ -5,7 +5,7 @@ import sys
 from diffenc_jax.config import Config
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.parts import KINDS
+from diffenc_jax.core.parts import kinds
 from diffenc_jax.core.text import printable
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.model import outside_parts
@@ -64,7 +64,7 @@ def check_parts(run: StoredRun, config: Config, trains: bool = False) -> None:
     if not environments or not run.steps():
         return
     there, here = environments[-1]["parts"], outside_parts(config, *([OPTIMIZER] if trains else []))
-    keys = {key for key in there if trains or not key.startswith(KINDS[OPTIMIZER].section)} | here.keys()
+    keys = {key for key in there if trains or not key.startswith(kinds()[OPTIMIZER].section)} | here.keys()
     changed = sorted(key for key in keys if there.get(key) != here.get(key))
     anew = ", or train anew with --overwrite, which moves this run aside, or in another --workdir" if trains else ""
     differs = f"{run.workdir} was trained with another source of {', '.join(changed)}"

@@ -25,8 +25,6 @@ class DatasetEntry(TypedDict):
     sha256_any_order: str
     known_as: KnownAs | None
     labels_sha256: NotRequired[str]
-    part_of: NotRequired["DatasetEntry"]
-    division: NotRequired[str]
 
 
 class EstimatorEntry(TypedDict):

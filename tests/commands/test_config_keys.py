@@ -33,7 +33,7 @@ def test_lists_every_key_with_its_default_and_its_meaning(capsys):
 
 @pytest.mark.parametrize("kind", ["score", "encoder", "code", "schedule"])
 def test_lists_the_keys_of_every_part(kind, capsys):
-    section = parts.KINDS[kind].section
+    section = parts.kinds()[kind].section
     heads = [head for head, _ in listed(capsys, section)]
     for part in parts.names(kind):
         for name, key in parts.keys(kind, part).items():

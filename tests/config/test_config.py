@@ -52,7 +52,6 @@ def test_free_keys_do_not_change_the_identity():
         "sample.num": 8,
         "log.every_steps": 9,
         "checkpoint.every_steps": 9,
-        "compress.spacing": 0.5,
         "fit.grid": 32,
         "ode.rtol": 0.1,
     }

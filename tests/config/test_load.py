@@ -72,7 +72,7 @@ NO_FILE = "give one of cifar10, "
         ("cifar10:vdm-9", "", "unknown arm 'vdm-9', perhaps vdm-8; known: diffenc, "),
         (DIGITS, "sed=1", "unknown configuration key 'sed', perhaps seed; see `diffenc config-keys`"),
         (DIGITS, "train.learning_rte=1", "'train.learning_rte', perhaps train.learning_rate; train has the keys"),
-        (DIGITS, "batch_size=1", "'batch_size', perhaps compress.batch_size or eval.batch_size or sample.batch_"),
+        (DIGITS, "batch_size=1", "'batch_size', perhaps eval.batch_size or sample.batch_"),
         (DIGITS, "train.lr=1", "unknown configuration key 'train.lr'; train has the keys"),
         (f"{DIGITS}:vdm", "model.encoder.width=8", "unknown configuration key 'model.encoder.width'"),
         (DIGITS, "train.steps", "train.steps must be a whole number, not ''"),

@@ -1,4 +1,4 @@
-"""The image that a receiver of z_t shows, by encoder; its rates and errors are in tests/lab/studies/rate_distortion."""
+"""The image that a receiver of z_t shows, by encoder; test_rate_distortion.py has its rates and errors."""
 
 import jax
 import jax.numpy as jnp

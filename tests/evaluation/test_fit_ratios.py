@@ -44,16 +44,16 @@ def mean_cost(ratio, steps):
     return sum(float(cost_at(ratio, i, errors)) for i, errors in enumerate(steps))
 
 
-@pytest.mark.parametrize("mean_error", [by_estimate, lambda x: 0.3 * PIXELS * by_estimate(x)], ids=["estimate", "both"])
-def test_the_fit_costs_little_more_than_the_best_ratio(x64, mean_error):
-    """On unseen errors, next to w = 1 / (1 + E u), with one ratio per pixel far above where x̂ matters."""
-    fitted, unseen, mean = drawn(mean_error, 0), drawn(mean_error, 1), jax.jit(lambda w, u: cost(w, u).mean())
-    best = sum(float(np.mean(0.5 * np.log1p(mean_error(errors.x_hat)))) for errors in unseen)
-    noise = sum(float(mean(1 / (1 + mean_error(errors.x_hat)), errors.u)) for errors in unseen) - best
+@pytest.mark.parametrize("pairs", [15, 400])
+def test_the_fit_costs_little_more_than_the_best_ratio(x64, pairs):
+    """On unseen errors, next to w = 1 / (1 + E u), with one ratio per pixel far above; also for few pairs."""
+    fitted, unseen = drawn(by_estimate, 0, pairs), drawn(by_estimate, 1)
+    mean = jax.jit(lambda w, u: cost(w, u).mean())
+    best = sum(float(np.mean(0.5 * np.log1p(by_estimate(errors.x_hat)))) for errors in unseen)
+    noise = sum(float(mean(1 / (1 + by_estimate(errors.x_hat)), errors.u)) for errors in unseen) - best
     got = mean_cost(fit_by_estimate(fitted), unseen) - noise
-    assert best * 0.999 < got < best * 1.03
-    if mean_error is by_estimate:
-        assert mean_cost(fit_table(fitted, ()), unseen) - noise > 1.3 * best
+    assert best * 0.999 < got < best * (1.03 if pairs > 100 else 1.3)
+    assert mean_cost(fit_table(fitted, ()), unseen) - noise > 1.3 * best
 
 
 @pytest.mark.parametrize("u", [np.zeros(5), np.asarray([0.0, 0.0, 0.0, 0.0, 9.0])], ids=["exact", "one error"])

@@ -1,6 +1,5 @@
 """examples/cascade: bands that are a bijection, a sum of probabilities that is 1, and runs that are one model."""
 
-import re
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from diffenc_jax.data.sources import digits
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.gaussian import alpha
-from diffenc_jax.lab.comparisons.significance.grid import Grid
 from diffenc_jax.model import bind_to, build, spec_of
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
@@ -187,43 +185,6 @@ def test_three_runs_are_one_model_of_whole_images(runs):
             Chain(wrong)
     with pytest.raises(dj.InputError, match="is no run of a coarse image; give the runs in order"):
         Chain(runs[1:])
-
-
-def test_the_parts_know_what_they_are_parts_of(runs):
-    for run, dims in zip(runs, (4, 12, 48), strict=True):
-        entry = run.experiment.dataset.fingerprint("test")
-        assert (entry["dims"], entry["part_of"]["dims"], entry["division"]) == (dims, 64, "haar")
-        assert entry["part_of"]["known_as"]["as"] == "scikit-learn's digits, test"
-
-
-BANDS = """
-from diffenc_jax.config.recipe import with_changes
-from tests import tiny
-
-def get_config(arm):
-    changes = {"arm": arm, "data.source": f"digits-{arm}", "model.labels": "details" in arm}
-    return with_changes(tiny.config_dict("vdm"), changes)
-"""
-
-
-@pytest.mark.parametrize(
-    ("arms", "message"),
-    [
-        (["whole", "coarse-1+details-1", "coarse-2+details-2+details-1"], None),
-        (["whole", "coarse-1"], "--arms=whole,coarse-1: they have different images, "),
-        (["coarse-1+whole"], "coarse-1+whole: whole does not hold a part of each of other images"),
-        (["whole", "coarse-1+details-2"], "coarse-1 and details-2 have 28 of 64 dimensions"),
-        (["whole", "coarse-1+pixels-details"], "are of two divisions, haar and pixels"),
-    ],
-)
-def test_arms_are_parts_of_one_image_or_nothing_is_trained(announced, tmp_path, arms, message):
-    config, root = tmp_path / "bands.py", tmp_path / "root"
-    config.write_text(BANDS)
-    grid = Grid(str(config), tuple(arms), (0,), (), None, arms[0])
-    if message is None:
-        return grid.check_runs(root)
-    with pytest.raises(dj.InputError, match=re.escape(message)):
-        grid.check_runs(root)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """examples/own_parts: parts from outside, by their places and by short names, as docs/extending.md shows them."""
 
 import csv
+import dataclasses
 import html
 import inspect
 import json
@@ -21,6 +22,7 @@ from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.evaluation.estimator import make_estimator
+from diffenc_jax.lab.coding.choices import Compression
 from diffenc_jax.lab.coding.codec import KEYS
 from diffenc_jax.lab.coding.container import Container, pack
 from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid
@@ -290,6 +292,7 @@ def strangers(tmp_path, monkeypatch):
     values = [flatten(tiny.config(loss__depth=4).to_dict())[key] for key in KEYS]
     values[KEYS.index("loss.extrapolation")] = PART
     one = np.ones(1, np.uint32)
+    values += dataclasses.astuple(Compression())
     (tmp_path / "file").write_bytes(pack(Container(1, values, [], {}, one, one, one)))
     final = [f"eval.estimator={PART}"]
     grid = Grid(config="digits", arms=("vdm",), seeds=(0, 1), overrides=(), passes=None, reference="vdm", final=final)

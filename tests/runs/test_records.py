@@ -102,7 +102,7 @@ def replace_in(path, key, value):
     [
         ("dataset", ..., "dataset"),
         ("dataset.dims", 0, "dataset"),
-        ("dataset.part_of", {"name": "mine"}, "dataset.part_of.version"),
+        ("dataset.known_as", {"as": 3}, "dataset.known_as.as"),
         ("estimator.replicates", 3, "estimator.replicates"),
         ("bpd.prior", 0.0, "standard_error.terms"),
         ("standard_error.terms.latent.noise", "x", "standard_error.terms.latent.noise"),

@@ -7,7 +7,9 @@ import numpy as np
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Pass, StepsEstimator
-from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder, order_for
+from diffenc_jax.lab.coding.choices import Coding
+from diffenc_jax.lab.coding.coder import make_coder, order_for
+from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding
 from diffenc_jax.lab.coding.stack import Stack
 from diffenc_jax.runs.experiment import Experiment
 
@@ -15,29 +17,29 @@ from diffenc_jax.runs.experiment import Experiment
 class CodeLength(StepsEstimator):
     """The growth of the stack of each image, coded on a stack of its own (lab/coding/coder.py)."""
 
+    Options: ClassVar[type[Any]] = Coding
     terms = ("code_length",)
     diagnostic_formats: ClassVar = {"bound": "the bound, with the same latents: {:.4f} bits/dim"}
 
     def __init__(self, experiment: Experiment):
         """Raises InputError if the configuration does not suit coding, the model, the data or the devices."""
         super().__init__(experiment)
-        check_coding(experiment)
+        check_coding(experiment, self.options)
 
     @property
     def name(self) -> str:
         return f"{self.loss.name}-code_length"
 
     def describe(self) -> dict[str, Any]:
-        compress, encoder = self.experiment.config.compress, self.experiment.model.encoder
-        coding = {"order": order_for(compress, encoder.drifts), "spacing": compress.spacing}
-        return {"kind": "code_length", **super().describe(), **coding}
+        order = order_for(self.options, self.experiment.model.encoder.drifts)
+        return {"kind": "code_length", **super().describe(), "order": order, "spacing": self.options.spacing}
 
     def estimate(self, given: Pass) -> dict[str, Any]:
         steps, images, config = Steps.from_arrays(given.tables), np.asarray(given.batch.pixels), self.experiment.config
         labels = None if given.batch.labels is None else np.asarray(given.batch.labels)
         # Batches of one size, so that an image's code does not depend on how many others there are.
         size = max(len(images), config.eval.batch_size)
-        coder = make_coder(config.compress, CodingNetworks(self.experiment, given.params, steps, size))
+        coder = make_coder(self.options, CodingNetworks(self.experiment, given.params, steps, size))
         seeds = [(config.eval.seed, int(given.number), int(index)) for index in np.asarray(given.indices)]
         stacks = [Stack() for _ in images]
         lengths = coder.encode(stacks, images, seeds, labels)

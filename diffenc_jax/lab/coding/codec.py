@@ -1,5 +1,6 @@
 """Compression of images by a trained run, and the files' way back."""
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -17,9 +18,10 @@ from diffenc_jax.diffusion.ratios import ByEstimate
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
-from diffenc_jax.lab.coding.coder import Lengths
+from diffenc_jax.lab.coding.choices import Compression
+from diffenc_jax.lab.coding.coder import Lengths, make_coder
 from diffenc_jax.lab.coding.container import NOT_WRITTEN, Container, checksums, pack, unpack
-from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding, make_coder
+from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding
 from diffenc_jax.lab.coding.stack import NOT_DECODED, Stack
 from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.parallel.sharding import round_up
@@ -28,10 +30,7 @@ from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import Trained, open_trained
 
 # Keys of the configuration, besides those that identify a run, on which a file depends.
-KEYS = (
-    *("loss.depth", "loss.extrapolation", "loss.variance_ratio", "loss.times", "eval.dtype"),
-    *("compress.order", "compress.spacing", "compress.batch_size", "compress.seed"),
-)
+KEYS = ("loss.depth", "loss.extrapolation", "loss.variance_ratio", "loss.times", "eval.dtype")
 # Software on which the last digits of what is computed may depend.
 SOFTWARE = ("jaxlib", "constriction", "numpy")
 
@@ -51,19 +50,20 @@ class Compressed(NamedTuple):
 class Codec:
     """Compresses and decompresses images by a trained run, at the finite depth of its configuration."""
 
-    def __init__(self, trained: Trained, steps: Steps | None = None):
-        """Raises InputError if the configuration does not suit compression, the model or the devices.
+    def __init__(self, trained: Trained, choices: Compression | None = None, steps: Steps | None = None):
+        """Raises InputError if configuration and choices do not suit compression, the model or the devices.
 
         Args:
           trained: with its training images if `loss` is fitted and no steps are given.
+          choices: None for the defaults.
           steps: the steps of `loss`; by default they are made or fitted.
         """
-        config, self._trained = trained.config, in_eval_dtype(trained)
-        check_coding(trained)
+        self._choices, self._trained = choices or Compression(), in_eval_dtype(trained)
+        check_coding(trained, self._choices)
         with self._computing():
-            self._steps = steps or steps_for(self._trained, trained.params, config.loss)
-        self._networks = CodingNetworks(self._trained, trained.params, self._steps, config.compress.batch_size)
-        self._coder = make_coder(config.compress, self._networks)
+            self._steps = steps or steps_for(self._trained, trained.params, trained.config.loss)
+        self._networks = CodingNetworks(self._trained, trained.params, self._steps, self._choices.batch_size)
+        self._coder = make_coder(self._choices, self._networks)
 
     def compress(
         self, images: np.ndarray, on_batch: OnBatch = UNWATCHED, labels: np.ndarray | None = None
@@ -86,8 +86,8 @@ class Codec:
         steps = {name: np.asarray(array, np.float32) for name, array in self._steps.to_arrays().items()}
         container = Container(
             step=self._trained.step,
-            values=[values[key] for key in KEYS],
-            origin=list(origin_of(self._trained).values()),
+            values=[*(values[key] for key in KEYS), *dataclasses.astuple(self._choices)],
+            origin=list(origin_of(self._trained, self._choices).values()),
             steps=steps if config.loss.is_fitted else {},
             checksums=checksums(images),
             lengths=np.array(list(map(len, words)), np.uint32),
@@ -120,13 +120,13 @@ class Codec:
 
     def _batches(self, count: int) -> list[list[tuple[int, int]]]:
         """The seeds of the noise of the images of each batch, with the images' numbers."""
-        seeds, size = [(self._trained.config.compress.seed, number) for number in range(count)], self._networks.shape[0]
+        seeds, size = [(self._choices.seed, number) for number in range(count)], self._networks.shape[0]
         return [seeds[first : first + size] for first in range(0, count, size)]
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
         config = self._trained.config
-        advice = f"lower compress.batch_size={config.compress.batch_size}"
+        advice = f"lower the batch size, {self._choices.batch_size}"
         with eval_precision(config.eval), within_memory("compression", advice):
             yield
 
@@ -136,22 +136,23 @@ def _rows(array: Any, seeds: list[tuple[int, int]]) -> Any:
     return None if array is None else array[[number for _, number in seeds]]
 
 
-def origin_of(trained: Trained) -> dict[str, Any]:
-    """`Container.origin` of a run on this machine, by name."""
+def origin_of(trained: Trained, choices: Compression) -> dict[str, Any]:
+    """`Container.origin` of a file of a run on this machine, by name."""
     software = {name: versions.software()[name] for name in SOFTWARE} | {"device": versions.device()}
-    batch = round_up(trained.mesh, trained.config.compress.batch_size)
+    batch = round_up(trained.mesh, choices.batch_size)
     return software | {"batch": batch, "parameters": tree_digest(trained.params)[:32]}
 
 
-def compress(run: TrainedRun, images: np.ndarray, labels: np.ndarray | None = None) -> bytes:
+def compress(run: TrainedRun, images: np.ndarray, labels: np.ndarray | None = None, **choices: Any) -> bytes:
     """Images, uint8 [N, H, W, C], as a compressed file, at the finite depth of `run.config.loss`.
 
-    A run that is conditioned on labels takes those of the images, [N, ...]. The file does not hold them.
+    A run that is conditioned on labels takes those of the images, [N, ...]. The file does not hold them. The choices
+    are those of `choices.Compression`: order, spacing, batch_size, seed.
 
-    Raises InputError if the images, the labels or the configuration do not suit compression, and RunError if the file
-    would not be decoded to the same images on this machine.
+    Raises InputError if the images, the labels, the configuration or the choices do not suit compression, and RunError
+    if the file would not be decoded to the same images on this machine.
     """
-    return Codec(run.experiment).compress(images, labels=labels).content
+    return Codec(run.experiment, Compression(**choices)).compress(images, labels=labels).content
 
 
 def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None) -> np.ndarray:
@@ -172,11 +173,12 @@ def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[
     was written by another run or on another machine.
     """
     container = unpack(content, name)
-    trained = open_trained(stored, _config_of(container, stored.config.allowing(plugins), name, plugins))
+    config, choices = _settings(container, stored.config.allowing(plugins), name, plugins)
+    trained = open_trained(stored, config)
     missing = f"of which {stored.workdir} has no checkpoint; it has {trained.steps}"
     require(container.step in trained.steps, f"{name} was compressed at step {container.step}, {missing}")
     trained = trained.at(container.step)
-    ours = origin_of(trained)
+    ours = origin_of(trained, choices)
     others = [f"{key} {a} -> {b}" for (key, b), a in zip(ours.items(), container.origin, strict=False) if a != b]
     advice = "decompress it by the run and on the machine that compressed it"
     require(not others, f"{name} was compressed by another run, machine or version ({', '.join(others)}); {advice}")
@@ -185,14 +187,18 @@ def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[
     whole = whole and _has_steps_of(trained, container.steps)
     require(whole, NOT_WRITTEN.format(name, "its origin, its stacks or its steps are not those of such a run"))
     steps = {key: jnp.asarray(array) for key, array in container.steps.items()}
-    return Codec(trained, Steps.from_arrays(steps) if steps else None), container
+    return Codec(trained, choices, Steps.from_arrays(steps) if steps else None), container
 
 
-def _config_of(container: Container, stored: Config, name: str, plugins: Collection[str]) -> Config:
-    """The configuration of the file `name`, which may name parts of `plugins`; raises InputError if it is none."""
-    require(len(container.values) == len(KEYS), NOT_WRITTEN.format(name, "it has values of other keys"))
+def _settings(container: Container, stored: Config, name: str, plugins: Collection[str]) -> tuple[Config, Compression]:
+    """Configuration and choices of the file `name`, which may name parts of `plugins`; raises InputError for others."""
+    values, choices = container.values[: len(KEYS)], container.values[len(KEYS) :]
+    require(
+        len(choices) == len(dataclasses.fields(Compression)), NOT_WRITTEN.format(name, "it has values of other keys")
+    )
     try:
-        return stored.replace(parts.allowed(dict(zip(KEYS, container.values, strict=True)), plugins))
+        changes = parts.allowed(dict(zip(KEYS, values, strict=True)), plugins)
+        return stored.replace(changes), Compression(*choices)
     except InputError as error:
         raise InputError(NOT_WRITTEN.format(name, error)) from error
 
@@ -207,8 +213,8 @@ def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:
     if arrays.keys() != {"gamma", *kind._fields}:
         return False
     bins = arrays["knots"].shape[-1] if "knots" in arrays else 0
-    per_pixel = set(product({plain.depth}, *({1, size} for size in model.spec.shape)))
-    shapes = {"gamma": {plain.gamma.shape}, "ratio": {(plain.depth,), *per_pixel}, "factor": per_pixel}
+    per_pixel = product({plain.depth}, *({1, size} for size in model.spec.shape))
+    shapes = {"gamma": {plain.gamma.shape}, "ratio": {(plain.depth,), *per_pixel}}
     shapes["knots"] = shapes["error"] = {(plain.depth, bins)}
     if not all(array.shape in shapes[name] and np.isfinite(array).all() for name, array in arrays.items()):
         return False

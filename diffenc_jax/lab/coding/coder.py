@@ -15,17 +15,15 @@ The order decides how many bits must be on the stack at the beginning:
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffenc_jax.config.sections import ANCESTRAL_ORDER
 from diffenc_jax.core.errors import RunError
+from diffenc_jax.lab.coding.choices import ANCESTRAL_ORDER, BIT_SWAP, Coding
 from diffenc_jax.lab.coding.lattice import Gaussians, Lattice
+from diffenc_jax.lab.coding.networks import CodingNetworks
 from diffenc_jax.lab.coding.stack import PRECISION, Stack
-
-if TYPE_CHECKING:
-    from diffenc_jax.lab.coding.networks import CodingNetworks
 
 # Integers, not negative, that choose the noise of an image.
 Seed = tuple[int, ...]
@@ -46,7 +44,7 @@ class Lengths(NamedTuple):
 class Coder:
     """Codes batches of up to B images, each on its own stack."""
 
-    def __init__(self, networks: "CodingNetworks", lattice: Lattice, order: str):
+    def __init__(self, networks: CodingNetworks, lattice: Lattice, order: str):
         self.networks, self.lattice, self.order = networks, lattice, order
 
     def encode(
@@ -72,6 +70,16 @@ class Coder:
         for _, undo in reversed(batch.moves()):
             undo()
         return batch.pixels
+
+
+def make_coder(coding: Coding, networks: CodingNetworks) -> Coder:
+    """The coder of these choices; raises InputError if it does not suit the encoder or the steps."""
+    return Coder(networks, Lattice(networks.gamma, coding.spacing), order_for(coding, networks.drifts))
+
+
+def order_for(coding: Coding, drifts: bool) -> str:
+    """The order of coding: the chosen one, or the one that takes fewer initial bits."""
+    return coding.order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
 
 
 class _Batch:

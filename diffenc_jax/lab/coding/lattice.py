@@ -64,7 +64,7 @@ class Lattice:
         least = f"{1.1 * SPAN / self.unit.min() / LARGEST * spacing:.2g}"
         require(
             SPAN / self.unit.min() <= LARGEST,
-            f"compress.spacing={spacing:g} makes lattices of more than 2^31 points at this depth; take {least} or more",
+            f"spacing={spacing:g} makes lattices of more than 2^31 points at this depth; take {least} or more",
         )
 
     @property

@@ -6,13 +6,11 @@ from functools import lru_cache, partial
 import jax
 import numpy as np
 
-from diffenc_jax.config.sections import ANCESTRAL_ORDER, BIT_SWAP, CompressConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.lab.coding.coder import Coder
-from diffenc_jax.lab.coding.lattice import Lattice
+from diffenc_jax.lab.coding.choices import ANCESTRAL_ORDER, BIT_SWAP, Coding
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import sharding
 from diffenc_jax.runs.experiment import Experiment
@@ -22,8 +20,8 @@ from diffenc_jax.runs.experiment import Experiment
 COMPILER_OPTIONS: dict[str, dict[str, bool]] = {"gpu": {"xla_gpu_deterministic_ops": True}}
 
 
-def check_coding(experiment: Experiment) -> None:
-    """Raises InputError unless the configuration suits coding, the model and the devices."""
+def check_coding(experiment: Experiment, coding: Coding) -> None:
+    """Raises InputError unless the configuration and the choices suit coding, the model and the devices."""
     config = experiment.config
     refused = {
         f"model.code.kind={config.model.code.kind}": experiment.model.code,
@@ -34,8 +32,8 @@ def check_coding(experiment: Experiment) -> None:
     require(config.loss.depth is not None, "a code needs a finite depth, such as --config.loss.depth=50")
     require(jax.process_count() == 1, "coding runs on one host; start it without the others")
     require(
-        not (experiment.model.encoder.drifts and config.compress.order == BIT_SWAP),
-        f"compress.order={BIT_SWAP} needs an encoder that leaves the image as it is; take {ANCESTRAL_ORDER}",
+        not (experiment.model.encoder.drifts and coding.order == BIT_SWAP),
+        f"order={BIT_SWAP} needs an encoder that leaves the image as it is; take {ANCESTRAL_ORDER}",
     )
 
 
@@ -69,16 +67,6 @@ class CodingNetworks:
         batch = sharding.to_devices(self._mesh, (z_t.astype(np.float32), labels))
         mean, std = self._model(self._params, self._steps, np.int32(i), *batch)
         return np.asarray(mean), np.asarray(std)
-
-
-def make_coder(config: CompressConfig, networks: CodingNetworks) -> Coder:
-    """The coder that `config.compress` describes; raises InputError if it does not suit the encoder or the steps."""
-    return Coder(networks, Lattice(networks.gamma, config.spacing), order_for(config, networks.drifts))
-
-
-def order_for(config: CompressConfig, drifts: bool) -> str:
-    """The order of coding: that of the configuration, or the one that takes fewer initial bits."""
-    return config.order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
 
 
 @lru_cache(maxsize=4)

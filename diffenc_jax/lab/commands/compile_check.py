@@ -2,7 +2,7 @@
 
 Compiles the step of a configuration with the real TPU or GPU compiler, for one or several hosts or slices. Prints the
 memory per device and whether it suffices, or the settings that lower it; FLOPs, kernels, bytes that they move
-and, for TPUs, cycles; the least time that each takes; and tables of the work by part of the step and by kind of kernel.
+and, for TPUs, cycles; the least time that each takes; and a table of the work by part of the step.
 All numbers are per device: a card, a chip, or half a chip of tpu7x, which is two devices for JAX. Several slices share
 the batch, and mesh.fsdp shards within a slice. Needs pip install 'diffenc_jax[tpu]' or 'diffenc_jax[cuda]', and no
 images unless data.source is a path. Takes a minute or two for GPUs, minutes to an hour for TPUs, with --quick a fifth
@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the GPU compiler prints lines where a program is too large
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX cannot load programs for absent devices
     from diffenc_jax.core.terminal import print_document
-    from diffenc_jax.lab.costs.compile_check import measure_step, step_lines, work_tables
+    from diffenc_jax.lab.costs.compile_check import measure_step, step_lines, work_table
     from diffenc_jax.runs.files import write_json
 
     if arguments.batch is not None:
@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> int:
     if path is not None:
         write_json(path, measured)
     print(*step_lines(measured), sep="\n")
-    for table in work_tables(measured):
+    if measured["fits"]:
         print()
-        print_document(table)
+        print_document(work_table(measured))
     return int(not measured["fits"])

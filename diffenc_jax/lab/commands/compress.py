@@ -11,7 +11,8 @@ import math
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_changes, changes_of, place, watched, writable_file
+from diffenc_jax.commands.arguments import add_changes, add_keys, changes_of, place, values_of, watched, writable_file
+from diffenc_jax.lab.coding.choices import Compression
 
 EXAMPLE = """\
 diffenc compress runs/digits-vdm-seed0 test -o digits.diffenc \\
@@ -26,7 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "images", metavar="IMAGES", help="an .npy, .npz or IDX file, a folder of pictures, or a split such as test"
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write; replaced if it exists")
-    add_changes(parser, "loss", "fit", "compress", "mesh", "data.dir", "eval.dtype")
+    add_keys(parser, Compression)
+    add_changes(parser, "loss", "fit", "mesh", "data.dir", "eval.dtype")
 
 
 def run(arguments: Namespace) -> None:
@@ -41,7 +43,7 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.runs.trained import open_trained
 
     output, source = writable_file("output", arguments.output), arguments.images
-    stored = StoredRun(arguments.workdir)
+    choices, stored = values_of(arguments, Compression), StoredRun(arguments.workdir)
     config = stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
     in_python = "in Python `diffenc_jax.lab.coding.codec.compress` takes them"
     require(not config.model.labels, f"{arguments.workdir} is a run with labels, which no file here holds; {in_python}")
@@ -50,7 +52,7 @@ def run(arguments: Namespace) -> None:
         config = config.replace({"eval.split": split})
     trained = open_trained(stored, config, needs_training_images=config.loss.is_fitted)
     images = np.asarray(all_images(Path(source))) if split is None else np.asarray(trained.dataset.splits[split])
-    codec, count = Codec(trained), len(images)
+    codec, count = Codec(trained, choices), len(images)
     with watched(make_console(), f"compressing {count} images", 2 * count) as on_batch:
         compressed = codec.compress(images, on_batch=on_batch)
     assert output is not None  # it is required

@@ -13,7 +13,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from diffenc_jax.commands.arguments import add_plugins, place, writable_file
-from diffenc_jax.lab.commands.grids import add_difference
+from diffenc_jax.lab.commands.significance import add_difference
 
 EXAMPLE = """\
 diffenc report runs/digits-diffenc-seed0 --out=digits.html

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 
 from diffenc_jax.commands.arguments import OVERRIDE, place
 from diffenc_jax.core.errors import lookup, require
-from diffenc_jax.lab.commands.grids import add_runs, make
+from diffenc_jax.lab.commands.significance import add_runs, make
 
 EXAMPLE = "diffenc reproduce cifar10-small --root=gs://BUCKET/small"
 ON_INTERRUPT = "finished work is kept, the same command resumes"

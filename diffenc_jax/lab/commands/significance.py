@@ -5,9 +5,6 @@ process with its own workdir, DIR/<arm>-seed<seed>, and resumes where it stopped
 its seed, so the arms of one seed have common noise. Then a training step of each arm is measured, and the summary is
 written: significance.md, unrounded numbers in significance.json, and figures.
 
-An arm such as left+right is the sum of two arms, whose images are the parts of those of the other arms: the summands
-are trained and evaluated, and their nats per image add up to those of the whole images.
-
 `--final=loss.variance_ratio=optimal_pixel` compares the same trained runs in another evaluation.
 
 Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
@@ -17,10 +14,16 @@ them, and if that one is gone, another one resumes the run.
 earlier summary.
 """
 
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_config, place, positive
-from diffenc_jax.lab.commands.grids import add_runs, make, summarize
+from diffenc_jax.commands.arguments import add_config, add_plugins, place, positive, positive_number
+
+if TYPE_CHECKING:
+    from diffenc_jax.lab.comparisons.significance.grid import Grid
 
 EXAMPLE = """\
 diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 \\
@@ -36,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("action", nargs="?", choices=("report",), metavar="report", help="summarize the existing runs and train none")
     add("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
-    add("--arms", type=_parts, metavar="ARM,...", help="arms to compare, or sums A+B; required, except for report")
+    add("--arms", type=_parts, metavar="ARM,...", help="arms to compare; required, except for report")
     add("--seeds", type=_seeds, metavar="SEED,...", help="seeds, such as 0-4 or 0,2,7; required, except for report")
     reference = "arm to compare the others with (default: the first; for report, that of the study in DIR)"
     add("--reference", metavar="ARM", help=reference)
@@ -78,8 +81,7 @@ def run(arguments: Namespace) -> int:
 
 def _parts(text: str) -> tuple[str, ...]:
     parts = tuple(part.strip() for part in text.split(","))
-    lists = (parts, *(part.split("+") for part in parts))
-    if any(len(set(names)) < len(names) or "" in names for names in lists) or any(" " in part for part in parts):
+    if len(set(parts)) < len(parts) or "" in parts or any(" " in part for part in parts):
         raise ArgumentTypeError(f"{text!r} must name each one once, separated by commas")
     return parts
 
@@ -96,3 +98,57 @@ def _seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise ArgumentTypeError(f"{text!r} names a seed twice")
     return tuple(seeds)
+
+
+def add_difference(parser: ArgumentParser) -> None:
+    """Add --difference, which the power of a design is reported for."""
+    parser.add_argument(
+        "--difference",
+        type=positive_number,
+        default=0.01,
+        metavar="BPD",
+        help="difference in bits/dim for which the report states how many seeds would detect it",
+    )
+
+
+def add_runs(parser: ArgumentParser) -> None:
+    """Add --difference and --plugins, and --parallel and --plan, which say how the missing runs are made."""
+    add_difference(parser)
+    add_plugins(parser)
+    parser.add_argument(
+        "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
+    )
+    plan = "print the commands, one per line, and run none; notes the study in DIR/experiment.json"
+    parser.add_argument("--plan", action="store_true", help=plan)
+
+
+def make(grid: "Grid", arguments: Namespace) -> int:
+    """Check a grid and note it, make its missing runs, and summarize them; or print the plan. Returns the exit code."""
+    import jax
+
+    from diffenc_jax.lab.comparisons.significance.jobs import make_missing
+
+    root = arguments.root
+    jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
+    grid.check_runs(root)
+    grid.note_in(root)
+    if arguments.plan:
+        print("\n".join(grid.plan(root)))
+        return 0
+    failures = make_missing(grid, root, arguments.parallel, lambda line: print(line, flush=True))
+    arguments.wrote_to = [root]
+    summarize(root, grid.reference, arguments.difference, grid.plugins)
+    for failure in failures:  # the last that the user sees
+        print(f"error: {failure}", file=sys.stderr)
+    return int(bool(failures))
+
+
+def summarize(root: Path, reference: str | None, difference: float, plugins: Collection[str]) -> None:
+    """Write and print the summary of the runs in `root`."""
+    from diffenc_jax.core.terminal import make_console, print_document
+    from diffenc_jax.lab.comparisons.significance.summary import write_summary
+
+    page, files = write_summary(root, reference, difference, plugins)
+    print_document(page, make_console())
+    if files:
+        print(f"written to {root}: {', '.join(path.name for path in files)}")

@@ -6,8 +6,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_changes, add_json, changes_of, place, watched, writable_file
-from diffenc_jax.core.keys import keys_of
+from diffenc_jax.commands.arguments import (
+    add_changes,
+    add_json,
+    add_keys,
+    changes_of,
+    place,
+    values_of,
+    watched,
+    writable_file,
+)
 from diffenc_jax.lab.studies import load
 from diffenc_jax.lab.studies.study import common_images, shortest_names
 
@@ -29,10 +37,7 @@ class StudyCommand:
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("runs", type=place, nargs="+", metavar="RUN", help="folder of a trained run")
-        for name, key in keys_of(self.study.arguments).items():
-            default = ",".join(map(str, key.default)) if isinstance(key.default, tuple) else str(key.default)
-            meaning = f"{key.doc} (default: {key.none if key.default is None else default})"
-            parser.add_argument(_flag(name), default=default, help=meaning)
+        add_keys(parser, self.study.arguments)
         add_json(parser, "the results, a list with one per run")
         add_changes(parser, *self.study.reads)
 
@@ -41,9 +46,7 @@ class StudyCommand:
         from diffenc_jax.runs.files import check_writable, write_json
 
         study, given, console = self.study, changes_of(arguments), make_console()
-        keys, texts = keys_of(study.arguments), vars(arguments)
-        values = {name: key.checked(_flag(name), key.read(texts[name])) for name, key in keys.items()}
-        options, file = study.arguments(**values), writable_file("json", arguments.json)
+        options, file = values_of(arguments, study.arguments), writable_file("json", arguments.json)
         runs = [study.open(workdir, options, given, arguments.plugins) for workdir in arguments.runs]
         common_images(runs)
         for run in runs:
@@ -67,7 +70,3 @@ class StudyCommand:
 
     def _print(self, files: Sequence[Path]) -> None:
         print(f"written to {files[0].parent}: {', '.join(path.name for path in files)}")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -92,18 +92,16 @@ def compile_step(config: Config, machines: Machines, quick: bool) -> tuple[Memor
 def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -> dict[str, Any]:
     """Costs of a step on a device of a kind, and the least time that each of them takes; JSON values.
 
-    'parts' has counts by part of the step, 'kinds' by kind of kernel, see `hlo`: of 'kernels', of 'bytes' that they
-    move in the device's memory, of 'cycles' by the compiler's estimates, and of bytes 'sent' to other devices, and of
-    these '..._backward'.
+    'parts' has counts by part of the step, see `hlo`: of 'kernels', of 'bytes' that they move in the device's memory,
+    of 'cycles' by the compiler's estimates, and of bytes 'sent' to other devices, and of these '..._backward'.
 
     Args:
       flops: floating-point operations of the model on the device, as `train.flops` counts them.
     """
-    groups: dict[str, defaultdict[str, Counter[str]]] = {"parts": defaultdict(Counter), "kinds": defaultdict(Counter)}
-    total = Counter[str]()
+    parts, total = defaultdict[str, Counter[str]](Counter), Counter[str]()
     for kernel in kernels:
         of_a_run = {"kernels": 1, "bytes": kernel.moved, "cycles": kernel.cycles, "sent": kernel.sent}
-        for counts in (total, groups["parts"][kernel.part], groups["kinds"][kernel.kind]):
+        for counts in (total, parts[kernel.part]):
             for quantity, number in of_a_run.items():
                 counts[quantity] += kernel.runs * number
                 counts[f"{quantity}_backward"] += kernel.runs * number * kernel.is_backward
@@ -120,7 +118,7 @@ def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -
         "seconds_by_cycles": by_cycles,
         "seconds_by_links": total["sent"] / target.links if target.links else None,
         "share_of_peak": by_flops / by_cycles if by_cycles else None,
-        **groups,
+        "parts": parts,
     }
 
 
@@ -154,22 +152,16 @@ def step_lines(needs: dict[str, Any]) -> list[str]:
     ]
 
 
-def work_tables(needs: dict[str, Any]) -> list[Table]:
-    """The work by part of the step and by kind of kernel, from the largest share of cycles or, on GPUs, of bytes."""
-    if not needs["fits"]:
-        return []
+def work_table(needs: dict[str, Any]) -> Table:
+    """The work by part of the step, from the largest share of cycles or, on GPUs, of bytes."""
     units = {"kernels": 1, "bytes": 1e9} | ({"cycles": 1e6} if needs["cycles"] else {})
-    measure = [*units][-1]
+    parts, measure = needs["parts"], [*units][-1]
+    whole = sum(counts[measure] for counts in parts.values())
+    rows = [
+        [name, *(f"{counts[key] / unit:.4g}" for key, unit in units.items())]
+        + [f"{100 * counts[key] / whole:.1f}" for key in (measure, f"{measure}_backward")]
+        for name, counts in sorted(parts.items(), key=lambda part: -part[1][measure])
+        if counts[measure] >= SMALLEST * whole
+    ]
     heads = [{"bytes": "GB", "cycles": "Mcycles"}.get(quantity, quantity) for quantity in units]
-
-    def table(head, groups):
-        whole = sum(counts[measure] for counts in groups.values())
-        rows = [
-            [name, *(f"{counts[key] / unit:.4g}" for key, unit in units.items())]
-            + [f"{100 * counts[key] / whole:.1f}" for key in (measure, f"{measure}_backward")]
-            for name, counts in sorted(groups.items(), key=lambda group: -group[1][measure])
-            if counts[measure] >= SMALLEST * whole
-        ]
-        return Table([head, *heads, "share, %", "backward, %"], rows)
-
-    return [table("part", needs["parts"]), table("kind of kernel", needs["kinds"])]
+    return Table(["part", *heads, "share, %", "backward, %"], rows)

@@ -50,7 +50,7 @@ class Kernel(NamedTuple):
     """An instruction that runs.
 
     Attributes:
-      kind: its opcode, or the library's function that it calls.
+      kind: its opcode.
       op_name: the scopes and the operation of JAX that it, or its last operation, comes from.
       runs: how often it runs.
       moved: bytes that it reads and writes in the device's memory, each time.
@@ -166,11 +166,10 @@ def _kernel(computations: dict[str, Computation], within: Computation, each: Ins
         moved = sum(operands) + size(SCRATCH.sub("", each.type) if each.opcode == "custom-call" else each.type)
     texts = [inner.attributes for inner in (each, *_results(fused), *fused.values())]
     op_names = (re.search(r'op_name="([^"]+)"', attributes) for attributes in texts)
-    function = re.findall(r'(?:custom_call_target="|"kind":"(?=__))([^"]+)', each.attributes)
     cycles = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', each.attributes)))
     kind = next(_results(fused)).opcode if each.opcode == "async" else each.opcode
     sent = _sent(within, each) + sum(_sent(fused, inner) for inner in fused.values())
-    return Kernel([*function, kind][0], next((match[1] for match in op_names if match), ""), runs, moved, cycles, sent)
+    return Kernel(kind, next((match[1] for match in op_names if match), ""), runs, moved, cycles, sent)
 
 
 def _sent(within: Computation, each: Instruction) -> int:

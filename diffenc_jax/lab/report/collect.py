@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common_evaluations
+from diffenc_jax.lab.comparisons.compare import check_comparable, common_evaluations
 from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
 from diffenc_jax.runs.records import Evaluation
@@ -51,10 +51,8 @@ class Collection:
 
     @cached_property
     def comparable(self) -> dict[Path, Evaluation]:
-        """`common_evaluations` of the runs' last steps, by workdir; of parts of images only those of the first part."""
-        every = common_evaluations({run.workdir: run.newest for run in self.runs})
-        images = [_images(one) for one in every.values()]
-        return {workdir: one for workdir, one in every.items() if _images(one) == images[0]}
+        """`common_evaluations` of the runs' last steps, by workdir."""
+        return common_evaluations({run.workdir: run.newest for run in self.runs})
 
     def lacks(self, command: str, run: StoredRun) -> None:
         """Add the command, such as 'eval', that makes what `run` lacks."""
@@ -75,7 +73,7 @@ def collect(places: Sequence[Path], plugins: Sequence[str] = ()) -> Collection:
     _check_images(collection.runs)
     if len(places) == 1 and places[0] != collection.runs[0].workdir:
         collection.root, collection.grid = places[0], read_grid(places[0], plugins)
-        order = collection.grid.trained if collection.grid else sorted(collection.arms)
+        order = collection.grid.arms if collection.grid else sorted(collection.arms)
         runs = [run for run in collection.runs if run.config.arm in order]
         collection.runs = sorted(runs, key=lambda run: (order.index(run.config.arm), run.config.seed))
     return collection
@@ -91,13 +89,8 @@ def _runs(place: Path) -> list[StoredRun]:
 
 
 def _check_images(runs: Sequence[StoredRun]) -> None:
-    """Raise InputError unless all evaluations of a split have the same images, or parts of images."""
+    """Raise InputError unless all evaluations of a split have the same images."""
     evaluations = [one for run in runs for one in run.evaluations]
-    for images in dict.fromkeys(map(_images, evaluations)):
-        check_comparable([one for one in evaluations if _images(one) == images], across_estimators=True)
-
-
-def _images(evaluation: Evaluation) -> str:
-    """The split, or the digest of parts of images: a split has several sets of them."""
-    dataset = evaluation.record["dataset"]
-    return dataset["sha256"] if "part_of" in dataset else dataset["split"]
+    for split in dict.fromkeys(one.record["dataset"]["split"] for one in evaluations):
+        alike = [one for one in evaluations if one.record["dataset"]["split"] == split]
+        check_comparable(alike, across_estimators=True)

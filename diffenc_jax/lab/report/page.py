@@ -4,9 +4,9 @@ from typing import Any
 
 from diffenc_jax.core.document import Code, Items, Section, Text
 from diffenc_jax.core.numbers import format_record, with_error
-from diffenc_jax.lab.comparisons.compare.describe import describe_estimator, describe_images
-from diffenc_jax.lab.comparisons.compare.table import SINGLE_RUNS
-from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
+from diffenc_jax.lab.comparisons.compare import SINGLE_RUNS
+from diffenc_jax.lab.comparisons.describe import describe_estimator, describe_images
+from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusions
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report import sections
 from diffenc_jax.lab.report.collect import Collection

@@ -8,10 +8,9 @@ from typing import Any
 from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import UNKNOWN, with_errors
-from diffenc_jax.lab.comparisons.compare.describe import describe_estimator
-from diffenc_jax.lab.comparisons.compare.measure import Row, compare
-from diffenc_jax.lab.comparisons.compare.table import comparison_table, notes
-from diffenc_jax.lab.comparisons.significance import finished, table
+from diffenc_jax.lab.comparisons.compare import Row, compare, comparison_table, notes
+from diffenc_jax.lab.comparisons.describe import describe_estimator
+from diffenc_jax.lab.comparisons.significance import finished, summary
 from diffenc_jax.lab.comparisons.significance.analysis import Findings, find
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis
@@ -140,8 +139,8 @@ def significance_section(collection: Collection, results: Results) -> Section:
     if findings is not None:
         caption = f"Bits/dim by arm and seed, and differences to {findings.analysis.reference}, paired by seed."
         picture = embed_figure(draw_analysis(findings.analysis, findings.data), caption)
-        blocks = [*table.analysis_sections(findings.analysis), *table.missing_section(findings)]
-        return Section(title, [table.about(findings.runs), picture, *blocks])
+        blocks = [*summary.analysis_sections(findings.analysis), *summary.missing_section(findings)]
+        return Section(title, [summary.about(findings.runs), picture, *blocks])
     why = results.why if results.findings is None else "no arm has several seeds; see `diffenc significance`"
     return Section(title, [Text(f"There are no statistics over seeds: {why}.")] if len(collection.runs) > 1 else [])
 
@@ -151,4 +150,4 @@ def costs_section(collection: Collection, results: Results) -> Section:
     if results.findings is None:
         return Section("Costs", [])
     costs = finished.read_costs(collection.root, collection.arms) if collection.root is not None else {}
-    return Section("Costs", [*table.costs_blocks(results.findings.analysis, costs)])
+    return Section("Costs", [*summary.costs_blocks(results.findings.analysis, costs)])

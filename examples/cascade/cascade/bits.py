@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffenc_jax.core.document import Table
-from diffenc_jax.core.errors import require
 from diffenc_jax.core.numbers import format_number
 from diffenc_jax.runs.records import read_record
 from diffenc_jax.runs.stored import StoredRun
@@ -15,16 +14,15 @@ TERMS = ("reconstruction", "latent", "diffusion")
 def bits_table(runs: Sequence[Path]) -> Table:
     """Bits/dim of the whole image by part and term, and sums, by the last record of each run.
 
-    A cascade's bound has all terms of all parts. 'coarse not described' is the sum without the reconstruction of the
-    parts on which others are conditioned: what remains describes z_0, not the integers that the details are given.
-    'as released' leaves three quarters of their diffusion term out besides, as lihenryhfl/pcdm@b43cfa1 does.
+    The runs are those of all parts of a cascade. Its bound has all terms of all parts. 'coarse not described' is the
+    sum without the reconstruction of the parts on which others are conditioned: what remains describes z_0, not the
+    integers that the details are given. 'as released' leaves three quarters of their diffusion term out besides, as
+    lihenryhfl/pcdm@b43cfa1 does.
     """
     records = [read_record(StoredRun(run).last_record()) for run in runs]
-    rows, terms = [], []
+    dims, rows, terms = sum(record["dataset"]["dims"] for record in records), [], []
     for run, record in zip(runs, records, strict=True):
-        whole = record["dataset"].get("part_of")
-        require(whole is not None, f"{run} is no part of a cascade; give runs of its parts")
-        share = record["dataset"]["dims"] / whole["dims"]
+        share = record["dataset"]["dims"] / dims
         terms.append([share * record["bpd"][term] for term in TERMS])
         rows.append([run.name, *map(format_number, (*terms[-1], sum(terms[-1])))])
     totals = [sum(column) for column in zip(*terms, strict=True)]

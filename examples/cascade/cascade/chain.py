@@ -10,6 +10,7 @@ import numpy as np
 from cascade.bands import KINDS, Transform
 from diffenc_jax.api import TrainedRun
 from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.lab.coding.choices import Compression
 from diffenc_jax.lab.coding.codec import Codec, decompress
 from diffenc_jax.runs.files import read_arrays
 
@@ -35,8 +36,9 @@ class Chain:
     def __init__(self, runs: Sequence[TrainedRun]):
         """Raises InputError unless the runs are the parts of one cascade, in this order."""
         self.runs, first = list(runs), runs[0]
-        kind = first.experiment.dataset.fingerprint(first.config.eval.split).get("division", "")
-        is_coarse = kind in KINDS and not first.model.labels
+        name = first.experiment.dataset.name  # such as digits-haar-coarse-1, see `data.coarse`
+        kind = name.partition("-coarse-")[0].rpartition("-")[2]
+        is_coarse = "-coarse-" in name and kind in KINDS
         require(is_coarse, f"{self.name(0)} is no run of a coarse image; give the runs in order")
         self.transform = Transform(kind, first.model.spec.pixel_levels)
         made = np.asarray(first.test)
@@ -59,13 +61,13 @@ class Chain:
             images = self.transform.join(images, run.sample(num=num, labels=images, **changes))
         return images
 
-    def compress(self, images: np.ndarray) -> Compressed:
+    def compress(self, images: np.ndarray, choices: Compression | None = None) -> Compressed:
         """Whole images, uint8 [N, H, W, C], as a file, at the depth of each run's configuration.
 
         Raises InputError and RunError as `Codec.compress` does.
         """
         made = [
-            Codec(run.experiment).compress(part, labels=labels)
+            Codec(run.experiment, choices).compress(part, labels=labels)
             for run, (part, labels) in zip(self.runs, self.transform.parts(images, len(self.runs) - 1), strict=True)
         ]
         file, bits = io.BytesIO(), 1 / math.log(2)

@@ -11,7 +11,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive, writable_file
+from diffenc_jax.commands.arguments import add_changes, add_keys, changes_of, place, positive, values_of, writable_file
+from diffenc_jax.lab.coding.choices import Compression
 
 if TYPE_CHECKING:
     from cascade.chain import Chain
@@ -28,7 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--num", type=positive, default=16, metavar="N", help="number of images")
     parser.add_argument("--file", type=place, metavar="FILE", help="file to decompress")
     parser.add_argument("-o", "--output", metavar="FILE", help="file to write; replaced if it exists")
-    add_changes(parser, "loss", "fit", "compress", "sample", "eval.dtype", "data.dir")
+    add_keys(parser, Compression)
+    add_changes(parser, "loss", "fit", "sample", "eval.dtype", "data.dir")
 
 
 def run(arguments: Namespace) -> None:
@@ -64,7 +66,7 @@ def compress(arguments: Namespace, output: Path) -> None:
 
     chain = _chain(arguments)
     images = chain.images[: arguments.num]
-    made = chain.compress(images)
+    made = chain.compress(images, values_of(arguments, Compression))
     storage.write(output, made.content)
     lengths = np.asarray([made.net, made.bound, made.gross]).T / images.size
     rows = [[chain.name(number), *map(format_number, row)] for number, row in enumerate(lengths)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.bands import Transform
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.data.images import Images, LabelImages, OnDemand, Source, Whole
+from diffenc_jax.data.images import Images, LabelImages, OnDemand, Source
 from diffenc_jax.data.sources import NamedSource, named_source, open_path
 
 FILES = "*images*idx3-ubyte*"  # in data.dir, of Fashion-MNIST
@@ -42,7 +42,7 @@ def coarse(name: str, kind: str, times: int, data: DataConfig) -> Source:
     """The coarse images after `times` splits."""
     images, transform = whole(name, data), Transform(kind, data.pixel_levels)
     splits = _each(images, lambda pixels: transform.parts(pixels, times)[0][0])
-    return Source(f"{name}-{kind}-coarse-{times}", images.version, splits, whole=Whole(images, kind))
+    return Source(f"{name}-{kind}-coarse-{times}", images.version, splits)
 
 
 def details(name: str, kind: str, times: int, label: tuple[int, int, int], data: DataConfig) -> Source:
@@ -50,7 +50,7 @@ def details(name: str, kind: str, times: int, label: tuple[int, int, int], data:
     images, transform = whole(name, data), Transform(kind, data.pixel_levels)
     splits = _each(images, lambda pixels: transform.parts(pixels, times)[1][0])
     labels = LabelImages(coarse(name, kind, times, data).splits, label)
-    return Source(f"{name}-{kind}-details-{times}", images.version, splits, lambda: labels, Whole(images, kind))
+    return Source(f"{name}-{kind}-details-{times}", images.version, splits, lambda: labels)
 
 
 def _each(source: Source, made: Callable[[np.ndarray], np.ndarray]) -> dict[str, Callable[[], Images]]:

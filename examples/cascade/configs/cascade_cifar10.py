@@ -1,7 +1,6 @@
 """Cascades over the bands of CIFAR-10 at equal cost; see examples/cascade/README.md.
 
-  diffenc significance --config=configs/cascade_cifar10.py --arms=vdm,two-coarse+two-details --seeds=0-2 \
-      --root=runs/cascade-cifar10
+  diffenc train --config=examples/cascade/configs/cascade_cifar10.py:two-coarse
 
 Cost: each arm, and each cascade in all, has the training FLOPs and the parameters of vdm in configs/cifar10.py.
 """

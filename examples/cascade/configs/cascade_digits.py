@@ -1,7 +1,6 @@
 """Cascades over the bands of the 8x8 digits at equal cost; see examples/cascade/README.md.
 
-  diffenc significance --config=configs/cascade_digits.py --arms=vdm,vdm-matched,two-coarse+two-details \
-      --seeds=0-2 --root=runs/cascade-digits
+diffenc train --config=examples/cascade/configs/cascade_digits.py:two-coarse
 """
 
 from cascade.arms import SMALL, configuration

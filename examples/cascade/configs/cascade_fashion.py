@@ -1,7 +1,7 @@
 """Cascades over the bands of Fashion-MNIST at equal cost; see examples/cascade/README.md.
 
-  diffenc significance --config=configs/cascade_fashion.py --arms=vdm,vdm-matched,two-coarse+two-details \
-      --seeds=0-2 --root=runs/cascade-fashion --config.data.dir=/usr/share/datasets/fashion-mnist
+  diffenc train --config=examples/cascade/configs/cascade_fashion.py:two-coarse \
+      --config.data.dir=/usr/share/datasets/fashion-mnist
 """
 
 from cascade.arms import SMALL, configuration

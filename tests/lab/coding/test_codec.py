@@ -17,8 +17,8 @@ from tests import refusals
 from tests.lab.studies.runs import write_images, write_run
 from tests.xla_flags import QUICKLY_COMPILED
 
-CHANGES = {"loss.depth": 4, "compress.batch_size": 5}
-FLAGS = ["--config.loss.depth=4", "--config.compress.batch_size=5"]
+CHANGES, BATCH = {"loss.depth": 4}, {"batch_size": 5}
+FLAGS = ["--config.loss.depth=4", "--batch-size=5"]
 FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
 # Runs by name: changes of the configuration.
 RUNS = {
@@ -46,7 +46,7 @@ def home(tmp_path_factory):
 def content(home):
     """A file of the run 'vdm'."""
     run = dj.open(home / "vdm", CHANGES)
-    return codec.compress(run, run.test)
+    return codec.compress(run, run.test, **BATCH)
 
 
 @pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in RUNS])
@@ -55,20 +55,22 @@ def test_images_come_back(home, name):
     if name not in FEW:
         write_run(home / name, home / "images.npz", **RUNS[name])
     run = dj.open(home / name, CHANGES | (FITTED if name == "vdm" else {}), needs_training_images=True)
-    content = codec.compress(run, run.test)
+    content = codec.compress(run, run.test, **BATCH)
     np.testing.assert_array_equal(codec.decompress(dj.open(home / name), content), run.test)
 
 
 def test_a_decoder_needs_the_labels(home):
     """A model with labels codes images given theirs; with others, other images are decoded, and that is noticed."""
     run = dj.open(home / "labelled", CHANGES)
-    content = codec.compress(run, run.test, run.test_labels)
+    content = codec.compress(run, run.test, run.test_labels, **BATCH)
     np.testing.assert_array_equal(codec.decompress(run, content, run.test_labels), run.test)
     with pytest.raises(RunError, match="not decoded to the images that were compressed"):
         codec.decompress(run, content, (run.test_labels + 1) % 3)
     with pytest.raises(InputError, match="the model is conditioned on labels; give labels"):
         codec.decompress(run, content)
-    assert run.evaluate(passes=1, estimator="code_length")["bpd"]["total"] > 0  # it decodes what it has coded
+    record = run.evaluate(passes=1, estimator="code_length")
+    assert record["bpd"]["total"] > 0  # it decodes what it has coded
+    assert (record["estimator"]["order"], record["estimator"]["spacing"]) == ("bit_swap", 0.25)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_images_of_all_kinds_come_back(tmp_path, levels, shape, count):
     np.savez(tmp_path / "images.npz", **images)
     write_run(tmp_path / "run", tmp_path / "images.npz", shape=shape, data__pixel_levels=levels)
     run, given = dj.open(tmp_path / "run", CHANGES), random.randint(0, levels, (count, *shape)).astype(np.uint8)
-    np.testing.assert_array_equal(codec.decompress(run, codec.compress(run, given)), given)
+    np.testing.assert_array_equal(codec.decompress(run, codec.compress(run, given, **BATCH)), given)
 
 
 def test_the_commands(home, tmp_path, capsys):
@@ -104,7 +106,7 @@ def test_the_commands(home, tmp_path, capsys):
 @pytest.mark.slow
 def test_another_process_decompresses(home, tmp_path):
     run, file, out = dj.open(home / "diffenc", CHANGES), tmp_path / "file", tmp_path / "out.npy"
-    file.write_bytes(codec.compress(run, run.test))
+    file.write_bytes(codec.compress(run, run.test, **BATCH))
     command = [sys.executable, "-m", "diffenc_jax", "decompress", home / "diffenc", file, "-o", out]
     subprocess.run(command, check=True, env=os.environ | {"XLA_FLAGS": QUICKLY_COMPILED})
     np.testing.assert_array_equal(np.load(out), run.test)
@@ -118,6 +120,7 @@ def test_files_that_belong_elsewhere_are_refused(home, content):
         ("vdm", {"step": 7}, r"was compressed at step 7, of which .* has no checkpoint; it has \[1\]"),
         ("vdm", {"origin": container.origin[:-1]}, "file that `compress` wrote: its origin, its stacks or its steps"),
         ("vdm", {"values": container.values[:-1]}, "file that `compress` wrote: it has values of other keys"),
+        ("vdm", {"values": [*container.values[:-1], -1]}, r"^this file [^\n]* wrote: seed must lie in [^\n]*"),
         ("vdm", {"values": [-1, *container.values[1:]]}, r"^this file [^\n]* wrote: loss.depth [^\n]*"),
         ("vdm", {"values": [4, "os:system", *container.values[2:]]}, "which is imported only if you allow it"),
     ):
@@ -129,7 +132,7 @@ def test_steps_that_no_fit_gives_are_refused(home, content):
     run, container = dj.open(home / "vdm", CHANGES), unpack(content, "file")
     plain = run.experiment.model.steps(run.experiment.params, run.config.loss).to_arrays()
     gamma, ratio = (np.array(plain[name]) for name in ("gamma", "ratio"))
-    curves = {"knots": np.zeros((4, 2), np.float32), "error": np.ones((4, 2), np.float32), "factor": ratio}
+    curves = {"knots": np.zeros((4, 2), np.float32), "error": np.ones((4, 3), np.float32)}
     for kind, steps in (
         (1.0, {}),
         (1.0, {"gamma": gamma}),
@@ -166,9 +169,10 @@ def test_words_that_hold_no_images_end_in_one_line(home, content):
         ("vdm", "nothing", FLAGS, "has no split 'nothing'; it has "),
         ("vdm", "wide.npy", FLAGS, "images must be [N, 4, 4, 1]; these are [2, 4, 5, 1]"),
         ("vdm", "bright.npy", FLAGS, "pixels must lie in 0 .. 16; those of these images lie in 200 .. 200"),
-        ("vdm", "test", [*FLAGS, "--config.compress.spacing=1e-9"], "makes lattices of more than 2^31 points"),
+        ("vdm", "test", [*FLAGS, "--spacing=1e-9"], "makes lattices of more than 2^31 points"),
+        ("vdm", "test", [*FLAGS, "--batch-size=0"], "--batch-size must lie in 1 .. 4096, not 0"),
         ("vdm", "test", [*FLAGS, "--config.eval.passes=2"], "--config.eval.passes is not read by this command"),
-        ("diffenc", "test", [*FLAGS, "--config.compress.order=bit_swap"], "needs an encoder that leaves the image as"),
+        ("diffenc", "test", [*FLAGS, "--order=bit_swap"], "needs an encoder that leaves the image as"),
         ("labelled", "test", FLAGS, "is a run with labels, which no file here holds; in Python"),
     ],
 )

@@ -50,9 +50,9 @@ def check(kind, flags, folder):
     assert starts == sorted(starts)
     assert re.findall(r"exit code (\d)", output) == [str(int(not wrote["fits"])) for wrote in contents.values()]
     for wrote in contents.values():
-        for group in ("parts", "kinds") * wrote["fits"]:
-            for quantity, whole in {"kernels": "kernels", "bytes": "bytes_moved", "cycles": "cycles"}.items():
-                assert sum(counts[quantity] for counts in wrote[group].values()) == pytest.approx(wrote[whole])
+        quantities = {"kernels": "kernels", "bytes": "bytes_moved", "cycles": "cycles"} if wrote["fits"] else {}
+        for quantity, whole in quantities.items():
+            assert sum(counts[quantity] for counts in wrote["parts"].values()) == pytest.approx(wrote[whole])
     return contents
 
 
@@ -121,7 +121,6 @@ def test_steps_on_gpus(on_gpus):
     assert {"encoder", "optimizer", "attention"} < {*wrote["parts"]}
     assert {name for name, wrote in on_gpus.items() if not wrote["fits"]} == {"too large"}
     full, half = on_gpus["unet"], on_gpus["bfloat16"]
-    assert any("cudnn$conv" in kind for kind in half["kinds"])
     assert half["bytes_moved"] < 0.8 * full["bytes_moved"]
 
 
@@ -176,7 +175,8 @@ def test_work_by_hand():
     times = [work[f"seconds_by_{name}"] for name in ("flops", "bytes", "links", "cycles")]
     assert (times, work["share_of_peak"]) == ([3, 2, 30, 5], 3 / 5)
     assert [work["parts"]["optimizer"][name] for name in ("bytes", "bytes_backward")] == [700, 600]
-    assert {kind: counts["kernels_backward"] for kind, counts in work["kinds"].items()} == {"copy": 0, "add": 3}
+    assert work["parts"]["optimizer"]["kernels_backward"] == 3
+    assert compile_check.work_table(work).rows == [["optimizer", "4", "7e-07", "3.5e-05", "100.0", "85.7"]]
 
 
 def test_a_step_that_does_not_fit_names_what_lowers_its_memory(monkeypatch, capsys):

@@ -8,8 +8,8 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.studies.by_time.study import ByTime
-from diffenc_jax.lab.studies.depth.study import Arguments, Depths
+from diffenc_jax.lab.studies.by_time import ByTime
+from diffenc_jax.lab.studies.depth import Arguments, Depths
 from diffenc_jax.lab.studies.study import Measured
 from diffenc_jax.runs.stored import StoredRun
 from tests.lab.comparisons.significance import made_up

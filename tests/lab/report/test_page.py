@@ -10,9 +10,7 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
-from diffenc_jax.lab.comparisons.compare.measure import compare
-from diffenc_jax.lab.comparisons.compare.table import comparison_table
-from diffenc_jax.lab.comparisons.significance.grid import Grid
+from diffenc_jax.lab.comparisons.compare import compare, comparison_table
 from diffenc_jax.lab.comparisons.significance.summary import write_summary
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.runs.records import read_evaluation, read_record
@@ -65,20 +63,6 @@ def test_what_significance_says_is_said_in_the_same_figures(root, page):
         means = [runs.values(arm, seed).mean() for seed in (0, 1)]
         error = np.std(means, ddof=1) / np.sqrt(2)
         assert f"{arm}, 2 seeds\n{np.mean(means):.4f} ± {error:.4f} bits/dim" in page.text
-
-
-def test_sums_of_arms_stand_beside_the_runs_of_whole_images(tmp_path):
-    """The runs of the parts have records of their own, and are not compared with each other."""
-    runs.write(tmp_path, "nontrainable", 0)
-    runs.write_parts(tmp_path, "vdm", "diffenc", (0,))
-    Grid("digits", ("nontrainable", "vdm+diffenc"), (0,), (), 4, "nontrainable").note_in(tmp_path)
-    page = made_up.write_page(tmp_path / "page.html", tmp_path, "--reference=vdm+diffenc")
-    left, right, whole = (runs.values(arm, 0).mean() for arm in ("vdm", "diffenc", "nontrainable"))
-    assert f"vdm-seed0+diffenc-seed0\n{left + right:.4f} ± " in page.text
-    assert f"{whole - left - right:.4f} ± " in page.tables["Differences to the reference, bits/dim"][1][5]
-    assert len(page.tables["Other records, bits/dim ± noise ± images"]) == 1 + 2
-    parts = made_up.write_page(tmp_path / "page.html", tmp_path / "vdm-seed0", tmp_path / "diffenc-seed0")
-    assert "Differences to the reference, bits/dim" not in parts.tables
 
 
 def test_loose_runs_are_compared_like_by_the_commands(page, tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.lab.studies.by_time.measure import measure_loss_by_time
-from diffenc_jax.lab.studies.rate_distortion.measure import measure_rate_distortion
+from diffenc_jax.lab.studies.by_time import measure_loss_by_time
+from diffenc_jax.lab.studies.rate_distortion import measure_rate_distortion
 from tests.evaluation import gaussian_classes
 from tests.lab.studies.runs import trained
 

@@ -39,13 +39,13 @@ class Arm(OverSeeds):
     """An arm: its mean over the seeds that all arms have.
 
     Attributes:
-      steps: last step of its runs; of a sum, those of the runs of each summand. By trained arm.
+      steps: last step of its runs.
       params: number of parameters.
       bpd: bits/dim by seed, of all its seeds.
       terms: mean of each term of the bound over the common seeds.
     """
 
-    steps: dict[str, int]
+    steps: int
     params: int
     bpd: dict[int, float]
     terms: dict[str, float]
@@ -56,7 +56,7 @@ class Comparison(OverSeeds):
     """Difference of an arm to the reference, over the seeds that both have.
 
     Attributes:
-      changes: values of the keys in which the arm differs from the reference; None if one of them is a sum.
+      changes: values of the keys in which the arm differs from the reference.
       difference: difference in bits/dim by seed.
       tests: by name of the test.
       corrected: two-sided p by name of the test, corrected by Holm's method for the number of comparisons.
@@ -67,7 +67,7 @@ class Comparison(OverSeeds):
 
     arm: str
     reference: str
-    changes: dict[str, Any] | None = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
     difference: dict[int, float]
     tests: dict[str, Outcome]
     corrected: dict[str, float] = field(default_factory=dict)
@@ -161,7 +161,7 @@ def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
     bpd = {seed: float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())}
     return Arm(
         **_over([bpd[seed] for seed in common]),
-        steps={run.arm: run.evaluation.record["step"] for run in first.parts or (first,)},
+        steps=first.evaluation.record["step"],
         params=first.evaluation.record["params"],
         bpd=bpd,
         terms={name: float(np.mean([record["bpd"][name] for record in records])) for name in terms},
@@ -183,7 +183,7 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
         **_over([*difference.values()]),
         arm=arm,
         reference=reference,
-        changes=None if first.parts or other.parts else changed_keys(first.config, other.config),
+        changes=changed_keys(first.config, other.config),
         difference=difference,
         tests={outcome.name: outcome for outcome in outcomes},
         detectable_difference=detectable_difference(sd, len(paired)) if sd else None,

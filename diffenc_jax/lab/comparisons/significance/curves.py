@@ -32,11 +32,11 @@ def fall_of(evaluations: Points) -> Fall | None:
 def curves_of_arms(
     runs: Sequence[FinishedRun], split: str, metrics: Callable[[Path], Sequence[Row]] = read_metrics
 ) -> Curves:
-    """The `learning_curves` of each arm, or of the arms that a sum adds, from the rows of `metrics` by workdir."""
-    rows: dict[str, dict[int, Sequence[Row]]] = {}
-    for run in (part for one in runs for part in one.parts or (one,)):
-        rows.setdefault(run.arm, {})[run.seed] = metrics(run.workdir)
-    return learning_curves({arm: list(of_seeds.values()) for arm, of_seeds in rows.items()}, split)
+    """The `learning_curves` of each arm, from the rows of `metrics` by workdir."""
+    rows: dict[str, list[Sequence[Row]]] = {}
+    for run in runs:
+        rows.setdefault(run.arm, []).append(metrics(run.workdir))
+    return learning_curves(rows, split)
 
 
 def learning_curves(groups: Mapping[str, Sequence[Sequence[Row]]], split: str) -> Curves:

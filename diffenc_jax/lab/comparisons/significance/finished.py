@@ -11,9 +11,8 @@ import numpy as np
 from diffenc_jax.config import Config, flatten
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.text import require_printable
-from diffenc_jax.lab.comparisons.compare.joined import joined
-from diffenc_jax.lab.comparisons.compare.measure import check_comparable, common_evaluations
-from diffenc_jax.lab.comparisons.significance.grid import SUM, Grid, cost_file, workdir_of
+from diffenc_jax.lab.comparisons.compare import check_comparable, common_evaluations
+from diffenc_jax.lab.comparisons.significance.grid import Grid, cost_file, workdir_of
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.record_types import EstimatorEntry, Record
 from diffenc_jax.runs.records import Evaluation, read_evaluation, read_record, with_values
@@ -24,20 +23,13 @@ Expected = dict[tuple[str, int], tuple[Path, Config | None]]
 
 
 class FinishedRun(NamedTuple):
-    """A run that is trained to its last step and evaluated there, or a sum of such runs.
-
-    Attributes:
-      workdir: folder of the run; of a sum, the names of its runs' folders, joined.
-      config: configuration of the run; of a sum, that of its first run.
-      parts: the runs of a sum, whose images are the parts of those of `evaluation`; empty for a single run.
-    """
+    """A run that is trained to its last step and evaluated there."""
 
     arm: str
     seed: int
     workdir: Path
     config: Config
     evaluation: Evaluation
-    parts: tuple["FinishedRun", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,8 +62,7 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
     else:
         wanted = {workdir: final_record(grid, workdir, config) for workdir, config in begun}
         evaluations = {workdir: read_evaluation(path) for workdir, path in wanted.items() if path}
-    compared = [(arm, seed) for seed in grid.seeds for arm in grid.arms] if grid else []
-    return finished_and_missing(expected, evaluations, compared)
+    return finished_and_missing(expected, evaluations)
 
 
 def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
@@ -86,49 +77,29 @@ def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
 
 
 def finished_and_missing(
-    expected: Expected, evaluations: Mapping[Path, Evaluation], compared: Iterable[tuple[str, int]] = ()
+    expected: Expected, evaluations: Mapping[Path, Evaluation]
 ) -> tuple[list[FinishedRun], list[MissingRun]]:
     """The finished and the missing runs of `expected`; `evaluations` are those of the finished ones, by workdir.
 
     A run whose values are not finite is missing. Raises InputError if the finished runs cannot be compared, or those of
     an arm differ in more than their seeds.
-
-    Args:
-      compared: arms and sums of arms, each with a seed; empty: those of `expected`.
     """
-    every: dict[tuple[str, int], FinishedRun | MissingRun] = {}
+    runs, missing = list[FinishedRun](), list[MissingRun]()
     for (arm, seed), (workdir, config) in expected.items():
         evaluation = evaluations.get(workdir)
         if evaluation is None or config is None:
-            every[arm, seed] = MissingRun(arm, seed, _state(workdir, config))
+            missing.append(MissingRun(arm, seed, _state(workdir, config)))
         elif not np.isfinite(evaluation.bits).all():
-            every[arm, seed] = MissingRun(arm, seed, f"evaluated, but values of {evaluation.path} are not finite")
+            missing.append(MissingRun(arm, seed, f"evaluated, but values of {evaluation.path} are not finite"))
         else:
-            every[arm, seed] = FinishedRun(arm, seed, workdir, config, evaluation)
-    first_of: dict[str, FinishedRun] = {}
-    for run in (one for one in every.values() if isinstance(one, FinishedRun)):
-        first = first_of.setdefault(run.arm, run)
-        keys = ", ".join(_different_keys(first.config, run.config))
-        text = f"{first.workdir} and {run.workdir} have the same arm and differ in {keys}"
-        require(not keys, f"{text}; move one of them to another folder")
-    sums = [_sum(arm, [every[name, seed] for name in arm.split(SUM)]) for arm, seed in compared] or [*every.values()]
-    runs = [run for run in sums if isinstance(run, FinishedRun)]
+            runs.append(FinishedRun(arm, seed, workdir, config, evaluation))
+            first = next(run for run in runs if run.arm == arm)
+            keys = ", ".join(_different_keys(first.config, config))
+            text = f"{first.workdir} and {workdir} have the same arm and differ in {keys}"
+            require(not keys, f"{text}; move one of them to another folder")
     # Arms that are trained with different losses, such as depths, are evaluated with them.
     check_comparable([run.evaluation for run in runs], len({run.config.loss for run in runs}) > 1)
-    return runs, [run for run in sums if isinstance(run, MissingRun)]
-
-
-def _sum(arm: str, runs: Sequence[FinishedRun | MissingRun]) -> FinishedRun | MissingRun:
-    """The sum of runs of one seed, or the single run; missing where one of them is missing."""
-    finished = tuple(run for run in runs if isinstance(run, FinishedRun))
-    if len(runs) == 1:
-        return runs[0]
-    for run in runs:
-        if isinstance(run, MissingRun):
-            return MissingRun(arm, run.seed, f"{run.arm} is {run.why}")
-    workdir = Path(SUM.join(run.workdir.name for run in finished))
-    evaluation = joined([run.evaluation for run in finished])
-    return finished[0]._replace(arm=arm, workdir=workdir, evaluation=evaluation, parts=finished)
+    return runs, missing
 
 
 def _state(workdir: Path, config: Config | None) -> str:

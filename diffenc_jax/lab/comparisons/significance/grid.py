@@ -12,14 +12,12 @@ from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key, keys_of
-from diffenc_jax.lab.comparisons.compare.joined import whole_images
-from diffenc_jax.lab.comparisons.compare.measure import different_images
+from diffenc_jax.lab.comparisons.compare import different_images
 from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
 from diffenc_jax.runs.stored import StoredRun
 
 FILE = "experiment.json"
 OTHER_ROOT = "give another --root"
-SUM = "+"  # between arms whose evaluations add up to one of whole images
 # Arguments of python that start a training run, and the measurement of a training step.
 MAIN, COSTS = ("-m", "diffenc_jax.main"), ("-m", "diffenc_jax", "costs")
 # Keys that the grid sets itself, and the options to give instead.
@@ -41,7 +39,7 @@ class Grid(Keyed):
     """
 
     config: str = key(doc="name or path of the configuration")
-    arms: tuple[str, ...] = key(doc="arms of the configuration, or sums of them, such as left+right")
+    arms: tuple[str, ...] = key(doc="arms of the configuration")
     seeds: tuple[int, ...] = key(doc="training seeds", limits=SEEDS)
     overrides: tuple[str, ...] = key(doc='"key=value" for all arms')
     passes: int | None = count(REQUIRED, "passes of the final evaluation", none="those of the configuration")
@@ -53,14 +51,9 @@ class Grid(Keyed):
         require(":" not in self.config, f"--config={self.config} names an arm; give arms by --arms")
         require(self.reference in self.arms, f"--reference={self.reference} is not among {', '.join(self.arms)}")
 
-    @property
-    def trained(self) -> list[str]:
-        """The arms that are trained: `arms`, with the summands of each sum in its place."""
-        return list(dict.fromkeys(name for arm in self.arms for name in arm.split(SUM)))
-
     def runs(self) -> Iterator[tuple[str, int]]:
-        """(trained arm, seed), seed after seed, so that the runs that finish first can be compared."""
-        return ((arm, seed) for seed in self.seeds for arm in self.trained)
+        """(arm, seed), seed after seed, so that the runs that finish first can be compared."""
+        return ((arm, seed) for seed in self.seeds for arm in self.arms)
 
     def run_config(self, arm: str, seed: int) -> Config:
         """The configuration of a run; raises InputError if the file or a key is wrong."""
@@ -84,9 +77,9 @@ class Grid(Keyed):
         return [*COSTS, *self._flags(arm, self.seeds[0]), f"--json={cost_file(root, arm)}"]
 
     def plan(self, root: Path) -> list[str]:
-        """Shell commands, a line per run and then a line per trained arm for the cost of its training step."""
+        """Shell commands, a line per run and then a line per arm for the cost of its training step."""
         runs = (self.run_commands(root, arm, seed) for arm, seed in self.runs())
-        costs = ([self.cost_command(root, arm)] for arm in self.trained)
+        costs = ([self.cost_command(root, arm)] for arm in self.arms)
         return [" && ".join(shlex.join(["python", *command]) for command in line) for line in (*runs, *costs)]
 
     def check_runs(self, root: Path) -> None:
@@ -135,12 +128,12 @@ class Grid(Keyed):
 
     def _check_keys(self) -> None:
         """Raise InputError if an override undoes an arm, or the final evaluation changes a key that is not its own."""
-        plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.trained}
+        plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
         for name in (override.partition("=")[0] for override in self.overrides):
             require(name not in SET_HERE, f"--config.{name} is set by the study; give {SET_HERE.get(name)}")
             values = {arm: flat.get(name, "has none") for arm, flat in plain.items()}
             text = ", ".join(f"{arm} {value}" for arm, value in values.items())
-            differ = any(value != values[self.trained[0]] for value in values.values())
+            differ = any(value != values[self.arms[0]] for value in values.values())
             require(not differ, f"--config.{name} distinguishes the arms ({text}); change the configuration file")
         set_here = SET_HERE | {"eval.passes": "--passes"}
         for name in (change.partition("=")[0] for change in self.final):
@@ -149,28 +142,20 @@ class Grid(Keyed):
             require(name.partition(".")[0] in EVALUATED, text)
 
     def _check_images(self, evaluated: Mapping[str, Config]) -> None:
-        """Raise InputError unless all arms have the same images, and the summands of a sum have the parts of them.
-
-        The images are read only if there is a sum, or the arms have different data.
+        """Raise InputError unless all arms have the same images, which are read only if the arms have different data.
 
         Args:
-          evaluated: configurations of the final evaluation by trained arm.
+          evaluated: configurations of the final evaluation by arm.
         """
         from diffenc_jax.data.dataset import load_dataset  # imported here, since reports read no images
 
-        if self.trained == [*self.arms] and len({config.data for config in evaluated.values()}) == 1:
+        if len({config.data for config in evaluated.values()}) == 1:
             return
         entries: dict[str, Any] = {}
         for arm, config in evaluated.items():
             dataset = load_dataset(config.data, config.eval.split, labels=config.model.labels)
             entries[arm] = dataset.fingerprint(config.eval.split)
-        images = []
-        for arm in self.arms:
-            try:
-                images.append(whole_images([(name, entries[name]) for name in arm.split(SUM)]))
-            except InputError as error:
-                raise InputError(f"--arms={arm}: {error}") from error
-            reason = different_images(images[0], images[-1])
+            reason = different_images(entries[self.arms[0]], entries[arm])
             require(not reason, f"--arms={self.arms[0]},{arm}: {reason}")
 
     def _final(self) -> tuple[str, ...]:

@@ -1,21 +1,188 @@
-"""The summary of a root: its findings as markdown, JSON and figures."""
+"""The summary of a root: conclusions, cautions and tables as one document, which goes to files, terminal and page."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from diffenc_jax.core.document import Section, Text, markdown
-from diffenc_jax.lab.comparisons.significance.analysis import find
-from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
+from diffenc_jax.core.document import Items, Section, Table, Text, markdown
+from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
+from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator
+from diffenc_jax.lab.comparisons.significance.analysis import (
+    FEWEST_SEEDS,
+    Analysis,
+    Comparison,
+    Findings,
+    OverSeeds,
+    find,
+)
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
-from diffenc_jax.lab.comparisons.significance.finished import find_runs, read_costs
+from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs, read_costs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
 from diffenc_jax.lab.comparisons.significance.published import beside_published
-from diffenc_jax.lab.comparisons.significance.table import document
+from diffenc_jax.lab.costs.load import upper_bounds
 from diffenc_jax.lab.figures.style import save_figure
+from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
+from diffenc_jax.lab.stats.power import ALPHA, POWER
 from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
+
+LEVEL = f"at the {100 * ALPHA:g} % level"
+Costs = Mapping[str, Mapping[str, Any]]  # by arm; see `finished.read_costs`
+
+
+def conclusions(analysis: Analysis) -> list[str]:
+    """A conclusion per comparison.
+
+    A difference is called significant if the main test, corrected for the number of comparisons, rejects at the level
+    `ALPHA` over at least `FEWEST_SEEDS` seeds. Among arms of equal models that happens in at most `ALPHA` of the
+    analyses, whatever their number.
+    """
+    count = sum(PAIRED_T in comparison.tests for comparison in analysis.comparisons)
+    return [_line(comparison, count) for comparison in analysis.comparisons]
+
+
+def cautions(findings: Findings) -> list[str]:
+    """Sentences that limit the conclusions, if any.
+
+    They say that bits/dim still fell at the end of training by more than arms differ, that seeds share the noise of
+    their evaluations, and `average_cautions`.
+    """
+    analysis = findings.analysis
+    fell = []
+    for arm, fall in analysis.falls.items():
+        means = [c.mean for c in analysis.comparisons if arm in (c.arm, c.reference)]
+        if any(mean is not None and fall.bpd > abs(mean) for mean in means):
+            fell.append(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})")
+    caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}."
+    averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in findings.runs)
+    shared = "Caution: the seeds share the noise of their evaluations; no error over seeds contains its common effect."
+    return [caution] * bool(fell) + [shared] * analysis.noise_common_to_seeds + averages
+
+
+def _line(comparison: Comparison, count: int) -> str:
+    arm, reference, seeds, mean = comparison.arm, comparison.reference, comparison.n, comparison.mean
+    if mean is None:
+        return f"{arm} against {reference}: no common seed, so no difference is known."
+    where = f"{arm} lies {abs(mean):.4f} bits/dim {'below' if mean < 0 else 'above'} {reference}"
+    over = f"over {seeds} seed{'s' * (seeds > 1)}, on these images"
+    if seeds < FEWEST_SEEDS:
+        return f"{where} {over}: too few seeds for a conclusion about other seeds."
+    p = comparison.corrected[PAIRED_T]
+    shown = "a significant difference" if p < ALPHA else "not significantly different from zero"
+    how = f"{PAIRED_T} test, p = {format_p(p)}" + f", corrected for {count} comparisons" * (count > 1)
+    uncorrected = ", uncorrected" * (count > 1)
+    return f"{where} ({format_interval(comparison.interval)}{uncorrected}) {over}: {shown} {LEVEL} ({how})."
+
+
+def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()) -> Section:
+    """The whole document.
+
+    Args:
+      published: sections on what the runs repeat.
+    """
+    analysis, runs = findings.analysis, findings.runs
+    said = [*conclusions(analysis), *cautions(findings)]
+    concluded = [Section("Conclusions", [Items(said)])] if said else []
+    about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
+    seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
+    title = f"{runs[0].config.name}: {', '.join(analysis.arms)}; seeds {seeds}"
+    compared = [*concluded, *analysis_sections(analysis), *published]
+    return Section(title, [about(runs), *compared, about_costs, *missing_section(findings)])
+
+
+def about(runs: Sequence[FinishedRun]) -> Text:
+    """Data and estimators of the values, and the meaning of ± and of the intervals."""
+    dataset = runs[0].evaluation.record["dataset"]
+    arms: dict[str, dict[str, None]] = {}
+    for run in runs:
+        arms.setdefault(describe_estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
+    # Arms may differ in their estimators, such as several depths.
+    texts = [f"{text} ({', '.join(names)})" if len(arms) > 1 else text for text, names in arms.items()]
+    return Text(
+        f"Bits/dim of {dataset['num_examples']:,} images ({dataset['name']} {dataset['version']}, {dataset['split']}); "
+        f"{'; '.join(texts)}. Averaged (EMA) parameters at the last step. ± is one standard "
+        "error over seeds; intervals are 95 % t intervals over seeds, not corrected for their number."
+    )
+
+
+def analysis_sections(analysis: Analysis) -> list[Section]:
+    """Values of the arms, differences between them, and tests and power."""
+    compared = [_differences(analysis), _tests(analysis)] if analysis.comparisons else []
+    return [_values(analysis), *compared]
+
+
+def _values(analysis: Analysis) -> Section:
+    arms, common = analysis.arms, analysis.common_seeds
+    table = _by_seed([(name, arm, arm.bpd, arm.terms) for name, arm in arms.items()])
+    shared = ", ".join(map(str, common)) or "none, so there are no means to compare"
+    text = Text(f"Means are over the seeds that all arms have: {shared}.")
+    return Section("Values", [table] if all(sorted(arm.bpd) == common for arm in arms.values()) else [text, table])
+
+
+def _differences(analysis: Analysis) -> Section:
+    table = _by_seed([(c.arm, c, c.difference, {}) for c in analysis.comparisons])
+    text = "Paired by seed; below zero is better than the reference."
+    return Section(f"Differences to {analysis.reference}", [Text(text), table])
+
+
+def _by_seed(rows: Sequence[tuple[str, OverSeeds, Mapping[int, float], Mapping[str, float]]]) -> Table:
+    """Arms by name: the value of each seed, '1.8271 ± 0.0012' with its interval, and the means of terms."""
+    seeds, cells = sorted({seed for _, _, values, _ in rows for seed in values}), []
+    for name, over, values, terms in rows:
+        mean = with_error(over.mean, over.standard_error), format_interval(over.interval)
+        each = [format_number(values.get(seed)) for seed in seeds]
+        cells.append([name, *each, *mean, *map(format_number, terms.values())])
+    return Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *rows[0][-1]], cells)
+
+
+def _tests(analysis: Analysis) -> Section:
+    names, target, rows = (PAIRED_T, SIGN_FLIP, WELCH_T), f"seeds for {analysis.target_difference:g}", []
+    for c in analysis.comparisons:
+        plain = {name: float(outcome.p_two_sided) for name, outcome in c.tests.items()}
+        ps = (format_p(known.get(name)) for name in names for known in (plain, c.corrected))
+        rows.append([c.arm, *ps, format_number(c.detectable_difference), c.seeds_needed or UNKNOWN])
+    heads = ["arm", *(head for name in names for head in (name, "(Holm)")), "smallest difference", target]
+    text = (
+        "Two-sided p, and corrected by Holm's method for the number of comparisons; paired t and sign flips are those "
+        f"of the differences by seed. Then, from {FEWEST_SEEDS} seeds on, the smallest difference that an uncorrected "
+        f"paired t test at the {100 * ALPHA:g} % level detects with probability {100 * POWER:g} %, and the number of "
+        f"seeds that detect {analysis.target_difference:g}, if the differences vary as these do."
+    )
+    return Section("Tests and power", [Text(text), Table(heads, rows)])
+
+
+def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
+    """Parameters, steps and costs of each arm."""
+    rows, reference, arms = [], analysis.reference, analysis.arms
+    totals = {name: costs[name]["flops_per_step"] * arm.steps for name, arm in arms.items() if name in costs}
+    for name, arm in arms.items():
+        cells = [UNKNOWN] * 5
+        if cost := costs.get(name):
+            ratio = totals[name] / totals[reference] if reference in totals else None
+            cells[:2] = f"{cost['flops_per_step'] / 1e9:.4g}", f"{totals[name] / 1e12:.4g}"
+            cells[2] = UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.1f} %"
+            cells[3:] = f"{1e3 * cost['seconds_per_step']:.4g}", f"{cost['memory_per_step'] / 1e6:.4g}"
+        rows.append([name, f"{arm.params:,}", f"{arm.steps:,}", *cells])
+    heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
+    devices = {cost["device"] for cost in costs.values()}
+    text = f"Measured on {' and on '.join(sorted(devices))}; memory is the state and the temporaries of a step."
+    loaded = upper_bounds({name: cost.get("cpu_share_of_others") for name, cost in costs.items()})
+    about = [Text(f"{text} {loaded}".strip())] if devices else []
+    return [Table([*heads, "ms per step", "MB per step"], rows), *about]
+
+
+def _changes(analysis: Analysis) -> list[Text | Items]:
+    """The keys in which each arm differs from the reference, if there are other arms."""
+    changes = {c.arm: ", ".join(f"{key} {value}" for key, value in c.changes.items()) for c in analysis.comparisons}
+    items = Items([f"{arm}: {text or 'nothing'}" for arm, text in changes.items()])
+    return [Text(f"Differences to the configuration of {analysis.reference}:"), items] if changes else []
+
+
+def missing_section(findings: Findings) -> list[Section]:
+    """The missing runs, if any."""
+    return [Section("Missing", [Items([str(run) for run in findings.missing])])] if findings.missing else []
 
 
 def write_summary(
@@ -46,7 +213,7 @@ def write_summary(
     curves = curves_of_arms(runs, split)
     findings = find(runs, missing, curves, reference or (grid.reference if grid else None), target)
     analysis = findings.analysis
-    costs = read_costs(root, [name for arm in analysis.arms.values() for name in arm.steps])
+    costs = read_costs(root, [*analysis.arms])
     published = beside_published(grid, analysis) if grid else []
     page = document(findings, costs, published)
     said = {"lines": conclusions(analysis), "cautions": cautions(findings)}

@@ -60,20 +60,6 @@ def record(arm, seed, bits, **changes):
     } | changes
 
 
-def part(name, dims, **changes):
-    """The dataset of a record of parts, of `dims` dimensions, of the made-up images with `changes` of their entry."""
-    whole = record("vdm", 0, np.zeros((1, IMAGES)))["dataset"] | changes
-    digest = name.encode().hex().zfill(64)
-    return whole | {"dims": dims, "sha256": digest, "sha256_any_order": digest, "part_of": whole}
-
-
-def write_parts(root, left, right, seeds):
-    """Write finished runs of two arms whose images are parts of those of the other arms."""
-    for seed in seeds:
-        write(root, left, seed, dataset=part(left, 24))
-        write(root, right, seed, dataset=part(right, 40))
-
-
 def write_values(path, record, bits):
     """Write a record and its values."""
     storage.make_folder(path.parent)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from diffenc_jax.lab.comparisons.significance.analysis import Findings, analyse
-from diffenc_jax.lab.comparisons.significance.conclusions import cautions, conclusions
 from diffenc_jax.lab.comparisons.significance.curves import Fall
+from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusions
 from diffenc_jax.train.optimizers import ema_decay
 from tests.lab.comparisons.significance import made_up
 

@@ -36,17 +36,6 @@ def test_finished_and_missing(tmp_path):
     assert sorted(map(str, missing)) == sorted(states)
 
 
-def test_a_sum_is_finished_where_its_runs_are(tmp_path):
-    sums = dataclasses.replace(GRID, arms=("nontrainable", "vdm+diffenc"), reference="vdm+diffenc")
-    made_up.write(tmp_path, "nontrainable", 0)
-    made_up.write_parts(tmp_path, "vdm", "diffenc", (0, 1))
-    made_up.record_file(tmp_path / "diffenc-seed1").unlink()
-    runs, missing = find_runs(tmp_path, sums)
-    assert [(run.arm, run.seed) for run in runs] == [("nontrainable", 0), ("vdm+diffenc", 0)]
-    np.testing.assert_allclose(runs[1].evaluation.bits, made_up.values("vdm", 0) + made_up.values("diffenc", 0))
-    assert str(missing[1]) == "vdm+diffenc, seed 1: diffenc is at step 0 of 1500"
-
-
 def test_a_record_counts_if_it_is_the_one_asked_for(tmp_path):
     place = made_up.write(tmp_path, "vdm", 0)
     file = made_up.record_file(place)

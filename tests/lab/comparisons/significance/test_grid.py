@@ -9,6 +9,7 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid, read_grid
 from tests.lab.comparisons.significance import made_up
+from tests.lab.studies.runs import write_images
 
 
 def make(**changes):
@@ -25,8 +26,6 @@ def test_a_plan_has_a_line_per_run_and_one_per_arm(tmp_path):
     runs = [("vdm", 0), ("diffenc", 0), ("vdm", 1), ("diffenc", 1)]
     grid = make(overrides=("train.steps=20",))
     assert grid.plan(root) == [*(train.format(*one) for one in runs), *(costs.format(*one) for one in runs[:2])]
-    sums = dataclasses.replace(grid, arms=("vdm+diffenc", "vdm"), reference="vdm+diffenc")
-    assert sums.plan(root) == grid.plan(root)
     evaluated = dataclasses.replace(grid, passes=64, final=("eval.split=train",))
     final = f"{train} && {train} --mode=eval --config.eval.passes=64 --config.eval.split=train"
     assert evaluated.plan(root)[:4] == [final.format(*one) for one in runs]
@@ -49,7 +48,6 @@ LEARNED = ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10")
         ({"config": "configs/digits.py:vdm"}, "names an arm; give arms by --arms"),
         ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
         ({"arms": ("vdm", "vdn")}, "unknown arm 'vdn'; known: diffenc, nontrainable, vdm"),
-        ({"arms": ("vdm", "vdm+diffenc")}, "--arms=vdm+diffenc: vdm does not hold a part of each of other images"),
         ({"overrides": ("train.steps=some",)}, "train.steps must be a whole number, not "),
         ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
         ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
@@ -66,6 +64,26 @@ def test_refused(tmp_path, changes, message):
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+OF_ARM = """
+from diffenc_jax.config.recipe import with_changes
+from tests import tiny
+
+def get_config(arm):
+    return with_changes(tiny.config_dict("vdm"), {"arm": arm, "data.source": f"{FOLDER}/{arm}.npz"})
+"""
+
+
+def test_arms_have_the_same_images_or_nothing_is_trained(tmp_path):
+    """The images count, not the files that they are read from."""
+    for arm, seed in (("one", 1), ("copy", 1), ("other", 2)):
+        write_images(tmp_path / f"{arm}.npz", seed=seed)
+    config = tmp_path / "own.py"
+    config.write_text(f"FOLDER = {str(tmp_path)!r}\n{OF_ARM}")
+    make(config=str(config), arms=("one", "copy"), reference="one").check_runs(tmp_path / "root")
+    with pytest.raises(InputError, match=r"^--arms=one,other: they have different images, "):
+        make(config=str(config), arms=("one", "other"), reference="one").check_runs(tmp_path / "root")
 
 
 def test_a_workdir_of_another_configuration_is_refused(tmp_path):

@@ -69,25 +69,6 @@ def test_what_an_arm_costs(root):
     assert re.search("upper bounds.* 43 % during the steps of diffenc", summarized(root)[0])
 
 
-def test_a_sum_of_arms_has_the_sums_of_its_runs(tmp_path):
-    """Arms of which all, or some, are sums; the keys of a sum are not compared."""
-    made_up.write_all(tmp_path, ("nontrainable",), range(3))
-    made_up.write_parts(tmp_path, "vdm", "diffenc", range(3))
-    (tmp_path / "costs").mkdir()
-    for arm in ARMS:
-        (tmp_path / "costs" / f"{arm}.json").write_text(json.dumps(DEARER if arm == "diffenc" else made_up.COST))
-    sums = [(made_up.values("vdm", seed) + made_up.values("diffenc", seed)).mean() for seed in range(3)]
-    for arms in (("vdm+diffenc",), ("nontrainable",)):
-        Grid("configs/digits.py", arms, (0, 1, 2), (), made_up.PASSES, arms[0]).note_in(tmp_path)
-        write_summary(tmp_path, None, 0.01)
-        page, content = summarized(tmp_path)
-        assert list(content["arms"]["vdm+diffenc"]["bpd"].values()) == pytest.approx(sums)
-    assert content["comparisons"][0]["mean"] == pytest.approx(np.mean(sums) - content["arms"]["nontrainable"]["mean"])
-    costs = rows(page, "Costs of the arms")["vdm+diffenc"]
-    assert costs == ["2,468", "1,500 + 1,500", "–", "6.387", "+112.9 %", "–", "–"]
-    assert "Differences to the configuration" not in page
-
-
 def test_few_seeds_and_missing_runs_make_a_page(tmp_path):
     made_up.write_all(tmp_path, ("vdm", "diffenc"), (0, 1))
     made_up.write(tmp_path, "vdm", 2)

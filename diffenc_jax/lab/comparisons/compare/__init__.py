@@ -1,1 +1,0 @@
-"""Comparison of evaluations: do they differ by more than their standard errors?"""

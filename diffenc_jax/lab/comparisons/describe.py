@@ -1,0 +1,50 @@
+"""One-line descriptions of the estimator and the images of a record, and of how its parameters were averaged."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from diffenc_jax.config.sections import TrainConfig
+from diffenc_jax.core.numbers import estimator_name
+from diffenc_jax.runs.record_types import DatasetEntry
+
+# Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
+VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
+
+
+def method(estimator: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's 'estimator' without the keys that do not change its limit over passes."""
+    return {key: value for key, value in estimator.items() if key not in VARIANCE_KEYS}
+
+
+def describe_estimator(estimator: Mapping[str, Any]) -> str:
+    """'bound, depth 50, variance ratio optimal, 64 passes', without defaults and tables."""
+    shown = {key: value for key, value in method(estimator).items() if not isinstance(value, dict | list | None)}
+    for key in ("variance_ratio", "dequantisation_draws"):
+        if shown.get(key) == 1:
+            del shown[key]
+    parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
+    passes = estimator["passes"]
+    return ", ".join([estimator_name(estimator["kind"]), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
+
+
+def describe_images(dataset: DatasetEntry) -> str:
+    """'Fashion-MNIST, test (10,000 images, sha256 0123456789ab)'."""
+    known, details = dataset["known_as"], f"{dataset['num_examples']:,} images, sha256 {dataset['sha256'][:12]}"
+    if known is None:
+        return f"{dataset['name']} {dataset['version']}, {dataset['split']} ({details})"
+    return f"{known['as']} ({details})"
+
+
+def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:
+    """A caution that names the runs whose parameters are averaged over more than a tenth of the training, if any.
+
+    At the decay rate d the averaged parameters are those of the last 1 / (1 - d) steps. With `train.ema_warmup`, at
+    (1 + n) / (10 + n), their mean age at step n is n / 10 or less, so such a run is never named.
+
+    Args:
+      runs: name, training and evaluated step of each run.
+    """
+    lengths = {name: (round(1 / (1 - t.ema_decay)), step) for name, t, step in runs if not t.ema_warmup}
+    long = [f"{name} ({n:,} of {step:,} steps)" for name, (n, step) in lengths.items() if 10 * n > step]
+    text = "Caution: the evaluated parameters are an average over more than a tenth of the training"
+    return [f"{text}: {', '.join(long)}; lower train.ema_decay, or set train.ema_warmup=True."] if long else []

@@ -1,0 +1,164 @@
+"""Finite depth: what a finite number of steps costs, and how much of that fitted times and variance ratios recover."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from diffenc_jax.core.document import Table
+from diffenc_jax.core.keys import Keyed, count, key
+from diffenc_jax.core.numbers import format_number, with_error
+from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
+from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, Trained, Watch
+
+if TYPE_CHECKING:
+    from diffenc_jax.runs.records import Evaluation
+
+FOLDER = "depth-records"
+INFINITE = (0, "")
+PLAIN = "1"  # the choice of which the others keep a part: uniform times and ratio 1
+TIMES = "+times"
+STUDIED = (PLAIN, "optimal_pixel", "optimal_estimate")  # ratios that are studied unless others are asked for
+BARS = "bars: ±2 standard errors over images and noise, paired by image with infinite depth"
+MEANINGS = rf"ratio $\sigma_Q^2/\sigma_P^2$ of a step, with uniform times or with the best (+times); {BARS}"
+
+
+@dataclass(frozen=True)
+class Arguments(Keyed):
+    """Arguments of the study."""
+
+    depths: tuple[int, ...] = count((5, 10, 20, 50, 100, 250, 1000), "numbers of steps")
+    choices: tuple[str, ...] = key(
+        tuple(f"{ratio}{ending}" for ratio in STUDIED for ending in ("", TIMES)),
+        "ratios: values of loss.variance_ratio, for uniform times or with +times for the best times; 1 is always there",
+    )
+    passes: int = count(
+        64, "most passes over the images at a depth T, which takes at most 2 T; infinite depth takes four times as many"
+    )
+
+
+@dataclass
+class Depths:
+    """Bits/dim at infinite depth, and rows for finite depths and choices of steps.
+
+    Attributes of a row: depth, choice, bpd, excess (bits/dim above infinite depth), excess_se (its standard error over
+    images and noise, paired by image), and kept (the excess divided by that of uniform times and ratio 1).
+    """
+
+    infinite: float
+    rows: Rows
+
+    def tables(self) -> list[Table]:
+        """The rows."""
+        lines = []
+        for row in self.rows:
+            excess, kept = with_error(row["excess"], row["excess_se"]), f"{row['kept']:.2f}"
+            lines.append([row["depth"], row["choice"], format_number(row["bpd"]), excess, kept])
+        heads = ["depth", "choice", "bits/dim", "above infinite depth", "part kept"]
+        return [Table(heads, lines, f"bits/dim by depth and variance ratio; infinite depth: {self.infinite:.4f}")]
+
+    def sentence(self) -> str:
+        """'excess kept at T=50: 0.31': with the last choice at the largest depth."""
+        last = max(self.rows, key=lambda row: row["depth"])
+        kept = [row["kept"] for row in self.rows if row["depth"] == last["depth"]][-1]
+        return f"excess kept at T={last['depth']}: {kept:.2f}"
+
+
+class DepthStudy(Study[Arguments, Depths]):
+    """Measure bits/dim of a trained run by number of steps, with uniform and with fitted times and variance ratios.
+
+    Evaluates the newest checkpoint at infinite depth and at every given depth, by the ratio of the variance of the path
+    in a step to that of the model (loss.variance_ratio): 1, the best one per step and pixel (arXiv 2310.19789, section
+    3.3), and the best function of the pixel's estimate, each with times uniform in t and with the best times (+times).
+    A run with an error head can have learned_error as well. Times and ratios are fitted on training images. All
+    evaluations are of `eval.split`, with noise of one seed, and differences to infinite depth are paired by image.
+    Records of finished evaluations are kept in RUN/depth-records and read again, so that an interrupted study is
+    resumed. All depths and choices take about 2,000 passes over the images, and --depths=50 --choices=1 about 300.
+    """
+
+    name = "depth-study"
+    title = "Finite depth"
+    example = "diffenc depth-study runs/digits-vdm-seed0 --depths=5,10,50"
+    on_interrupt = "finished records are kept; the same command continues from there"
+    arguments = Arguments
+    result = Depths
+    reads = (*EVERY_STUDY, "eval.dtype", "eval.seed", "fit")
+
+    def needs_training_images(self, config: Config) -> bool:
+        return True
+
+    def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
+        return given | {"eval.estimator": "bound", "eval.num_draws": 1}
+
+    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> Depths:
+        return measure_depths(run, arguments, watch)
+
+    def figures(self, shown: Sequence[Measured[Depths]]) -> dict[str, Chart | Board]:
+        (measured,) = shown
+        by_choice: dict[str, Rows] = {}
+        for row in measured.result.rows:
+            by_choice.setdefault(row["choice"], []).append(row)
+        curves = [
+            with_errors(name, rows, "depth", "excess", dashed=not name.endswith(TIMES))
+            for name, rows in by_choice.items()
+        ]
+        panel = Panel("bits/dim above infinite depth", curves, from_zero=False, logarithmic=True)
+        caption = f"the cost of a finite depth; {BARS}"
+        return {"": Chart(caption, "depth $T$ (steps)", [panel], MEANINGS, logarithmic=True, bars=True)}
+
+
+def measure_depths(run: Trained, arguments: Arguments, watch: Watch) -> Depths:
+    """Bits/dim by depth and choice of steps, under common noise; finished records in the workdir are used again.
+
+    Raises InputError if a depth is too large, or the run has no error head and a choice needs one.
+
+    Args:
+      run: opened with its training images, on which times and ratios are fitted.
+    """
+    from diffenc_jax.evaluation.bound import Bound
+    from diffenc_jax.evaluation.evaluator import Evaluator
+    from diffenc_jax.evaluation.fit import Fit
+    from diffenc_jax.lab.studies.sweep import evaluated
+
+    run.model.check_depth("--depths", max(arguments.depths))
+    fit = Fit(Evaluator(run).experiment, run.params)
+
+    def evaluator(depth, times, ratio, passes):
+        changes = {"loss.depth": depth, "loss.variance_ratio": ratio, "loss.times": times}
+        loss = run.config.replace(changes).loss
+        return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
+
+    evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * arguments.passes)}
+    for depth, name in product(sorted(arguments.depths), dict.fromkeys((PLAIN, *arguments.choices))):
+        evaluators[depth, name] = evaluator(depth, *steps_of(name), min(2 * depth, arguments.passes))
+    evaluations = {}
+    with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
+        for key, one in evaluators.items():
+            evaluations[key] = evaluated(one, run, on_batch)
+    return excess_of(evaluations.pop(INFINITE), evaluations)
+
+
+def steps_of(choice: str) -> tuple[str, float | str]:
+    """`loss.times` and `loss.variance_ratio` of a choice of steps."""
+    ratio = choice.removesuffix(TIMES)
+    return "optimal" if choice.endswith(TIMES) else "uniform", 1.0 if ratio == PLAIN else ratio
+
+
+def excess_of(infinite: "Evaluation", evaluations: "dict[tuple[int, str], Evaluation]") -> Depths:
+    """The excess of evaluations by (depth, choice) over that at infinite depth, all of the same images.
+
+    Depths differ in their passes, so their noise is not common to them and only the images are paired.
+    """
+    from diffenc_jax.evaluation.uncertainty import difference
+
+    differences = {
+        key: difference(one.bits, infinite.bits, one.replicates, infinite.replicates, common_noise=False)
+        for key, one in evaluations.items()
+    }
+    rows = []
+    for (depth, choice), (excess, error) in differences.items():
+        bpd, kept = float(evaluations[depth, choice].bits.mean()), excess / differences[depth, PLAIN].mean
+        row = {"depth": depth, "choice": choice, "bpd": bpd}
+        rows.append(row | {"excess": excess, "excess_se": error.total, "kept": kept})
+    return Depths(float(infinite.bits.mean()), rows)

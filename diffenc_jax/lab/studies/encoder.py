@@ -1,0 +1,300 @@
+"""Effects of a trained encoder on images at each noise level, and the number of bits that its path is worth."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from diffenc_jax.core.document import Table
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import Keyed, at_least, count, key
+from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
+from diffenc_jax.lab.studies.study import Array, Config, Measured, Rows, Study, Trained, Watch
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
+    from diffenc_jax.data.images import Batch
+    from diffenc_jax.lab.studies.sweep import OnPart
+    from diffenc_jax.model import Model, Params
+
+# Number of γ whose images are drawn.
+COLUMNS = 5
+# Terms at the ends of the path, and their heads.
+ENDS = {"reconstruction": "reconstruction", "latent": "latent", "fitted": "latent, fitted prior"}
+BOUNDS = (
+    "bits/dim, and the excess of other encoders in place of the trained one (± standard error); identity (x_t = x) and "
+    "nontrainable (x_t = α_t² x) bound the likelihood of the same model, vdm (x_t = x) that of one without the drift"
+)
+SLOPE = r"$\mathrm{d}x_t/\mathrm{d}\gamma$"
+MISSED = r"$\mathrm{d}x_t/\mathrm{d}\lambda-\sigma_t^2\hat{x}$"
+NOTE = (
+    r"$x_t$: encoded image; $x$: image, from $-1$ to $1$; $\lambda=-\gamma$; $\hat{x}$: the model's estimate of $x_t$. "
+)
+
+
+@dataclass(frozen=True)
+class Arguments(Keyed):
+    """Arguments of the study."""
+
+    images: int = count(8, "number of images that are drawn")
+    gammas: int = key(41, "number of noise levels, with the ends of the path", limits=at_least(2))
+    passes: int = count(8, "passes over the images for each bound")
+    head_steps: int = key(
+        1000,
+        "training steps of the derivative head of a run that has none; 0 trains none and measures no price",
+        limits=at_least(0),
+    )
+
+
+@dataclass
+class EncoderEffects:
+    """Effects of an encoder by γ, bounds with other encoders, and the balance of what it pays and wins.
+
+    Attributes:
+      rows: a row per γ = -λ: the root mean square of x_t - x (difference), of dx_t/dγ (derivative) and of
+        dx_t/dλ - σ_t² x̂ (residual), all per dimension, the price of the drift in bits/dim per unit of γ, and the
+        standard errors of these four over images (_se). Without a predictor there is no price.
+      predictor: of dx_t/dγ: 'derivative head', 'score network', or '' without any.
+      price: the area under the price over γ, its mean and its standard error over images; None without a predictor.
+      ends: by path, the trained encoder's first, and by term of `ENDS`: mean and standard error in bits/dim.
+      won: mean and standard error of what the trained path wins at its ends over x_t = x, see `encoder_bounds.Ends`.
+      bounds: by encoder, the trained one first: 'bpd' and 'standard_error' of the record, and for the others
+        'difference' to the trained one by term, (mean, standard error), paired by image.
+      shown: numbers of the γ, increasing, whose images are drawn.
+      pictures: [n, 1 + shown, H, W, C] the first images x, in -1 .. 1, and their x_t at these γ.
+    """
+
+    rows: Rows
+    predictor: str
+    price: list[float] | None
+    ends: dict[str, dict[str, list[float]]]
+    won: list[float]
+    bounds: dict[str, dict[str, Any]]
+    shown: list[int]
+    pictures: Array
+
+    def tables(self) -> list[Table]:
+        """The bounds by encoder, and the terms at the ends of both paths."""
+        (trained, own), *others = self.bounds.items()
+        terms = list(own["bpd"])
+        rows = [[trained, *(f"{own['bpd'][term]:.4f}" for term in terms)]]
+        for name, one in others:
+            pairs = (one["difference"][term] for term in terms)
+            rows.append([name, *(f"{mean:+.4f} ± {error:.4f}" for mean, error in pairs)])
+        ends = [[path, *(_with_error(terms[term]) for term in ENDS)] for path, terms in self.ends.items()]
+        return [
+            Table(["encoder", *terms], rows, BOUNDS),
+            Table(["encoder", *ENDS.values()], ends, "terms at the ends of the path, bits/dim (± standard error)"),
+        ]
+
+    def sentence(self) -> str:
+        won = f"end terms win back {_with_error(self.won)}"
+        if not self.price:
+            return won
+        return f"price of the drift: at most {_with_error(self.price)} bits/dim ({self.predictor}); {won}"
+
+
+def _with_error(pair: list[float]) -> str:
+    return f"{pair[0]:.5f} ± {pair[1]:.5f}"
+
+
+class EncoderStudy(Study[Arguments, EncoderEffects]):
+    """Measure what a trained encoder does to images, the bound with other encoders, and the price of its drift.
+
+    Evaluates every image x of `eval.split` and its encoded images x_t at --gammas noise levels γ = -log SNR = -λ, from
+    the data to the noise, with the averaged (EMA) parameters of the newest checkpoint. Then it evaluates the bound with
+    the trained encoder and with others in its place, under common noise and paired by image, and measures the price of
+    the encoder's drift dx_t/dγ at infinite depth and what its end terms win back.
+
+    The price is what the diffusion term pays for the part of dx_t/dγ that z_γ does not determine. A run without a
+    derivative head gets one, trained on the frozen run. Records of the bounds are kept in RUN/encoder-records, and read
+    again. The figures are x_t - x of the first images, and curves by γ. The study is for
+    encoders that move x_t, with one γ for all pixels: not for the arms vdm, diffenc-affine and vdm-polynomial.
+    """
+
+    name = "encoder-study"
+    title = "Encoder"
+    example = "diffenc encoder-study runs/digits-diffenc-seed0"
+    on_interrupt = "finished bounds are kept; the same command continues from there"
+    arguments = Arguments
+    result = EncoderEffects
+
+    def applies(self, config: Config) -> bool:
+        return config.model.encoder.kind != "identity"
+
+    def needs_training_images(self, config: Config) -> bool:
+        return True
+
+    def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
+        """Times in the bound are uniform, so that its noise is common to all encoders."""
+        bound = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1}
+        return given | bound | {"eval.passes": arguments.passes}
+
+    def check(self, run: Trained) -> None:
+        encoder, where = run.model.encoder, f"{run.workdir} is a run of {run.config.arm}, whose"
+        require(encoder.drifts, f"{where} encoder changes nothing (x_t = x); give a run with another encoder")
+        require(not encoder.scales_noise, f"{where} encoder scales the noise as well; give another run")
+        require(not run.model.schedule.per_dimension, f"{where} γ is another one per pixel; give another run")
+
+    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> EncoderEffects:
+        return measure_encoder(run, arguments, watch)
+
+    def figures(self, shown: Sequence[Measured[EncoderEffects]]) -> dict[str, Chart | Board]:
+        (measured,) = shown
+        result = measured.result
+        columns = {"difference": "$x_t-x$", "derivative": SLOPE, "residual": MISSED}
+        curves = [with_errors(label, result.rows, "gamma", key) for key, label in columns.items()]
+        panels = [Panel("root mean square", curves[:1]), Panel("root mean square", curves[1:])]
+        if result.price:
+            price = with_errors("price of the drift", result.rows, "gamma", "price")
+            panels.append(Panel(r"bits/dim per unit of $\gamma$", [price]))
+        caption = "the size of x_t - x and of the derivative, and the price of the encoder's drift, by noise level"
+        figures: dict[str, Chart | Board] = {"curves": Chart(caption, GAMMA, panels, f"{NOTE}{BANDS}")}
+        x, x_t = result.pictures[:, :1], result.pictures[:, 1:]
+        if x[0].size < 4:  # a point of two coordinates is no picture
+            return figures
+        heads = ["$x$", *(f"$\\gamma={result.rows[number]['gamma']:.2f}$" for number in result.shown)]
+        names = [f"image {number}" for number in range(len(x))]
+        caption = "the encoder's changes, x_t - x, at several noise levels"
+        figures["difference"] = Board(caption, names, heads, [x, x_t - x], NOTE, "$x_t-x$")
+        return figures
+
+
+class ByGamma(NamedTuple):
+    """Effects of an encoder on N images at G values of γ = -λ; float64, with x in -1 .. 1.
+
+    Values [N, G] are means over the dimensions, except for the price. x_t - x is computed in float32, with an error of
+    about 6e-8. There is one draw of z_t per image and γ.
+
+    Attributes:
+      gamma: [G].
+      difference: [N, G] (x_t - x)².
+      derivative: [N, G] (dx_t/dγ)².
+      residual: [N, G] (dx_t/dλ - σ_t² x̂)²: the part of the encoder's drift that the generative model, whose mean drifts
+        by σ_t² x̂, misses. It is σ_t² times the `residual` of `by_time`.
+      price: [N, G] nats per example and unit of γ, see `encoder_price.model_rate`; None if the model estimates no
+        slope.
+    """
+
+    gamma: "np.ndarray"
+    difference: "np.ndarray"
+    derivative: "np.ndarray"
+    residual: "np.ndarray"
+    price: "np.ndarray | None" = None
+
+
+def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> EncoderEffects:
+    """Everything that the study measures; finished bounds are used again."""
+    import numpy as np
+
+    from diffenc_jax.lab.studies.encoder_bounds import measure_bounds, measure_ends
+    from diffenc_jax.lab.studies.encoder_price import with_head
+
+    bounds, records = measure_bounds(run, watch)
+    ends = measure_ends(run, records)
+    headed = with_head(run, arguments.head_steps, watch)
+    with watch("images by γ", 1.0) as on_part:
+        effects = measure_by_gamma(headed, arguments.gammas, on_part=on_part)
+    shown = np.unique(np.linspace(0, arguments.gammas - 1, COLUMNS).round().astype(int)).tolist()
+    price, bits = effects.price, partial(mean_bits, dims=run.model.spec.dims)
+    predictor = "derivative head" if headed.model.has_derivative_head else "score network"
+    trained, identity = ends.values()
+    return EncoderEffects(
+        rows=rows_by_gamma(effects, run.model.spec.dims),
+        predictor="" if price is None else predictor,
+        price=None if price is None else bits(np.trapezoid(price, effects.gamma, axis=1)),
+        ends={path: {name: bits(nats) for name, nats in terms._asdict().items()} for path, terms in ends.items()},
+        won=bits(identity.cost - trained.cost),
+        bounds=bounds,
+        shown=shown,
+        pictures=encoded_images(run, effects.gamma[shown], arguments.images),
+    )
+
+
+def mean_bits(nats: "np.ndarray", dims: int) -> list[float]:
+    """Mean over images of nats [N], and its standard error, in bits/dim."""
+    from diffenc_jax.evaluation.means import mean_and_error
+
+    return list(map(float, mean_and_error(nats / (dims * math.log(2)))))
+
+
+def rows_by_gamma(effects: ByGamma, dims: int) -> Rows:
+    """`EncoderEffects.rows`."""
+    from diffenc_jax.evaluation.means import mean_and_error
+    from diffenc_jax.lab.studies.sweep import root_mean, rows_of_columns
+
+    columns = {"gamma": effects.gamma}
+    for name in ("difference", "derivative", "residual"):
+        columns[name], columns[f"{name}_se"] = root_mean(getattr(effects, name))
+    if effects.price is not None:
+        columns["price"], columns["price_se"] = mean_and_error(effects.price / (dims * math.log(2)))
+    return rows_of_columns(columns)
+
+
+def measure_by_gamma(run: Trained, gammas: int, seed: int = 0, on_part: "OnPart" = lambda part: None) -> ByGamma:
+    """Effects on all images of the split that `run` evaluates on, at `gammas` values evenly spaced from γ_0 to γ_1.
+
+    The noise of a value depends only on (seed, position of the image in the split, number of the γ), so no value
+    depends on the batch size or the devices.
+    """
+    import numpy as np
+
+    from diffenc_jax.lab.studies.sweep import by_image
+
+    low, high = map(float, run.model.bind(run.params).endpoints)
+    gamma = np.linspace(low, high, gammas)
+    points = [(np.float32(value), np.int32(number)) for number, value in enumerate(gamma)]
+    values = by_image(run, points, partial(_effects, run.model, seed), on_part)
+    return ByGamma(gamma, *np.ascontiguousarray(values.transpose(1, 2, 0)))
+
+
+def _effects(model: "Model", seed: int, params: "Params", batch: "Batch", indices, valid, gamma, number) -> "jax.Array":
+    """The values of `ByGamma` of a batch at one γ, [3, B], or [4, B] with the price."""
+    import jax
+    import jax.numpy as jnp
+
+    from diffenc_jax.core.streams import gaussian_each, stream
+    from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
+    from diffenc_jax.lab.studies.encoder_price import model_rate
+    from diffenc_jax.model import bind_to
+
+    process = bind_to(model, params, batch)
+    x = process.pixel_values(batch.pixels)
+    gammas, sigma2 = jnp.full(len(x), gamma), jax.nn.sigmoid(gamma)
+
+    def noise(name: str) -> jax.Array:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, name), indices)
+        return gaussian_each(keys, number, x.shape[1:])
+
+    x_t, slope, *_ = process.encoder.mean_and_slope(x, gammas)
+    z_t, _ = diffuse(x_t, gammas, noise("encoder study"))
+    correction = process.assumed_at(process.estimate(z_t, gammas), gammas).correction
+    squares = (jnp.square(array) for array in (x_t - x, sigma2 * slope, sigma2 * (slope + correction)))
+    values = [sum_dims(array) / model.spec.dims for array in squares]
+    if model.estimates_slope:
+        values.append(model_rate(process, x, gammas, noise("price of the drift")))
+    return jnp.stack(values)
+
+
+def encoded_images(run: Trained, gamma: "np.ndarray", count: int) -> "np.ndarray":
+    """The first images, and x_t of them at each γ, float32 [n, 1 + G, H, W, C]."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from diffenc_jax.model import bind_to
+
+    images = run.dataset.examples(run.config.eval.split)
+    batch = jax.tree.map(lambda array: np.asarray(array[:count]), images)
+
+    @jax.jit
+    def encode(params, batch, gamma):
+        process = bind_to(run.model, params, batch)
+        x = process.pixel_values(batch.pixels)
+        x_t = jax.vmap(lambda value: process.encoder.mean(x, jnp.full(len(x), value)), out_axes=1)(gamma)
+        return jnp.concatenate([x[:, None], x_t], axis=1)
+
+    return np.asarray(encode(run.params, batch, jnp.asarray(gamma, jnp.float32)))

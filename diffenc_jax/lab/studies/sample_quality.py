@@ -1,0 +1,197 @@
+"""Quality of samples without a downloaded network: each number beside the same one of real images."""
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffenc_jax.core.buckets import as_path
+from diffenc_jax.core.document import Table
+from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import Keyed, key
+from diffenc_jax.lab.figures.charts import Board, Chart
+from diffenc_jax.lab.studies.study import Array, Config, Measured, Study, Watch
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from diffenc_jax.data.dataset import Dataset
+
+LONGEST = 240  # bytes of the name of the samples' file, which the names of the study's files begin with
+# Fewer samples or test images give no meaningful numbers.
+FEWEST = 10
+# Training images whose distances are computed at a time.
+CHUNK = 10_000
+# A sample is near if it is nearer to a training image than all but this fraction of the unseen images.
+NEAR = 0.05
+# Number of pairs that are drawn.
+PAIRS = 12
+# Numbers of a result: their names in the table, and their format.
+NUMBERS = {
+    "median": ("distance to the nearest training image, median", "{:.3g}"),
+    "near": ("  nearer than 95 % of the test images", "{:.1%}"),
+    "copies": ("  copies", "{:.1%}"),
+}
+LEGEND = "distances in levels; copying test: below -3, samples lie nearer to training images than unseen images do"
+
+
+@dataclass(frozen=True)
+class Arguments(Keyed):
+    """Arguments of the study."""
+
+    samples: str | None = key(None, "a .npz file with the samples, `images`", none="the last one in RUN/samples")
+
+
+@dataclass
+class Quality:
+    """Quality of N samples.
+
+    Attributes:
+      file: name of the samples' file.
+      counts: numbers of samples, training and test images.
+      numbers: (of the samples, of the test images) by name, see `NUMBERS`.
+      copying: z and p of the global data-copying test (Meehan et al., arXiv 2004.05675, section 3), a rank test of
+        `nearest` against `unseen`. Far below zero, samples lie nearer to training images than images of the same
+        distribution: they are copies. Far above zero, samples lie farther away than real images.
+      nearest, unseen: [N], [M] distance of each sample, and of each test image, to the nearest training image.
+      pairs: [2, n, H, W, C] in -1 .. 1: samples that are nearest to training images, and these images.
+    """
+
+    file: str
+    counts: list[int]
+    numbers: dict[str, list[float]]
+    copying: list[float]
+    nearest: Array
+    unseen: Array
+    pairs: Array
+
+    def tables(self) -> list[Table]:
+        """A row per number of the samples, beside that of real images."""
+        rows = [[NUMBERS[name][0], *map(NUMBERS[name][1].format, pair)] for name, pair in self.numbers.items()]
+        images = "{:,} samples ({:,} training images, {:,} test images)".format(*self.counts)
+        return [Table(["", "samples", "test images"], rows, f"{images}; {LEGEND}")]
+
+    def sentence(self) -> str:
+        return f"{self.file}: copying test z = {self.copying[0]:.1f} (p {self.copying[1]:.2g})"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples uint8 [N, H, W, C] of a run, and the data set that they are like."""
+
+    workdir: Path
+    config: Config
+    dataset: "Dataset"
+    step: int
+    file: Path
+    images: "np.ndarray"
+
+
+class SampleQuality(Study[Arguments, Quality]):
+    """Measure the quality of samples: copies, and distances to training images.
+
+    The samples are those of `diffenc sample`, uint8 [N, H, W, C], of a run's data set. Every number stands beside that
+    of test images, unseen in training, the best possible value. The figure has samples above the training images
+    nearest to them. Files have the names of the samples' file.
+    """
+
+    name = "sample-quality"
+    title = "Quality of samples"
+    example = "diffenc sample-quality runs/digits-diffenc-seed0"
+    arguments = Arguments
+    result = Quality
+    reads = ("data.dir",)
+
+    def open(self, workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str] = ()) -> Any:
+        return open_samples(workdir, arguments, given, plugins)
+
+    def path(self, workdir: Path, measured: Measured[Quality]) -> Path:
+        return workdir / self.name / Path(measured.result.file).stem
+
+    def measure(self, run: Samples, arguments: Arguments, watch: Watch) -> Quality:  # type: ignore[override]
+        return measure_quality(run)
+
+    def figures(self, shown: Sequence[Measured[Quality]]) -> dict[str, Chart | Board]:
+        (result,) = (measured.result for measured in shown)
+        if result.pairs[0, 0].size < 4:  # a point of two coordinates is no picture
+            return {}
+        names, heads = ["samples", "training\nimages"], [""] * result.pairs.shape[1]
+        caption = "the samples that are nearest to training images, above these"
+        return {"": Board(caption, names, heads, [result.pairs])}
+
+
+def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str]) -> Samples:
+    """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
+    from diffenc_jax.data import checks
+    from diffenc_jax.data.dataset import load_dataset
+    from diffenc_jax.model import ImageSpec
+    from diffenc_jax.runs.files import read_arrays, read_bytes
+    from diffenc_jax.runs.stored import StoredRun
+
+    config = StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
+    path = as_path(arguments.samples) if arguments.samples else _last(workdir)
+    is_short = len(os.fsencode(path.stem)) <= LONGEST
+    require(is_short, f"{path} has too long a name for the study's files; give it another")
+    arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
+    require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
+    dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
+    images = ImageSpec(dataset.shape, dataset.pixel_levels).pixels(checks.as_images(path, arrays["images"]))
+    fewest = min(len(images), len(dataset.splits["test"]))
+    require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
+    return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, images)
+
+
+def _last(workdir: Path) -> Path:
+    """The samples of the last step in a workdir."""
+    from diffenc_jax.runs.files import list_paths
+
+    by_step = {(int(p.stem.split("-")[0]), p) for p in list_paths(workdir / "samples", "*.npz") if p.stem[0].isdigit()}
+    require(bool(by_step), f"{workdir} holds no samples; draw some with diffenc sample, or give --samples=FILE")
+    return max(by_step)[1]
+
+
+def measure_quality(given: Samples) -> Quality:
+    """Quality of samples, each number beside that of test images."""
+    import numpy as np
+    import scipy
+
+    samples, levels = given.images, given.dataset.pixel_levels
+    train, test = (np.asarray(given.dataset.splits[split]) for split in ("train", "test"))
+    (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
+    limit = np.quantile(theirs, NEAR)
+    quality = {
+        "median": [float(np.median(one)) for one in (ours, theirs)],
+        "near": [float(np.mean(one < limit)) for one in (ours, theirs)],
+        "copies": [float(np.mean(one == 0)) for one in (ours, theirs)],
+    }
+    z, p = scipy.stats.ranksums(ours, theirs)
+    first = np.argsort(ours, kind="stable")[:PAIRS]
+    return Quality(
+        file=given.file.name,
+        counts=[len(samples), len(train), len(test)],
+        numbers=quality,
+        copying=[float(z), float(p)],
+        nearest=ours,
+        unseen=theirs,
+        pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / (levels - 1) - 1).astype(np.float32),
+    )
+
+
+def nearest(images: "np.ndarray", train: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """Distance [N] of uint8 `images` [N, H, W, C] to the nearest of `train` [M, H, W, C], and the numbers [N] of these.
+
+    The first one is taken among equally near ones. Distances are L2 in levels, computed in float64 from whole numbers,
+    so that those of copies are exactly zero.
+    """
+    import numpy as np
+    from sklearn.metrics import pairwise_distances_argmin_min
+
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    distances, numbers = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
+    for start in range(0, len(train), CHUNK):
+        chunk = train[start : start + CHUNK]
+        places, between = pairwise_distances_argmin_min(flat, chunk.reshape(len(chunk), -1).astype(np.float64))
+        nearer = between < distances
+        distances[nearer], numbers[nearer] = between[nearer], places[nearer] + start
+    return distances, numbers

@@ -1,0 +1,74 @@
+"""The excess of finite depths from evaluations, and that the study keeps its records and samples with its steps."""
+
+import numpy as np
+import pytest
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.lab import studies
+from diffenc_jax.lab.studies.depth import Arguments, excess_of, steps_of
+from diffenc_jax.runs.records import Evaluation, read_evaluation
+from tests import refusals
+from tests.lab.studies.runs import write_images, write_run
+
+CHOICES = Arguments().choices
+MEASURED = ("optimal_pixel",)
+
+
+def evaluation(bits, replicates):
+    return Evaluation(None, {"estimator": {"replicates": replicates}}, np.array(bits))
+
+
+def test_excess_and_the_part_that_is_kept():
+    """Made-up values at the depths 5 and 10, with errors paired by image.
+
+    The differences by image are 0.1, 0.1 and -0.2 around their mean, with a variance of 0.03.
+    """
+    infinite = evaluation([[1.9, 1.9, 2.2], [1.9, 1.9, 2.2]], 2)
+    bpd = dict(zip(CHOICES, (3.0, 2.5, 2.4, 2.25, 2.3, 2.125), strict=True))
+    bits = {(depth, name): 2 + (one - 2) * 10 / depth for depth in (5, 10) for name, one in bpd.items()}
+    found = excess_of(infinite, {key: evaluation([[one] * 3], None) for key, one in bits.items()})
+    for row, ((depth, name), one) in zip(found.rows, bits.items(), strict=True):
+        assert (row["depth"], row["choice"]) == (depth, name)
+        assert (row["excess"], row["kept"], row["excess_se"]) == pytest.approx((one - 2, bpd[name] - 2, 0.1))
+    (table,) = found.tables()
+    assert table.rows[8] == [10, "optimal_pixel", "2.4000", "0.4000 ± 0.1000", "0.40"]
+    assert table.caption.endswith("; infinite depth: 2.0000")
+    assert found.sentence() == "excess kept at T=10: 0.12"
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return write_run(folder / "run", write_images(folder / "images.npz"))
+
+
+def test_records_hold_what_was_measured(workdir):
+    options = {"depths": (3,), "choices": MEASURED, "passes": 4}
+    result = studies.measure("depth-study", workdir, {"eval.seed": 7, "fit.images": 8}, **options).result
+    evaluations = [read_evaluation(path) for path in (workdir / "depth-records").glob("*.json")]
+    assert {one.record["estimator"]["seed"] for one in evaluations} == {7}
+    assert {one.record["estimator"]["fit"]["images"] for one in evaluations if "fit" in one.record["estimator"]} == {8}
+    by_steps = {
+        (one["depth"], one.get("times", "uniform"), one["variance_ratio"]): evaluation.bits
+        for evaluation in evaluations
+        for one in [evaluation.record["estimator"]]
+    }
+    assert set(by_steps) == {(None, "uniform", 1.0)} | {(3, *steps_of(name)) for name in ("1", *MEASURED)}
+    assert steps_of("optimal_pixel+times") == ("optimal", "optimal_pixel")
+    infinite = by_steps[None, "uniform", 1.0].mean(axis=0)
+    for row in result.rows:
+        excess = by_steps[row["depth"], *steps_of(row["choice"])].mean(axis=0) - infinite
+        assert row["excess"] == pytest.approx(excess.mean())
+        assert row["excess_se"] >= 0.999 * excess.std(ddof=1) / np.sqrt(13)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--depths=ten", "must be a tuple, not 'ten'"),
+        ("--choices=best", "loss.variance_ratio must be"),
+        ("--choices=learned_error", "loss.variance_ratio=learned_error needs the error head"),
+    ],
+)
+def test_bad_input_is_refused(workdir, option, message, capsys):
+    assert message in refusals.refused(main, ["depth-study", workdir, option], capsys)

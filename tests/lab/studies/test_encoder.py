@@ -1,0 +1,150 @@
+"""Effects of an encoder by γ, against closed forms and in other batches; the study's parts, and what it refuses."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.diffusion.encoders import NonTrainable, Trainable
+from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.process import Prediction
+from diffenc_jax.lab import studies
+from diffenc_jax.lab.studies import encoder_bounds as bounds
+from diffenc_jax.lab.studies.encoder import measure_by_gamma, rows_by_gamma
+from diffenc_jax.lab.studies.encoder_bounds import REPLACEMENTS
+from tests import tiny
+from tests.diffusion.test_losses import exact_velocity
+from tests.lab.studies import runs
+from tests.lab.studies.runs import write_images, write_run
+from tests.refusals import refused
+
+IMAGES = tiny.images(7)
+X = (2.0 * IMAGES + 1.0) / tiny.LEVELS - 1.0
+X_HAT = 0.3
+GAMMA_ENDS = -7.0, 5.0
+
+
+class Wave(Trainable):
+    """y = sin(γ + 2 x)."""
+
+    def __init__(self):
+        super().__init__(lambda x, gamma: jnp.sin(align(gamma, x) + 2.0 * x))
+
+
+def opened(encoder, images=IMAGES, velocity=None, levels=tiny.LEVELS, batch_size=4):
+    model = runs.formula_model(encoder, velocity or runs.constant_image(X_HAT), GAMMA_ENDS, pixel_levels=levels)
+    return runs.opened(model, images, batch_size=batch_size)
+
+
+def columns(effects):
+    """The columns of a result's rows."""
+    rows = rows_by_gamma(effects, 16)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def test_every_column_of_the_nontrainable_encoder():
+    """x_t = α² x, so dx_t/dλ = α² σ² x."""
+    effects, gamma = measure_by_gamma(opened(NonTrainable()), 6), np.linspace(*GAMMA_ENDS, 6)
+    x, at = X[:, None], gamma.reshape(6, 1, 1, 1)
+    alpha2, sigma2 = 1 / (1 + np.exp(at)), 1 / (1 + np.exp(-at))
+    expected = {"difference": sigma2 * x, "derivative": alpha2 * sigma2 * x, "residual": sigma2 * (alpha2 * x - X_HAT)}
+    found = columns(effects)
+    np.testing.assert_allclose(found["gamma"], gamma)
+    for name, value in expected.items():
+        by_image = np.square(value).mean(axis=(2, 3, 4))
+        np.testing.assert_allclose(getattr(effects, name), by_image, rtol=1e-3)
+        root, error = np.sqrt(by_image.mean(axis=0)), by_image.std(axis=0, ddof=1) / np.sqrt(7)
+        np.testing.assert_allclose(found[name], root, rtol=1e-3)
+        np.testing.assert_allclose(found[f"{name}_se"], error / (2 * root), rtol=3e-3)
+
+
+def test_the_best_model_of_gaussian_data():
+    """The mean of dx_t/dλ - σ² x̂ = σ² (x_t - x̂), squared, is σ⁴ Var[x_t | z_t].
+
+    The price is ½ e^(-γ) k'² / (1 + e^(-γ) k²) per dimension for x_t = k x with k = α² and k' = -α² σ²: pixels ±1 have
+    the covariance of N(0, I), whose E[x_t | z_γ] is linear.
+    """
+    velocity = exact_velocity(lambda gamma: jax.nn.sigmoid(-gamma))
+    run = opened(runs.DoubledNonTrainable(), runs.binary_images(800), velocity, levels=2, batch_size=400)
+    effects = measure_by_gamma(run, 4)
+    sigma2, snr = 1 / (1 + np.exp(-effects.gamma)), np.exp(-effects.gamma)
+    runs.assert_mean(effects.residual[None], sigma2**3 * runs.nontrainable_errors(effects.gamma)[0], 0.05)
+    k = 1 - sigma2
+    runs.assert_mean(effects.price[None], 16 * 0.5 * snr * np.square(k * sigma2) / (1 + snr * k**2), 0.05)
+
+
+def test_the_estimate_of_a_derivative_head_is_used_where_there_is_one():
+    """A head that estimates 0.2 everywhere misses the slope less 0.2."""
+
+    class Headed(Wave):
+        has_slope = True
+
+    run = opened(Headed())
+    process = dataclasses.replace(run.model.process, predict=lambda z, gamma: Prediction(z, jnp.full_like(z, 0.2)))
+    effects = measure_by_gamma(dataclasses.replace(run, model=run.model._replace(process=process)), 3)
+    gamma = effects.gamma[1]
+    missed = jax.jit(Wave().mean_and_slope)(np.float32(X), np.full(7, gamma, np.float32)).drift - 0.2
+    weight = 0.5 * np.exp(gamma) / (1 + np.exp(gamma)) ** 2
+    np.testing.assert_allclose(effects.price[:, 1], weight * np.square(missed).sum(axis=(1, 2, 3)), rtol=1e-4)
+
+
+def test_values_do_not_depend_on_the_batch():
+    """They do not depend on other images either, as long as an image keeps its position."""
+    velocity = lambda z, gamma: jnp.cos(3.0 * z)  # noqa: E731
+    whole = measure_by_gamma(opened(NonTrainable(), velocity=velocity, batch_size=7), 3)
+    fewer = measure_by_gamma(opened(NonTrainable(), IMAGES[:5], velocity, batch_size=2), 3)
+    for name in ("difference", "derivative", "residual", "price"):
+        np.testing.assert_allclose(getattr(fewer, name), getattr(whole, name)[:5], rtol=1e-5, atol=1e-6)
+    for values in (whole.residual, whole.price):
+        assert len(np.unique(values)) == values.size
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    images = write_images(folder / "images.npz")
+    for arm in ("nontrainable", "vdm"):
+        write_run(folder / arm, images, arm)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_replacement(monkeypatch):
+    monkeypatch.setattr(bounds, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
+
+
+def test_the_parts_of_the_study_belong_together(home):
+    measured = studies.measure("encoder-study", home / "nontrainable", gammas=3, images=4, passes=2)
+    found = measured.result
+    x = (2.0 * tiny.images(13, seed=1) + 1.0) / tiny.LEVELS - 1.0
+    gamma = np.array([row["gamma"] for row in found.rows])
+    assert (gamma[0], gamma[-1], len(gamma)) == (pytest.approx(-13.3 + 2 * np.log(256 / 17)), 5.0, 3)
+    sigma2 = 1 / (1 + np.exp(-gamma))
+    np.testing.assert_allclose([row["difference"] for row in found.rows], sigma2 * np.sqrt(np.mean(x**2)), rtol=1e-3)
+    np.testing.assert_allclose(found.pictures[:, 0], x[:4], atol=1e-6)
+    x_t = (1 - sigma2[found.shown]).reshape(-1, 1, 1, 1) * x[:4, None]
+    np.testing.assert_allclose(found.pictures[:, 1:], x_t, rtol=1e-3, atol=1e-6)
+    assert found.predictor == "score network"
+    assert found.price[0] == pytest.approx(np.trapezoid([row["price"] for row in found.rows], gamma))
+    assert found.ends["trained"]["latent"][0] == pytest.approx(found.bounds["trained"]["bpd"]["latent"])
+    by_encoder, ends = found.tables()
+    mean, error = found.bounds["identity"]["difference"]["total"]
+    assert [row[0] for row in by_encoder.rows] == [row[0] for row in ends.rows] == ["trained", "identity"]
+    assert f"{mean:+.4f} ± {error:.4f}" in by_encoder.rows[1]
+    assert found.sentence().startswith(f"price of the drift: at most {found.price[0]:.5f} ± ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["vdm"], "vdm is a run of vdm, whose encoder changes nothing (x_t = x)"),
+        (["nontrainable", "--gammas=1"], "--gammas must be at least 2, not 1"),
+        (["nontrainable", "--head-steps=-1"], "--head-steps must be at least 0, not -1"),
+    ],
+)
+def test_bad_input_is_refused(home, arguments, message, capsys, monkeypatch):
+    monkeypatch.chdir(home)
+    assert message in refused(main, ["encoder-study", *arguments], capsys)

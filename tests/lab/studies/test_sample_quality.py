@@ -1,0 +1,113 @@
+"""The command on held-out digits, copies of training digits and noise, which it distinguishes; and its refusals."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from diffenc_jax.__main__ import main
+from diffenc_jax.lab import studies
+from diffenc_jax.lab.studies import sample_quality
+from diffenc_jax.runs.stored import StoredRun
+from tests import refusals, tiny
+
+TRAIN, TEST = 1100, 350
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A run's folder with samples: 'held-out', which are digits of neither split; 'copies'; 'noise'."""
+    patch, folder = pytest.MonkeyPatch(), tmp_path_factory.mktemp("run")
+    digits = load_digits()
+    given, others = np.split(np.random.RandomState(1).permutation(len(digits.images)), [TRAIN + TEST])
+    fewer = SimpleNamespace(images=digits.images[given], target=digits.target[given])
+    patch.setattr("sklearn.datasets.load_digits", lambda: fewer)
+    patch.setattr("diffenc_jax.data.sources.DIGITS_TRAIN", TRAIN)
+    StoredRun(folder).write(tiny.config("vdm"))
+    as_images = lambda x: x.astype(np.uint8)[..., None]  # noqa: E731
+    train = fewer.images[np.random.RandomState(0).permutation(TRAIN + TEST)[:TRAIN]]
+    kinds = {
+        "held-out": as_images(digits.images[others]),
+        "copies": as_images(train[:300]),
+        "noise": tiny.images(300, (8, 8, 1)),
+    }
+    (folder / "samples").mkdir()
+    for name, images in kinds.items():
+        np.savez(folder / "samples" / f"{name}.npz", images=images)
+    yield folder
+    patch.undo()
+
+
+def run(home, name, **options):
+    return studies.measure("sample-quality", home, samples=home / "samples" / f"{name}.npz", **options).result
+
+
+def test_real_images_copies_and_noise_are_told_apart(home):
+    real, copies, noise = (run(home, name) for name in ("held-out", "copies", "noise"))
+    assert real.counts == [347, TRAIN, TEST]
+    assert abs(real.copying[0]) < 3
+    assert real.numbers["near"][0] == pytest.approx(0.05, abs=0.04)
+    assert copies.copying[0] < -20
+    assert (copies.numbers["copies"], copies.numbers["near"][0]) == ([1, 0], 1)
+    np.testing.assert_array_equal(copies.pairs[0], copies.pairs[1])
+    assert ["  copies", "100.0%", "0.0%"] in copies.tables()[0].rows
+    assert noise.copying[0] > 20
+
+
+def test_the_last_samples_of_a_run_are_measured_and_named(home, capsys):
+    for name in ("500-depth3-seed0", "1500-flow-rtol0.001-seed0", "1500-flow-rtol0.001-seed1"):
+        (home / "samples" / f"{name}.npz").write_bytes((home / "samples" / "noise.npz").read_bytes())
+    assert main(["sample-quality", str(home)]) == 0
+    assert "1500-flow-rtol0.001-seed1.json, 1500-flow-rtol0.001-seed1.npz" in capsys.readouterr().out
+    study = studies.load("sample-quality")
+    measured = study.read(study.newest(home, "test"))
+    assert (measured.step, measured.result.file) == (1500, "1500-flow-rtol0.001-seed1.npz")
+
+
+def refused(home, capsys, path, *arguments):
+    return refusals.refused(main, ["sample-quality", home, f"--samples={path}", *arguments], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"samples": tiny.images(20, (8, 8, 1))}, "holds no array 'images'"),
+        ({"images": tiny.images(20, (4, 4, 1))}, r"images must be \[N, 8, 8, 1\]; these are \[20, 4, 4, 1\]"),
+        ({"images": tiny.images(20, (8, 8, 1)) + 1}, "those of these images lie in 1 .. 17"),
+        ({"images": tiny.images(9, (8, 8, 1))}, "9 samples or test images are too few"),
+        ({"images": tiny.images(20, (8, 8, 1)) / 16}, "but pixels are whole numbers"),
+    ],
+)
+def test_other_files_are_refused(home, tmp_path, capsys, arrays, said):
+    np.savez(tmp_path / "samples.npz", **arrays)
+    assert re.search(said, refused(home, capsys, tmp_path / "samples.npz"))
+
+
+def test_files_that_are_no_archive_and_folders_without_samples_are_refused(home, tmp_path, capsys):
+    (tmp_path / "samples.npz").write_text("no archive")
+    assert "samples.npz is damaged, or holds no array" in refused(home, capsys, tmp_path / "samples.npz")
+    assert "has too long a name" in refused(home, capsys, tmp_path / f"{'x' * 251}.npz")
+    assert "No such file or directory; give a .npz" in refused(home, capsys, tmp_path / "none.npz")
+    StoredRun(tmp_path).write(tiny.config("vdm"))
+    error = refusals.refused(main, ["sample-quality", tmp_path], capsys)
+    assert "holds no samples; draw some with diffenc sample, or give --samples=FILE" in error
+
+
+def test_the_nearest_training_image(monkeypatch):
+    monkeypatch.setattr(sample_quality, "CHUNK", 7)
+    train, samples = tiny.images(30, seed=1), tiny.images(9)
+    found, numbers = sample_quality.nearest(samples, train)
+    distances = np.sqrt(((samples[:, None].astype(float) - train) ** 2).sum(axis=(2, 3, 4)))
+    np.testing.assert_allclose(found, distances.min(axis=1))
+    np.testing.assert_array_equal(numbers, distances.argmin(axis=1))
+
+
+def test_copies_are_at_zero_exactly_and_next_to_copies_are_not():
+    train = np.random.RandomState(0).randint(254, 256, (50, 32, 32, 3)).astype(np.uint8)  # the longest vectors
+    samples = train[[3, 40, 7, 7]].copy()
+    samples[1, 5, 5, 1] ^= 1
+    distances, numbers = sample_quality.nearest(samples, train)
+    assert distances.tolist() == [0, 1, 0, 0]
+    assert numbers.tolist() == [3, 40, 7, 7]
