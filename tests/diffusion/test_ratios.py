@@ -69,7 +69,7 @@ def ratios():
     knots, error = np.asarray([-1.0, -0.2, 0.1, 0.9]) * np.ones_like(rows), np.asarray([0.05, 0.7, 0.1, 0.5]) * rows
     return {
         "table": Table(jnp.asarray([[0.9, 0.6], [0.7, 1.2], [0.55, 0.8]])),
-        "estimate": ByEstimate(jnp.asarray(knots), jnp.asarray(error), jnp.asarray([[1.0, 0.5]] * DEPTH)),
+        "estimate": ByEstimate(jnp.asarray(knots), jnp.asarray(error)),
         "error_head": ByErrorHead(),
     }
 

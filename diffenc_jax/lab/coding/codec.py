@@ -209,7 +209,7 @@ def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:
         return False
     bins = arrays["knots"].shape[-1] if "knots" in arrays else 0
     per_pixel = set(product({plain.depth}, *({1, size} for size in model.spec.shape)))
-    shapes = {"gamma": {plain.gamma.shape}, "ratio": {(plain.depth,), *per_pixel}, "factor": per_pixel}
+    shapes = {"gamma": {plain.gamma.shape}, "ratio": {(plain.depth,), *per_pixel}}
     shapes["knots"] = shapes["error"] = {(plain.depth, bins)}
     if not all(array.shape in shapes[name] and np.isfinite(array).all() for name, array in arrays.items()):
         return False

@@ -129,7 +129,7 @@ def test_steps_that_no_fit_gives_are_refused(home, content):
     run, container = dj.open(home / "vdm", CHANGES), unpack(content, "file")
     plain = run.experiment.model.steps(run.experiment.params, run.config.loss).to_arrays()
     gamma, ratio = (np.array(plain[name]) for name in ("gamma", "ratio"))
-    curves = {"knots": np.zeros((4, 2), np.float32), "error": np.ones((4, 2), np.float32), "factor": ratio}
+    curves = {"knots": np.zeros((4, 2), np.float32), "error": np.ones((3, 2), np.float32)}
     for kind, steps in (
         (1.0, {}),
         (1.0, {"gamma": gamma}),
