@@ -18,7 +18,7 @@ import records
 from diffenc_jax.commands.arguments import positive
 from diffenc_jax.core.streams import stream, uniform
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion.times import antithetic
+from diffenc_jax.diffusion.times import antithetic, by_density
 from diffenc_jax.model import Model, Params
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.trained import Trained, open_trained
@@ -66,7 +66,7 @@ def flat_gradient(
     k = math.gcd(ends_every, size)
     time_key, noise_key, first_key = jax.random.split(key, 3)
     s = antithetic(uniform(time_key), size)
-    t, weight = losses.density().at(s) if by_loss else (s, jnp.ones_like(s))
+    t, weight = by_density(losses.mass(), s) if by_loss else (s, jnp.ones_like(s))
     endpoints = every_kth(batch, k, first=jax.random.randint(first_key, (), 0, k))
     draw = StepInputs(batch, model.draw_noise(noise_key, t, size // k), weight, None, endpoints)
     outputs, grads = gradient(model, params, draw)

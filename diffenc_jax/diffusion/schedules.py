@@ -153,7 +153,7 @@ class PerDimension(FixedLinear):
     both ends. A subclass defines `share`.
 
     Attributes:
-      shape: that of the images.
+      shape: shape of the images.
       code_units: number n of units of a code; 0 without one.
     """
 
@@ -179,7 +179,7 @@ class Polynomial(PerDimension):
     between the same end points is that of VDM; what such a schedule can change is the network's error. So its
     parameters are trained on the bound.
 
-    With a code, a network of one hidden layer of 4 n units is added to a, b and c: they are those of each image.
+    With a code, the output of a network with one hidden layer of 4 n units is added to a, b and c, per image.
     """
 
     @nn.compact

@@ -27,7 +27,7 @@ class Batches:
     """
 
     def __init__(self, train: Batch, config: Config, mesh: Mesh):
-        """Take all training images, with those that `needed_rows` names on this host.
+        """Take all training images, of which this host holds at least those of `needed_rows`.
 
         Raises InputError if there are fewer images than shards.
         """
@@ -68,7 +68,7 @@ def training_digests(train: Batch, config: Config) -> dict[str, str]:
 
 
 def _digest_of_shards(array: np.ndarray | LocalPart, shards: list[tuple[int, int]]) -> str:
-    """Digest of the digests of all shards, with zeros for the shards that a host does not hold."""
+    """Digest of the digests of all shards. A host has zeros for the shards that it does not hold."""
     held, rows = (array.local, array.rows) if isinstance(array, LocalPart) else (array, np.arange(len(array)))
     digests = np.zeros((len(shards), hashlib.sha256().digest_size), np.uint8)
     for digest, ends in zip(digests, shards, strict=True):

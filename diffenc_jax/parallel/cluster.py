@@ -1,4 +1,4 @@
-"""Other processes of this process's job, as its environment tells of them before JAX has connected them.
+"""The processes of a job, counted in the environment before JAX connects them.
 
 `jax.distributed.initialize` connects the processes of a run. Without it, each host of a TPU slice and each process of a
 SLURM job would train on its own, or fail at the first checkpoint.
@@ -19,7 +19,7 @@ ONE_PROCESS = "1,1,1"  # TPU_PROCESS_BOUNDS of a process with chips of its own
 def require_alone() -> None:
     """Raise InputError if this is one of several processes of a job, which `--distributed` would connect."""
     environment = os.environ
-    # A job's script and interactive shell know its number of processes, but are none of those that srun has started.
+    # SLURM sets the number of processes also in a job's script and in its shell, which srun did not start.
     by_srun = {"SLURM_STEP_NODELIST", "SLURM_PROCID"} <= environment.keys()
     counts = {
         "hosts of a TPU job": _tpu_hosts(environment),
@@ -37,7 +37,7 @@ def require_connected() -> None:
 
     count = jax.process_count()
     if count > 1 and not jax.distributed.is_initialized():
-        raise InputError(f"the devices are those of {count} hosts, which are not connected; add --distributed")
+        raise InputError(f"JAX sees the devices of {count} hosts, which are not connected; add --distributed")
 
 
 def tpu_chips() -> int:

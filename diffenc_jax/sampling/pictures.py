@@ -35,7 +35,7 @@ def grid(images: np.ndarray, levels: int, columns: int | None = None) -> np.ndar
     Images with another number of channels than one or three show their channels side by side.
 
     Args:
-      images: pixels, or real values on the axis on which pixel k has the value k.
+      images: pixels 0 .. levels - 1, or real values in their unit; values outside are clipped.
       levels: number V of pixel levels.
       columns: images per row; None for as many as there are rows, or one more.
     """
@@ -46,7 +46,7 @@ def grid(images: np.ndarray, levels: int, columns: int | None = None) -> np.ndar
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     canvas = np.full((rows * columns, height + GAP, width + GAP, channels), 255, np.uint8)
-    canvas[:n, :height, :width] = grey_values(images, levels)
+    canvas[:n, :height, :width] = np.round(np.clip(images.astype(np.float32) / (levels - 1), 0, 1) * 255)
     canvas = canvas.reshape(rows, columns, height + GAP, width + GAP, channels).swapaxes(1, 2)
     picture = canvas.reshape(rows * (height + GAP), columns * (width + GAP), channels)[:-GAP, :-GAP]
     return picture[..., 0] if channels == 1 else picture
@@ -58,8 +58,3 @@ def scatter(points: np.ndarray, levels: int) -> np.ndarray:
     picture = np.full((levels, levels), 255, np.uint8)
     picture[levels - 1 - y, x] = 0
     return picture
-
-
-def grey_values(values: np.ndarray, levels: int) -> np.ndarray:
-    """uint8 grey values 0 .. 255 of values from 0 to levels - 1; values outside are clipped."""
-    return np.round(np.clip(values.astype(np.float32) / (levels - 1), 0, 1) * 255).astype(np.uint8)
