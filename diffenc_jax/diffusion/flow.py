@@ -5,7 +5,7 @@ The path z_γ = α x_t + σ ε has α² = sigmoid(-γ), σ² = sigmoid(γ), so t
   u(z, γ) = E[d/dγ (α x_t + σ ε) | z_γ = z] = ½ α σ E[v_t | z] + α E[dx_t/dγ | z]
 
 is the velocity of a flow dz/dγ = u with the path's marginals. γ itself is the time of the integration, so that only
-the end points of the schedule matter. A model that gives û instead of u defines a flow of its own from N(0, I) at γ_1.
+the end points of the schedule matter. A model that gives û instead of u defines another flow, from N(0, I) at γ_1.
 Its likelihood is exact, up to the solver's error.
 """
 
@@ -59,7 +59,7 @@ def flow_of(process: Process) -> Flow:
 
     ŝ comes from the derivative head, or follows from x̂ where that determines it. An encoder that scales the noise adds
     dρ/dγ (z - α x̂_t), with dρ/dγ = -½ (e^(-2 ρ) - 1) - ℓ of the assumed encoding (`Affine`). Where each dimension has
-    a γ_i(γ) of its own, α, σ and u are those at γ_i, and dz_i/dγ = u_i dγ_i/dγ. The flow raises InputError if the
+    its own γ_i(γ), α, σ and u are taken at γ_i, and dz_i/dγ = u_i dγ_i/dγ. The flow raises InputError if the
     process estimates no slope.
     """
 
@@ -186,7 +186,7 @@ class PathLikelihood(NamedTuple):
     Attributes:
       prior: -log N(z_1; 0, I).
       divergence: -∫ div u dγ from γ_0 to γ_1, the mean over probes.
-      evaluations: number of evaluations of the flow that the example's own steps took.
+      evaluations: number of evaluations of the flow for each example.
     """
 
     prior: PerExample

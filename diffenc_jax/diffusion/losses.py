@@ -64,7 +64,7 @@ class Terms(NamedTuple):
         return self.reconstruction + self.latent + self.diffusion
 
     def weighted(self, weight: AnyShape) -> "Terms":
-        """The terms, those that depend on the time multiplied by `weight`, for times that are not uniform."""
+        """The terms for times that are not uniform: terms that depend on the time are multiplied by `weight`."""
         weight = align(weight, self.diffusion)
         heads = {name: weight * loss for name, loss in self.head_losses.items()}
         return self._replace(diffusion=weight * self.diffusion, **heads)

@@ -28,7 +28,7 @@ class Stage(NamedTuple):
 
 
 def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> Stage:
-    """The stage at z_t = α_t x_t + σ_t ε, of which `step` is the next step."""
+    """The stage at z_t = α_t x_t + σ_t ε, before `step`."""
     errors = errors_at(process, step, process.pixel_values(pixels), eps)
     image = process.image(errors.estimate, step.gamma_t)
     shown = errors.estimate.x_hat if image is None else image

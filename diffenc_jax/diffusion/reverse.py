@@ -65,9 +65,9 @@ class ThroughEncoder:
     def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images:
         """Slope of the image x̂: the flow moves z along the path of the image x̂ through z.
 
-        For x̂ = E[x | z] and an encoder that is linear in x it is E[slope | z], and the flow has the marginals of q.
-        For any other encoder it is not: even where x̂ gives the reverse drift E[b | z], the flow is another
-        generative model, with other marginals, and its likelihood is that of this flow.
+        For x̂ = E[x | z] and an encoder that is linear in x, it is E[slope | z], and the flow has the marginals of
+        q. For any other encoder, even where x̂ gives the reverse drift E[b | z], the flow is another generative model
+        with other marginals, and the likelihood belongs to this model.
         """
         return encoder.mean_and_slope(x_hat, gamma).drift
 

@@ -168,7 +168,7 @@ class Steps(NamedTuple):
 
     Attributes:
       gamma: [T + 1] increasing, from γ_0 at the data to γ_1 at the noise.
-      ratio: the variance ratio, whose row i is that of the step between γ[i + 1] and γ[i].
+      ratio: the variance ratio; its row i belongs to the step between γ[i + 1] and γ[i].
     """
 
     gamma: Float[Array, " n"]
@@ -180,7 +180,7 @@ class Steps(NamedTuple):
         return self.gamma.shape[0] - 1
 
     def to_arrays(self) -> dict[str, Array]:
-        """The arrays by name: 'gamma', and those of the ratio."""
+        """The arrays by name: 'gamma', and the arrays of the ratio."""
         return {"gamma": self.gamma, **self.ratio._asdict()}
 
     @classmethod

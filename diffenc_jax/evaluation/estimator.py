@@ -117,8 +117,8 @@ class Estimator(Method):
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
         """Values [B] by name, the `terms` in nats among them.
 
-        An image's values depend on its pixels, its label where the model is conditioned on it, and (seed, index, pass)
-        only, so that they do not depend on its batch.
+        An image's values depend only on its pixels, its label where the model is conditioned on it, and (seed, index,
+        pass), not on its batch.
         """
 
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:

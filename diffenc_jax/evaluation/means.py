@@ -1,6 +1,6 @@
 """Means of a few values, such as one per training seed, and of many, such as one per image.
 
-Infinite values, such as those of a model that has diverged, have a mean where they do not cancel, and no errors.
+Infinite values, such as the bits/dim of a model that has diverged, have no errors; they have a mean unless they cancel.
 """
 
 import math

@@ -24,8 +24,8 @@ class Ode(Estimator):
 
     With several draws of the dequantisation noise, the only term is -ln of the mean of their weights.
 
-    The flow is another generative model than the one whose bound the other estimators evaluate, although both use the
-    same score network: here noise becomes an image along a deterministic path.
+    The flow is a generative model of its own, although it uses the score network of the model whose bound the other
+    estimators evaluate: here noise becomes an image along a deterministic path.
     """
 
     diagnostic_formats: ClassVar = {
@@ -65,8 +65,8 @@ class Ode(Estimator):
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Entries for the solver and the draws; raises RunError if the solver gave up on an image.
 
-        'evaluations' of the flow per image and pass, mean and maximum: over all draws, where there are several. With
-        several draws those of `weight_diagnostics` too.
+        'evaluations' of the flow per image and pass, mean and maximum, are sums over the draws. With several draws the
+        entries of `weight_diagnostics` are added.
         """
         check_solved(int(np.isnan(values[self.terms[0]]).any(axis=0).sum()))
         evaluations, dims = values["evaluations"], self.experiment.model.spec.dims

@@ -79,7 +79,7 @@ def _check_together(config: Config, model: Model) -> None:
     change = f"train.augment={config.train.augment} would change the images"
     changes_labels = model.labels and model.spec.labels_are_images and config.train.augmentations
     require(not changes_labels, f"{change} and not the images that are their labels; leave it out")
-    why = "has a γ per pixel, and an encoder's network is told only one"
+    why = "has a γ per pixel, and an encoder's network takes only one"
     advice = "take an encoder without a network, or another schedule"
     suits = not (model.schedule.per_dimension and encoder.network_kind)
     require(suits, f"model.schedule.kind={section.schedule.kind} {why}: {advice}")

@@ -57,8 +57,8 @@ def device_memory() -> int | None:
 def does_not_fit(what: str, needed: int | None, advice: str) -> RunError:
     """RunError: `what` needs at least `needed` bytes per device; with the available memory and `advice`."""
     available = device_memory()
-    needs = "more memory than there is" if needed is None else f"at least {format_bytes(needed)}"
-    has = "" if available is None else f", and there are {format_bytes(available)}"
+    needs = "more memory than is available" if needed is None else f"at least {format_bytes(needed)}"
+    has = "" if available is None else f", and {format_bytes(available)} are available"
     return RunError(f"out of memory: {what} needs {needs}{has}; {advice}")
 
 

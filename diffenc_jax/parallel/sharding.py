@@ -54,7 +54,7 @@ def missing_platform() -> str | None:
         reason = first_line(error).partition(" (set JAX_PLATFORMS")[0]
         platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
         install = "install diffenc_jax with the extra cuda or tpu and check the driver"
-        advice = f"{install}, or unset JAX_PLATFORMS to take what there is"
+        advice = f"{install}, or unset JAX_PLATFORMS to use any device"
         return f"JAX_PLATFORMS={platforms}: no such device can be used{reason and ': '}{reason}; {advice}"
     return None
 

@@ -71,7 +71,7 @@ class Sampler(Method):
 
     @abstractmethod
     def walk(self, params: Params, prepared: Any, request: Request, z_1: jax.Array) -> Iterator[Stop]:
-        """Follow the paths of the requested images from z_1 [B, ...]; yields stops, of which the last is z_0."""
+        """Follow the paths of the requested images from z_1 [B, ...]; yields stops; the last one is at z_0."""
 
 
 class Ancestral(Sampler):

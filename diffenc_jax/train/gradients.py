@@ -30,7 +30,7 @@ class StepInputs(NamedTuple):
     endpoints: Batch | None = None
 
     def split(self, parts: int, blocks: int) -> "StepInputs":
-        """`parts` equal parts of the batch, stacked along a new leading axis; each part has a dropout key of its own.
+        """`parts` equal parts of the batch, stacked along a new leading axis, each with its own dropout key.
 
         The batch lies in `blocks` contiguous blocks, one per device. Each part takes the same share of every block, so
         that all devices work on all parts.

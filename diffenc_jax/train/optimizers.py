@@ -37,7 +37,7 @@ class Optimizer(ABC):
 
         Args:
           rate: the learning rate by the number of steps that are done.
-          decayed: gives, for a tree of parameters, a tree of booleans: those that weight decay is for.
+          decayed: tree of parameters -> tree of booleans, True where weight decay applies.
         """
 
 

@@ -25,7 +25,7 @@ class StepRange(NamedTuple):
     last: int
 
     def check(self, steps: int, done: int) -> None:
-        """Raise InputError unless a run of `steps` steps, of which `done` are done, still makes these steps."""
+        """Raise InputError unless a run of `steps` steps makes these steps after the first `done` ones."""
         flag = f"--profile={self.first}:{self.last}"
         require(self.last <= steps, f"{flag} is outside the run, which ends at step {steps}; give steps up to {steps}")
         made = f"the run has made {done} of its {steps} steps"

@@ -52,7 +52,7 @@ class StepFunction:
         """Raises InputError if `model` cannot be trained as `config.train` says.
 
         Args:
-          config: the run's configuration, of which `train` and `seed` are used.
+          config: the run's configuration; only `train`, `seed` and, in messages, `model` are read.
           mesh: the devices that a batch is divided over; None for one device.
         """
         of, advice = config.train.flops_of, "load the configuration by its name, with diffenc_jax.load_config"
@@ -104,8 +104,8 @@ class StepFunction:
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         """One step on a global batch, which minimises bits/dim.
 
-        The losses of additional heads are minimised too, by the heads' own parameters: no other parameter has a
-        gradient of them. A step whose loss, gradient or updated state is not finite is left out of the metrics. With
+        The losses of additional heads are minimised too, only by the heads' own parameters: other parameters have no
+        gradient from them. A step whose loss, gradient or updated state is not finite is left out of the metrics. With
         `train.on_nonfinite` = 'skip' it changes nothing else but the number of the step.
         """
         train = self.config.train
