@@ -22,28 +22,27 @@ def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
     storage.write(path, encoded(Image.fromarray(picture(shown, levels)), "PNG"))
 
 
-def picture(values: np.ndarray, levels: int, columns: int | None = None) -> np.ndarray:
+def picture(values: np.ndarray, levels: int) -> np.ndarray:
     """`grid` of images, or `scatter` of points, uint8 [h, w] or [h, w, 3]."""
-    drawn = scatter(values, levels) if values.shape[1:] == POINT else grid(values, levels, columns)
+    drawn = scatter(values, levels) if values.shape[1:] == POINT else grid(values, levels)
     factor = math.ceil(MIN_WIDTH / drawn.shape[1])
     return drawn.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def grid(images: np.ndarray, levels: int, columns: int | None = None) -> np.ndarray:
-    """Arrange images [N, H, W, C] as one picture, uint8 [h, w] or [h, w, 3].
+def grid(images: np.ndarray, levels: int) -> np.ndarray:
+    """Arrange images [N, H, W, C] as one picture, uint8 [h, w] or [h, w, 3], with as many rows as columns or one less.
 
     Images with another number of channels than one or three show their channels side by side.
 
     Args:
-      images: pixels 0 .. levels - 1, or real values in their unit; values outside are clipped.
+      images: pixels 0 .. levels - 1.
       levels: number V of pixel levels.
-      columns: images per row; None for as many as there are rows, or one more.
     """
     n, height, width, channels = images.shape
     if channels not in (1, 3):
         images = images.transpose(0, 1, 3, 2).reshape(n, height, width * channels, 1)
         width, channels = width * channels, 1
-    columns = columns or math.ceil(math.sqrt(n))
+    columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     canvas = np.full((rows * columns, height + GAP, width + GAP, channels), 255, np.uint8)
     canvas[:n, :height, :width] = np.round(np.clip(images.astype(np.float32) / (levels - 1), 0, 1) * 255)
