@@ -89,7 +89,7 @@ class Bound(StepsEstimator):
     def noise(self, tables: Tables, indices: jax.Array, number: int) -> tuple[Noise, jax.Array]:
         """The noise of pass `number` for the images at `indices` [B] of their split, and the weights 1 / q(t) [B].
 
-        An image's noise depends on (seed, index, group, j) only, so that its value does not depend on its batch.
+        An image's noise depends only on (seed, index, group, j), so its value does not depend on its batch.
         """
         groups = self.replicates or 1
         seed = np.uint32(self.experiment.config.eval.seed)
@@ -132,7 +132,7 @@ class _Compiled:
 
     def __init__(self, model: Model, mesh: Mesh):
         def terms(params, batch, noise, weight, place):
-            """The terms by name, and the times and weights that they were evaluated with, [B] each."""
+            """The terms by name, with their times and weights, [B] each."""
             process = bind_to(model, params, batch)
             terms = bound_at(process, batch.pixels, process.warped(place), noise).weighted(weight)
             return {name: getattr(terms, name) for name in TERMS} | {"t": noise.t, "weight": weight}
@@ -162,6 +162,6 @@ def _draw_in_cell(model, cells, key, cell, number):
 
 
 def _noise_each(model: Model, keys: jax.Array, t: jax.Array) -> Noise:
-    """Noise at times t [B], each example's from its own key."""
+    """Noise at times t [B], drawn for each example from its own key."""
     noise = jax.vmap(model.draw_noise)(keys, t[:, None])
     return jax.tree.map(lambda a: jnp.squeeze(a, 1), noise)

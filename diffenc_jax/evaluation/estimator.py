@@ -102,7 +102,7 @@ class Estimator(Method):
 
     @property
     def replicates(self) -> int | None:
-        """Number of independent groups of passes, pass p belonging to group p mod replicates; None for one pass."""
+        """Number of independent groups of passes; pass p belongs to group p mod replicates. None for one pass."""
         return self.passes if self.passes > 1 else None
 
     def describe(self) -> dict[str, Any]:

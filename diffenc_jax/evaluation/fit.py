@@ -228,7 +228,7 @@ def costs_to_all(
 def _members_of_bins(x_hat: jax.Array, square: jax.Array) -> jax.Array:
     """[TIME_BINS, n] 1 where an entry of x̂, flat, lies in a bin; the bins of x̂ hold equal shares of the sum of √square.
 
-    A product with it sums over bins, which accelerators do faster than by additions at computed places.
+    A product with it sums over bins. On accelerators it is faster than additions at computed places.
     """
     order = jnp.argsort(x_hat.ravel())
     share = jnp.cumsum(jnp.sqrt(square.ravel()[order]))

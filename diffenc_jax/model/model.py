@@ -152,7 +152,7 @@ class Model:
 
     @property
     def separate_losses(self) -> tuple[str, ...]:
-        """The `head_losses` that are minimised beside the bound; the bound itself may train a head as well."""
+        """The `head_losses` that are minimised beside the bound, without the loss of a head that the bound trains."""
         by_bound = HEAD_LOSS[ERROR] if self.loss.variance_ratio == LEARNED_ERROR else None
         return tuple(name for name in self.head_losses if name != by_bound)
 
@@ -200,7 +200,7 @@ class Model:
         return Batch(pixels, self.checked_labels(labels, len(pixels)))
 
     def checked_labels(self, labels: Any, count: int) -> np.ndarray | None:
-        """Labels of `count` images; raises InputError unless they fit, just where the model is conditioned on them."""
+        """Labels of `count` images; raises InputError unless they fit, or if the model takes none or lacks them."""
         wanted = "the model is conditioned on labels; give labels" if self.labels else "the model takes no labels"
         require(self.labels == (labels is not None), wanted)
         return None if labels is None else self.spec.labels(labels, count)
@@ -224,7 +224,7 @@ class Model:
         return jnp.concatenate(parts, axis=1) if parts else None
 
     def code_of(self, params: Params, pixels: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        """The code [B, n] of images, drawn as in training with a dropout key; for a model with one."""
+        """The code [B, n] of images, for a model with codes; with a dropout key it is drawn, as in training."""
         assert self.code is not None
         network: Callable = partial(self.code.network.apply, {"params": params["code"]})
         x = pixel_values(pixels, self.spec.pixel_levels)

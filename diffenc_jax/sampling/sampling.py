@@ -1,4 +1,4 @@
-"""The images and pictures that `config.sample` asks for. An image is a function of (seed, its number) only."""
+"""The images and pictures that `config.sample` asks for. An image depends only on the seed and its number."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""FLOPs of a training step from shapes only, and configurations whose length of training follows from them."""
+"""FLOPs of a training step, from shapes only, and configurations that set the length of training by them."""
 
 from collections.abc import Mapping
 from functools import cache
