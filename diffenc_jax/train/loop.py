@@ -140,7 +140,8 @@ class _Training:
 
     def finish(self) -> tuple[TrainState, Record]:
         """Train to the last step; returns the state and the record of its evaluation."""
-        config, steps, done, state = self._config, self._config.train.steps, self._start, self._state
+        config, steps, done = self._config, self._config.train.steps, self._start
+        state, self._state = self._state, None  # the first step reuses its memory
         if done < steps:
             with self._progress.compiling():
                 state = self._program.init() if state is None else state

@@ -73,11 +73,6 @@ def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTrans
     return made
 
 
-def stays_finite(kind: str) -> bool:
-    """`Optimizer.stays_finite` of the optimizer of this name."""
-    return getattr(parts.load("optimizer", kind), "stays_finite", False)
-
-
 def with_rates_at(state: Any, step: jax.Array) -> Any:
     """The state of an optimizer with the schedules of its rates at `step`, which counts skipped steps as well."""
 

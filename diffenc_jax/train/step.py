@@ -22,7 +22,7 @@ from diffenc_jax.model import Model, Params, outside_parts
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
-from diffenc_jax.train.optimizers import ema_decay, make_optimizer, stays_finite, with_rates_at
+from diffenc_jax.train.optimizers import ema_decay, make_optimizer, with_rates_at
 from diffenc_jax.train.state import LossHistory, TrainState, meter_type, metrics_of_step
 
 STEP = "a training step"  # in messages
@@ -64,7 +64,7 @@ class StepFunction:
         self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
         self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior))
-        self._stays_finite = stays_finite(config.train.optimizer.kind)
+        self._stays_finite = getattr(parts.load("optimizer", config.train.optimizer.kind), "stays_finite", False)
 
     def init(self) -> TrainState:
         """The state before the first step."""
