@@ -78,7 +78,7 @@ PARTS: dict[str, dict[str, Entry]] = {
         **_parts("evaluation.ode", ode="Ode"),
     },
     "sampler": _parts("sampling.samplers", ancestral="Ancestral", flow="Flow"),
-    "optimizer": _parts("train.optimizers", adamw="AdamW", lion="Lion"),
+    "optimizer": _parts("train.optimizers", adamw="AdamW"),
     "writer": _parts("train.writer", tensorboard="TensorBoard"),
     "data": _parts(
         "data.sources",

@@ -34,14 +34,14 @@ def ancestral(
     first: int | Int[Array, ""] = 0,
     last: int | Int[Array, ""] | None = None,
 ) -> Images:
-    """z after the steps number first .. last - 1, counted from γ_1; by default all T of them, from z_1 to z_0.
+    """Take the steps number first .. last - 1, counted from γ_1, and return z. By default: all T, from z_1 to z_0.
 
-    One loop on the device, compiled once for all values of `first` and `last`.
+    The steps are one loop on the device, compiled once for all values of `first` and `last`.
 
     Args:
       z: [B, ...] at γ[T - first].
       draw: the noise [B, ...] of step k = 0 .. T - 1.
-      first, last: numbers of the first step and of the step after the last.
+      first, last: number of the first step, and of the step after the last one.
     """
 
     def body(k, z_t):

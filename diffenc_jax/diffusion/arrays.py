@@ -11,7 +11,7 @@ PerExample = Float[Array, " b"]
 # Noise levels γ: one per example [B], or one per example and dimension [B, ...].
 Gammas = Float[Array, "b ..."]
 Scalar = Float[Array, ""]
-# What is known of each image of a batch, such as its label, as K numbers.
+# The condition of each image of a batch, such as its label, as K numbers.
 Condition = Float[Array, "b k"]
 # Numbers of any shape, the same for all arguments of a function.
 AnyShape = Float[Array, "*b"]

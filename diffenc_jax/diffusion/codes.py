@@ -5,9 +5,9 @@ p(c) = 1/C(n, k) and a code c(x) that is a function of the image,
 
   p(x) = Σ_c p(c) p(x | c) >= p(c(x)) p(x | c(x)),   -ln p(x) <= ln C(n, k) + bound of -ln p(x | c(x)).
 
-So the code costs ln C(n, k) nats whatever it says, and that is part of the bound: log2 C(50, 15) = 41 bits for the code
-of the paper. In training the code is drawn, see `KHot.drawn`; the entropy of that draw is not subtracted, so that the
-loss remains above the bound.
+Every code costs ln C(n, k) nats, and this cost is part of the bound: log2 C(50, 15) = 41 bits for the paper's code. In
+training the code is drawn, see `KHot.drawn`. The entropy of the draw is not subtracted, so the loss remains above the
+bound.
 """
 
 import math
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import key
 from diffenc_jax.core.streams import draw_each, uniform
 
@@ -27,7 +27,7 @@ Code = Float[Array, "b n"]
 
 
 class LatentCode:
-    """Base class of codes, which define everything below.
+    """Base class of codes. A subclass defines everything below.
 
     Codes are frozen dataclasses. Fields that are made by `core.keys.key` are keys of a configuration.
 
@@ -56,7 +56,7 @@ class LatentCode:
         raise NotImplementedError
 
     def prior(self, keys: jax.Array, place: int) -> Code:
-        """Draws from the prior: those of each key [B], with `place` folded in."""
+        """One draw from the prior per key [B], with `place` folded into the key."""
         raise NotImplementedError
 
 
@@ -72,16 +72,15 @@ class NoCode(LatentCode):
 
 @dataclass(frozen=True)
 class KHot(LatentCode):
-    """Codes of n units, of which k are 1 and the others 0."""
+    """Codes of n units: k of them are 1, the others 0."""
 
     units: int = key(doc="Number n of units of an image's code.")
     active: int = key(doc="Number k of units that are 1.")
     network: Any = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.active < self.units:
-            given = f"model.code.active={self.active} of model.code.units={self.units} units"
-            raise InputError(f"{given} makes no code; take from 1 to {max(self.units - 1, 1)}")
+        given = f"model.code.active={self.active} of model.code.units={self.units} units"
+        require(0 < self.active < self.units, f"{given} makes no code; take from 1 to {max(self.units - 1, 1)}")
 
     @property
     def nats(self) -> float:
@@ -96,8 +95,9 @@ class KHot(LatentCode):
     def drawn(self, logits: Logits, key: jax.Array) -> Code:
         """The code of the logits plus Gumbel noise: k units drawn one after another without replacement, by softmax.
 
-        Its gradient is that of sigmoid(perturbed - threshold), with the threshold half way between the k-th largest and
-        the next one: a straight-through estimator (arXiv 1308.3432; for Gumbel noise, arXiv 1611.01144).
+        The gradient is the gradient of sigmoid(perturbed - threshold), where the threshold lies half way between the
+        k-th largest value and the next one: a straight-through estimator (arXiv 1308.3432; for Gumbel noise, arXiv
+        1611.01144).
         """
         perturbed = logits - jnp.log(-jnp.log(jnp.maximum(uniform(key, logits.shape), 1e-20)))
         top = jax.lax.top_k(perturbed, self.active + 1)[0]
@@ -105,5 +105,5 @@ class KHot(LatentCode):
         return self.best(perturbed) + soft - jax.lax.stop_gradient(soft)
 
     def prior(self, keys: jax.Array, place: int) -> Code:
-        """Draws from the uniform prior: those of each key [B], with `place` folded in."""
+        """One draw from the uniform prior per key [B], with `place` folded into the key."""
         return self.best(draw_each(uniform, keys, place, (self.units,)))

@@ -18,16 +18,17 @@ from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 
 Network = Callable[[Images, Gammas], Images]
-# Largest part of q(z_s | x)'s least variance that is drawn anew in a step; at 1, √(e^(2 ρ_s) - c) could have no slope.
+# Largest share of the least variance of q(z_s | x) that a step draws anew; at 1 the slope of √(e^(2 ρ_s) - c) could be
+# infinite.
 MOST = 0.99
 
 
 class Encoded(NamedTuple):
-    """The place of z_t = α_t x_t + σ_t e^ρ ε, [B, ...] each.
+    """Mean and deviation of z_t = α_t x_t + σ_t e^ρ ε, [B, ...] each.
 
     Attributes:
       x_t: the encoded images.
-      log_std: ρ; None for an encoder that leaves the noise as it is, ρ = 0.
+      log_std: ρ; None for an encoder that does not scale the noise, ρ = 0.
     """
 
     x_t: Images
@@ -44,7 +45,7 @@ class Encoding(NamedTuple):
     Attributes:
       x_t: the encoded images.
       drift: (dx_t/dγ) / σ_t² or (x_t - x_s) / (c σ_t²).
-      log_std, lag: ρ and the lag ℓ of the noise (`Affine`); None for an encoder that leaves the noise as it is.
+      log_std, lag: ρ and the lag ℓ of the noise (`Affine`); None for an encoder that does not scale the noise.
     """
 
     x_t: Images
@@ -54,7 +55,7 @@ class Encoding(NamedTuple):
 
     @property
     def encoded(self) -> Encoded:
-        """The encoding without its changes."""
+        """The encoding without drift and lag."""
         return Encoded(self.x_t, self.log_std)
 
 
@@ -71,7 +72,7 @@ class Assumed(NamedTuple):
 
     @property
     def correction(self) -> Images:
-        """offset - drift [B, ...], which σ_t times the encoder's drift is compared with: for `Extrapolated`, k x̂."""
+        """offset - drift [B, ...], the term f of the loss (steps.py); k x̂ for `Extrapolated`."""
         return -self.encoding.drift if self.offset is None else self.offset - self.encoding.drift
 
 
@@ -90,7 +91,7 @@ class Encoder:
       has_slope: whether x̂ = E[x_t | z_t] determines an estimate of the slope; it then defines `slope_estimate`.
       has_image: whether x̂ determines an estimate of the image x; it then defines `image_estimate`.
       network_kind: name of its network, unless a table or a configuration names another; "" for none.
-      outputs: number of images that its network returns, one behind the other along the channels.
+      outputs: number of images that its network returns, concatenated along the channels.
     """
 
     drifts: ClassVar[bool] = True
@@ -128,7 +129,7 @@ class Encoder:
         return self.between(self.encode(x, gamma_s), self.encode(x, gamma_t), gamma_s, gamma_t)
 
     def between(self, at_s: Encoded, at_t: Encoded, gamma_s: Gammas, gamma_t: Gammas) -> Encoding:
-        """`mean_and_quotient` of images that are encoded at both ends of the step already."""
+        """`mean_and_quotient` from the encodings at both ends of the step."""
         return Encoding(at_t.x_t, (at_t.x_t - at_s.x_t) / align(quotient_weight(gamma_s, gamma_t), at_t.x_t))
 
     def slope_estimate(self, x_hat: Images, gamma: Gammas) -> Images:
@@ -144,7 +145,7 @@ class Encoder:
 
         Args:
           true: the encoding of the image.
-          assumed: that which the model assumes, whose correction is f.
+          assumed: the encoding that the model assumes, with the correction f.
           velocity: v_t - v̂.
           v: v_t.
           gamma_t: γ_t [B], or [B, ...] if each dimension has its own.
@@ -271,9 +272,9 @@ class Affine(Encoder):
 
     It scales the noise as well as the mean: z_t = α_t x_t + σ_t e^ρ ε, with ρ a function of x and γ.
 
-    With α_t and σ_t those of the schedule, this is the affine Gaussian forward process of arXiv 2404.12940. The reverse
-    process of the path and of the model have the same noise, which must not depend on x: that of VDM, with the variance
-    σ_t² per unit of γ, and σ_s² c over a step (steps.py). Then, by that paper's equation for an image's reverse drift,
+    With α_t and σ_t of the schedule, this is the affine Gaussian forward process of arXiv 2404.12940. The reverse
+    processes of the path and of the model have the same noise, which must not depend on x. It is the noise of VDM, with
+    the variance σ_t² per unit of γ, and σ_s² c over a step (steps.py). By that paper, an image's reverse drift is
 
       b = dμ/dγ + (dσ/dγ / σ + σ_t² / (2 σ²)) (z - μ),  μ = α_t x_t,  σ = σ_t e^ρ,
 
@@ -282,11 +283,11 @@ class Affine(Encoder):
       q(z_s | z_t, x) = N(α_s x_s + σ_s √(e^(2 ρ_s) - c) ε, σ_s² c),  ε = (z_t - α_t x_t) / (σ_t e^ρ_t),
 
     which has the marginals above as long as c <= e^(2 ρ_s) in every dimension. In longer steps the variance is
-    σ_s² min(c, 0.99 e^(-2 reach)), where |ρ| <= `reach`. With a variance that depends on x, such as c times that of
-    q(z_s | x), every step would cost its mismatch with the model's, however short it is, and the bound would grow with
-    the depth.
+    σ_s² min(c, 0.99 e^(-2 reach)), where |ρ| <= `reach`. If the variance depended on x, such as c times the variance of
+    q(z_s | x), every step would cost its mismatch with the model's variance, however short the step, and the bound
+    would grow with the depth.
 
-    Both differences can be written with the lag ℓ of the noise, which vanishes where ρ does,
+    Both differences can be written with the lag ℓ of the noise, which is 0 where ρ is 0,
 
       ℓ = ½ - dρ/dγ - ½ e^(-2 ρ) at an instant,   ℓ = (λ - 1) / (e^(γ_t - γ_s) - 1) over a step,
       λ = √(e^(2 ρ_s) - c) e^(½ (γ_t - γ_s) - ρ_t),
@@ -334,7 +335,7 @@ class Affine(Encoder):
         return jnp.minimum(1.0, MOST * math.exp(-2.0 * self.reach) / -jnp.expm1(gamma_s - gamma_t))
 
     def missed(self, true: Encoding, assumed: Assumed, velocity: Images, v: Images, gamma_t: Gammas) -> Images:
-        """The error above without v_t - v̂."""
+        """The last formula of the class, without v_t - v̂."""
         missed = super().missed(true, assumed, velocity, v, gamma_t)
         s, a = align(sigma(gamma_t), v), align(alpha(gamma_t), v)
         lag, true_lag = (cast(Images, encoding.lag) for encoding in (assumed.encoding, true))
@@ -342,7 +343,7 @@ class Affine(Encoder):
         return missed + (lag - true_lag) * ((v + s * true.x_t) / a) / a
 
     def _lag(self, log_std_s: Images, log_std_t: Images, gamma_s: Gammas, gamma_t: Gammas) -> Images:
-        """ℓ over a step: (λ² - 1) / (e^(γ_t - γ_s) - 1) / (λ + 1), where λ² - 1 is no small difference."""
+        """ℓ over a step: (λ² - 1) / (e^(γ_t - γ_s) - 1) / (λ + 1), with λ² - 1 in a form that does not cancel."""
         length, share = align(gamma_t - gamma_s, log_std_t), self.variance_share(gamma_s, gamma_t)
         rise = jnp.expm1(length)
         growth = jnp.expm1(length + 2.0 * (log_std_s - log_std_t)) / rise

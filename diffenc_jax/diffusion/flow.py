@@ -5,7 +5,7 @@ The path z_γ = α x_t + σ ε has α² = sigmoid(-γ), σ² = sigmoid(γ), so t
   u(z, γ) = E[d/dγ (α x_t + σ ε) | z_γ = z] = ½ α σ E[v_t | z] + α E[dx_t/dγ | z]
 
 is the velocity of a flow dz/dγ = u with the path's marginals. γ itself is the time of the integration, so that only
-the end points of the schedule matter. A model that gives û instead of u defines a flow of its own from N(0, I) at γ_1.
+the end points of the schedule matter. A model that gives û instead of u defines another flow, from N(0, I) at γ_1.
 Its likelihood is exact, up to the solver's error.
 """
 
@@ -59,7 +59,7 @@ def flow_of(process: Process) -> Flow:
 
     ŝ comes from the derivative head, or follows from x̂ where that determines it. An encoder that scales the noise adds
     dρ/dγ (z - α x̂_t), with dρ/dγ = -½ (e^(-2 ρ) - 1) - ℓ of the assumed encoding (`Affine`). Where each dimension has
-    a γ_i(γ) of its own, α, σ and u are those at γ_i, and dz_i/dγ = u_i dγ_i/dγ. The flow raises InputError if the
+    its own γ_i(γ), α, σ and u are taken at γ_i, and dz_i/dγ = u_i dγ_i/dγ. The flow raises InputError if the
     process estimates no slope.
     """
 
@@ -83,9 +83,9 @@ def flow_of(process: Process) -> Flow:
 
 
 def by_example(compute: Callable[..., Any], process: Process, *arrays: Float[Array, "b ..."] | None) -> Any:
-    """compute(process, *arrays), where `compute` follows the flow of each example of the arrays [B, ...] by itself.
+    """Call compute(process, *arrays), which follows the flow of each example of the arrays [B, ...] separately.
 
-    A process with a condition is for its own batch, so each example then has the process of its own condition.
+    A process with a condition belongs to its batch, so each example gets a process with its own condition.
     """
     if process.condition is None:
         return compute(process, *arrays)
@@ -110,8 +110,7 @@ def solve(
       endpoints: γ at the start and at the end.
 
     Returns:
-      The state at the end, NaN where that was not reached within the allowed number of steps, and the number of
-      evaluations of the rates.
+      The state at the end, or NaN if `max_steps` steps did not reach it, and the number of evaluations of the rates.
     """
     import diffrax  # half a second of import time
 
@@ -170,8 +169,8 @@ def hutchinson(
 ) -> tuple[Float[Array, "*d"], Float[Array, " n"]]:
     """u(z) and probeᵀ (∂u/∂z) probe, whose mean over probes of independent signs is div u (arXiv 1810.01367).
 
-    Its variance comes from the Jacobian's symmetric part off the diagonal. Probes are fixed along a path, so that the
-    integral is unbiased too and its integrand is smooth. All of them share one evaluation of u.
+    Its variance comes from the Jacobian's symmetric part off the diagonal. Probes stay the same along a path, so the
+    integral is unbiased too, and its integrand is smooth. All probes share one evaluation of u.
     """
 
     def along(probe):
@@ -187,15 +186,12 @@ class PathLikelihood(NamedTuple):
     Attributes:
       prior: -log N(z_1; 0, I).
       divergence: -∫ div u dγ from γ_0 to γ_1, the mean over probes.
-      evaluations: number of evaluations of the flow that the example's own steps took.
-      probe_variance: unbiased estimate, from the differences between probes, of the variance of `divergence` that the
-        choice of the probes causes; None for a single probe.
+      evaluations: number of evaluations of the flow for each example.
     """
 
     prior: PerExample
     divergence: PerExample
     evaluations: Int[Array, " b"]
-    probe_variance: PerExample | None
 
     @property
     def total(self) -> PerExample:
@@ -208,10 +204,11 @@ def path_likelihood(
 ) -> tuple[Images, PathLikelihood]:
     """z_1 at the end of the path dz/dγ = u from z_0, and log p(z_0) = log N(z_1; 0, I) + ∫ div u dγ.
 
-    Every example takes steps of its own size, so that its value does not depend on its batch. The error of a step is
-    held below atol + rtol |value| twice: in z by its root mean square over the dimensions, and in the integrals of the
-    divergence in nats per dimension, which would be lost among the dimensions of z, by its root mean square over the
-    probes. The error of their mean is at most that, so that more probes take about as many steps as one.
+    Every example takes steps of its own size, so that its value does not depend on its batch. The solver holds two
+    errors of a step below atol + rtol |value|: the root mean square over the dimensions of z, and the root mean square
+    over the probes of the integrated divergence in nats per dimension. In a single norm the dimensions of z would hide
+    the divergence. The mean over the probes has at most the second error, so several probes take about as many steps as
+    one.
 
     Args:
       z_0: [B, ...].
@@ -232,9 +229,8 @@ def path_likelihood(
     dims = z_0[0].size
     prior = 0.5 * (sum_dims(jnp.square(z_1)) + dims * math.log(2 * math.pi))
     divergence = -dims * per_dim.mean(axis=1)
-    variance = dims**2 * per_dim.var(axis=1, ddof=1) / count if count > 1 else None
     prior = jnp.where(jnp.isnan(divergence), jnp.nan, prior)
-    return z_1, PathLikelihood(prior, divergence, evaluations, variance)
+    return z_1, PathLikelihood(prior, divergence, evaluations)
 
 
 def likelihood_of(process: Process, z_0: Images, signs: Signs, solver: Solver) -> PathLikelihood:
@@ -309,7 +305,4 @@ def truncated_entropy(tau: AnyShape) -> AnyShape:
 
 
 # (x, the centres of the pixels' bins [B, ...], V, γ_0, u ~ U(0, 1) [B, ...]) -> a draw within the bins.
-DEQUANTISATIONS: dict[str, Callable[[Images, int, Scalar, Images], Dequantised]] = {
-    "uniform": uniform,
-    "truncated_normal": truncated_normal,
-}
+DEQUANTISATIONS = {"uniform": uniform, "truncated_normal": truncated_normal}

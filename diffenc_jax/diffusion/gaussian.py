@@ -1,6 +1,6 @@
 """The variance-preserving Gaussian path q(z_t | x) = N(α_t x_t, σ_t² I), written in γ = -log SNR.
 
-The functions `velocity_from_...` are what a score network may estimate: (z_t, the estimate, γ [B]) -> v̂.
+The functions `velocity_from_...` convert what a score network estimates to v̂: (z_t, estimate, γ [B]) -> v̂.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
 
     Attributes:
       x_hat: x̂ = α_t z_t - σ_t v̂, an estimate of x_t.
-      v, slope, log_error: those of `Prediction`.
+      v, slope, log_error: as in `Prediction`.
     """
 
     x_hat: Images
@@ -52,7 +52,7 @@ def sigma(gamma: AnyShape) -> AnyShape:
 
 
 def align(scalar: AnyShape, x: Images) -> Float[Array, "..."]:
-    """`scalar` [B] or [] as [B, 1, ..], so that it multiplies x example by example; axes that it has stay."""
+    """`scalar` [B, ...] or [], with axes of length 1 appended until it multiplies x [B, ...] per example."""
     return scalar.reshape(scalar.shape + (1,) * (x.ndim - scalar.ndim))
 
 

@@ -7,8 +7,8 @@ With the path z = (z_0, .., z_1) through all steps and its distribution q(z | x)
 since E w = p(x). The right side is the bound of losses.py at the same depth. The middle one falls with K towards
 -log p(x), however loose the bound is.
 
-How fast it falls depends on the tail of w. A step with the variance ratio w_i multiplies w, per dimension, by a factor
-of which the p-th moment is, with ξ ~ N(0, 1) and the deviation δ of `log_weight`,
+How fast it falls depends on the tail of w. A step with the variance ratio w_i multiplies w by one factor per dimension.
+The factor's p-th moment is, with ξ ~ N(0, 1) and the deviation δ of `log_weight`,
 
   E exp(p/2 [ln w_i + ξ² - w_i (ξ + δ)²]) ~ ∫ exp(-½ (1 - p (1 - w_i)) ξ² - p w_i δ ξ) dξ.
 
@@ -75,7 +75,7 @@ def log_weight(
 
 
 def _next_noise(encoder, step, encoding, noise, xi):
-    """The noise of z_s from that of z_t; for an encoder that scales it, √(1 - c) λ noise + σ_Q/σ_s ξ (`Affine`)."""
+    """Noise of z_s from the noise of z_t; √(1 - c) λ noise + σ_Q/σ_s ξ for an encoder that scales it (`Affine`)."""
     kept = align(jnp.exp(0.5 * (step.gamma_s - step.gamma_t)), xi)
     if encoding.lag is None:
         return kept * noise + jnp.sqrt(1.0 - jnp.square(kept)) * xi

@@ -17,12 +17,10 @@ from diffenc_jax.diffusion.times import antithetic
 
 # Names of the terms that add up to the bound.
 TERMS = ("reconstruction", "latent", "diffusion")
-# Names of the losses of additional heads, which are no part of the bound.
-HEAD_LOSSES = ("slope_error", "error_score")
 
 
 class Noise(NamedTuple):
-    """Everything random in one evaluation of the bound, but dropout.
+    """Everything random in one evaluation of the bound, except dropout.
 
     Attributes:
       t: [B] times in [0, 1); at finite depth they choose the steps.
@@ -36,7 +34,9 @@ class Noise(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The bound by term, nats per example, [B] each; the two terms at the end points may be those of fewer images [E].
+    """The terms of the bound, nats per example [B].
+
+    The end-point terms, reconstruction and latent, may be evaluated on fewer images [E].
 
     Attributes:
       slope_error: ‖(dx_t/dγ) / σ_t² - ŝ‖² [B], the loss of the derivative head, not a part of the bound. Its minimum
@@ -54,8 +54,8 @@ class Terms(NamedTuple):
 
     @property
     def head_losses(self) -> dict[str, AnyShape]:
-        """The losses of the heads that there are, by name."""
-        losses = {name: getattr(self, name) for name in HEAD_LOSSES}
+        """The losses of the additional heads, by name."""
+        losses = {"slope_error": self.slope_error, "error_score": self.error_score}
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     @property
@@ -64,7 +64,7 @@ class Terms(NamedTuple):
         return self.reconstruction + self.latent + self.diffusion
 
     def weighted(self, weight: AnyShape) -> "Terms":
-        """The terms with what depends on the time multiplied by `weight`, for times that are not uniform."""
+        """The terms for times that are not uniform: terms that depend on the time are multiplied by `weight`."""
         weight = align(weight, self.diffusion)
         heads = {name: weight * loss for name, loss in self.head_losses.items()}
         return self._replace(diffusion=weight * self.diffusion, **heads)
@@ -103,7 +103,7 @@ def bound_at(
       pixels: uint8 [B, ...].
       place: an `Instant` for infinite depth, a `Step` for finite depth.
       endpoint_pixels: uint8 [E, ...], the images whose end points are evaluated, where E divides B; None for all.
-      endpoint_condition: [E, K] their conditions, for a process that has conditions.
+      endpoint_condition: [E, K] conditions of these images, for a process with a condition.
     """
     x = process.pixel_values(pixels)
     with jax.named_scope("encoder"):
@@ -129,7 +129,7 @@ def bound_at(
 
 
 def errors_at(process: Process, place: Place, x: Images, eps: Images) -> Errors:
-    """The model's two errors at `place` for images x and noise ε; `place.loss` makes the diffusion loss of them."""
+    """The model's two errors at `place` for images x and noise ε; `place.loss` turns them into the diffusion loss."""
     encoding = place.encode(process.encoder, x)
     return errors_of(process, place, encoding, encoding.encoded.noise(eps))
 
@@ -141,10 +141,11 @@ def errors_of(process: Process, place: Place, encoding: Encoding, noise: Images)
 
 
 def _encode(process, place, x, endpoint_pixels, endpoint_condition):
-    """The encoding [B, ...], and both ends [E, ...] of the path of the images whose end points are evaluated.
+    """Encoding [B, ...] at `place`, and the encodings [E, ...] at the data and at the noise end of the path.
 
-    For fewer images than all, one call of the encoder serves all places, so that it is compiled once. Its batch is
-    B/E rows of x, then both ends of one image, and so on: a batch that is divided over devices in blocks stays so.
+    If only some images have end points, one call of the encoder serves all places, and the encoder is compiled once.
+    Its batch is B/E rows of x, then both ends of one image, and so on: if devices hold blocks of a batch, the rows stay
+    on their devices.
     """
     condition, endpoints = process.condition, process.endpoints
     if endpoint_pixels is None:
@@ -159,14 +160,12 @@ def _encode(process, place, x, endpoint_pixels, endpoint_condition):
         joined = jnp.concatenate([rows, at_0[:, None], at_1[:, None]], axis=1)
         return joined.reshape(-1, *joined.shape[2:])
 
-    def part(joined):
-        return joined.reshape(count, -1, *joined.shape[1:])
-
     place = place.joined(join, count, *endpoints)
     x_ends = process.pixel_values(endpoint_pixels)
     if condition is not None:
         process = process.with_condition(join(condition, endpoint_condition, endpoint_condition))
-    encoded = jax.tree.map(part, place.encode(process.encoder, join(x, x_ends, x_ends)))
+    joined = place.encode(process.encoder, join(x, x_ends, x_ends))
+    encoded = jax.tree.map(lambda rows: rows.reshape(count, -1, *rows.shape[1:]), joined)
     encoding = jax.tree.map(lambda rows: rows[:, :-2].reshape(x.shape), encoded)
     data_end, noise_end = (jax.tree.map(lambda rows: rows[:, i], encoded.encoded) for i in (-2, -1))  # noqa: B023
     return encoding, data_end, noise_end

@@ -31,7 +31,7 @@ class Process:
     γ_0 = -13.3 is for 256 levels of a pixel: the noise of z_0 is then 0.166 of a bin. `schedules.gamma_min_for` gives
     the γ_0 of other numbers of levels.
 
-    Losses take a place as `place`, `step` or `warped` gives it.
+    Losses take a place that `place`, `step` or `warped` returned.
 
     Attributes:
       encoder: x -> x_t.
@@ -39,8 +39,8 @@ class Process:
       gamma: t -> γ = -log SNR, increasing on [0, 1], differentiable, of the shape of t.
       assumption: what the generative model assumes of the image behind z_t (reverse.py).
       pixel_levels: number V of values that a pixel can have.
-      condition: what encoder and score network are given of each image of a batch, such as its label; None for nothing.
-        A process with a condition is for this batch only.
+      condition: condition of each image for encoder and score network, such as its label; None without one. A process
+        with a condition serves only the batch of these images.
       warp: γ [B] -> the γ_i [B, ...] of each dimension where each has a noise level of its own: increasing and
         differentiable, and γ itself at both ends. None if all dimensions have γ.
       code_nats: cost of the code that the condition holds, nats per example (codes.py), part of the latent term.
@@ -75,7 +75,7 @@ class Process:
         return gamma if self.warp is None else self.warp(gamma)
 
     def gammas_of(self, gamma: Scalar, count: int) -> Gammas:
-        """The γ of each dimension of `count` examples, all at one γ."""
+        """The γ of each dimension for `count` examples at the same γ."""
         return self.gammas(jnp.broadcast_to(gamma, (count,)))
 
     def warped(self, place: AnyPlace) -> AnyPlace:
@@ -87,7 +87,7 @@ class Process:
         return Instant(*jax.jvp(self.gamma, (t,), (jnp.ones_like(t),)))
 
     def place(self, t: PerExample, steps: Steps | None = None) -> Place:
-        """The places at times t [B] in [0, 1): the `steps` that hold them, or instants for None."""
+        """The places at times t [B] in [0, 1): steps of `steps`, or instants if it is None."""
         return self.warped(self.instant(t)) if steps is None else self.warped(steps.at(t))
 
     def step(self, steps: Steps, i: int | Int[Array, ""], batch_size: int) -> Step:
@@ -117,13 +117,13 @@ class Process:
         return self.assumed(estimate, Instant(gamma_t, jnp.ones_like(gamma_t)))
 
     def slope(self, estimate: Estimate, gamma_t: Gammas) -> Images | None:
-        """ŝ, an estimate of (dx_t/dγ) / σ_t²: that of a derivative head, or the one that x̂ determines, if it does."""
+        """ŝ, an estimate of (dx_t/dγ) / σ_t², by a derivative head or from x̂; None if neither determines it."""
         if estimate.slope is not None:
             return estimate.slope
         return self.assumption.slope(estimate.x_hat, gamma_t, self.encoder)
 
     def image(self, estimate: Estimate, gamma_t: Gammas) -> Images | None:
-        """An estimate of x, if x̂ determines it."""
+        """An estimate of x from x̂; None if x̂ does not determine it."""
         return self.assumption.image(estimate.x_hat, gamma_t, self.encoder)
 
     def errors(self, place: Place, estimate: Estimate, v: Images, encoding: Encoding) -> Errors:

@@ -1,7 +1,7 @@
 """Progressive coding: the image that a receiver can show after some of the steps (arXiv 2006.11239, section 4.3).
 
 The bound is the length of a code that sends z_1, then z_s given z_t step by step from the noise to the data, and last
-the pixels given z_0. A receiver of z_t has been sent the latent term and the steps above t, and can show an image.
+the pixels given z_0. A receiver of z_t has received the latent term and the steps above t, and can show an image.
 """
 
 from typing import NamedTuple
@@ -16,11 +16,10 @@ from diffenc_jax.diffusion.steps import Step
 
 
 class Stage(NamedTuple):
-    """Image shown at z_t, and the cost of the step from there.
+    """Image shown at z_t, and the cost of the next step.
 
     Attributes:
-      pixels: the pixels nearest to `Process.image` at z_t, or to x̂(z_t) where that does not determine it: uint8
-        [B, ...].
+      pixels: uint8 [B, ...], the pixels nearest to `Process.image` at z_t, or to x̂(z_t) if that determines no image.
       cost: KL(q(z_s | z_t, x) ‖ p(z_s | z_t)), nats per example [B].
     """
 
@@ -29,7 +28,7 @@ class Stage(NamedTuple):
 
 
 def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> Stage:
-    """The stage at z_t = α_t x_t + σ_t ε, of which `step` is the next step."""
+    """The stage at z_t = α_t x_t + σ_t ε, before `step`."""
     errors = errors_at(process, step, process.pixel_values(pixels), eps)
     image = process.image(errors.estimate, step.gamma_t)
     shown = errors.estimate.x_hat if image is None else image

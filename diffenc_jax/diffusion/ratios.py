@@ -2,9 +2,10 @@
 
 With u = (μ_Q - μ_P)² / σ_Q² a step costs ½ [w - 1 - ln w + w u] nats per dimension. The generative model knows z_t, so
 that every function w(z_t) > 0 gives a bound. The best one is w* = 1 / (1 + E[u | z_t]), where the step costs
-½ E ln(1 + E[u | z_t]) on average. A ratio that depends on less than z_t averages u over the rest, such as over all but
-the step (arXiv 2201.06503 has the best variance of a step in closed form), or all but the step and the pixel. A network
-can predict the ratio from z_t (arXiv 2102.09672, equation 15, between two fixed variances).
+½ E ln(1 + E[u | z_t]) on average. If w depends on less than z_t, the best w follows from the mean of u over the rest:
+for a ratio per step, over images, noise and pixels (arXiv 2201.06503 has the best variance of a step in closed form);
+for a ratio per step and pixel, over images and noise. A network can predict the ratio from z_t (arXiv 2102.09672,
+equation 15, between two fixed variances).
 
 A ratio holds rows for all T steps, or, in a `Step`, one row per example. Called with the ends of the step, γ_s and γ_t
 [B], and the model's `Estimate` at z_t, it returns w [B, ...], with axes of length 1 where entries share one ratio.
@@ -35,7 +36,7 @@ class Table(NamedTuple):
 
 
 class ByEstimate(NamedTuple):
-    """w = 1 / (1 + u(x̂)): per step a piecewise linear function u of the pixel's estimate x̂.
+    """w = 1 / (1 + u(x̂)), with one piecewise linear function u of the pixel's estimate x̂ per step.
 
     Outside the knots u is constant.
 
@@ -55,12 +56,12 @@ class ByErrorHead(NamedTuple):
     """w = 1 / (1 + u) with u = (e^(γ_t - γ_s) - 1) α_t² V, where the network's error head estimates ln V.
 
     The error of the model at z_t is V whatever the step's length (for an encoder that drifts, in the limit of short
-    steps), so one head serves all depths and times. The ratio has no rows. It raises InputError if there is no head.
+    steps), so one head serves all depths and times. The ratio has no rows. It raises InputError without a head.
     """
 
     def __call__(self, gamma_s: Gammas, gamma_t: Gammas, estimate: Estimate) -> Float[Array, "..."]:
         if estimate.log_error is None:
-            raise InputError("this ratio is that of an error head; `Process.predict` must return a `log_error`")
+            raise InputError("this ratio comes from an error head; `Process.predict` must return a `log_error`")
         scale = jnp.expm1(gamma_t - gamma_s) * jax.nn.sigmoid(-gamma_t)
         return best_ratio(align(scale, estimate.x_hat) * jnp.exp(estimate.log_error))
 

@@ -1,7 +1,7 @@
 """The generative model's step p(z_s | z_t): the encoding that it assumes of the image behind z_t.
 
-The mean μ_P of p(z_s | z_t) is that of q(z_s | z_t, x) (steps.py) for an encoding that follows from the score network's
-x̂ alone: an assumed x̂_t with an assumed drift,
+The mean μ_P of p(z_s | z_t) is the mean of q(z_s | z_t, x) (steps.py) for an encoding that follows only from the score
+network's x̂: an assumed x̂_t with an assumed drift,
 
   μ_P = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s c [x̂_t - σ_t² drift],   c = 1 - e^(γ_s - γ_t),
 
@@ -63,11 +63,11 @@ class ThroughEncoder:
         return Assumed(encoding, (encoding.x_t - x_hat) / align(jax.nn.sigmoid(place.gamma_t), x_hat))
 
     def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images:
-        """The slope of the image x̂, with which the flow moves z as the path of the image x̂ through z does.
+        """Slope of the image x̂: the flow moves z along the path of the image x̂ through z.
 
-        For x̂ = E[x | z] and an encoder that is linear in x it is E[slope | z], and the flow has the marginals of q.
-        For any other encoder it is not: even where x̂ gives the reverse drift E[b | z], the flow is another
-        generative model, with other marginals, and its likelihood is that of this flow.
+        For x̂ = E[x | z] and an encoder that is linear in x, it is E[slope | z], and the flow has the marginals of
+        q. For any other encoder, even where x̂ gives the reverse drift E[b | z], the flow is another generative model
+        with other marginals, and the likelihood belongs to this model.
         """
         return encoder.mean_and_slope(x_hat, gamma).drift
 

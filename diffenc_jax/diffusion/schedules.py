@@ -153,7 +153,7 @@ class PerDimension(FixedLinear):
     both ends. A subclass defines `share`.
 
     Attributes:
-      shape: that of the images.
+      shape: shape of the images.
       code_units: number n of units of a code; 0 without one.
     """
 
@@ -176,10 +176,10 @@ class Polynomial(PerDimension):
     """The share P_i(t) / P_i(1) with P_i'(t) = (a_i t² + b_i t + c_i)², learned: MuLAN (arXiv 2312.13236).
 
     At initialisation a = b = 0 and c = 1, the fixed linear schedule. With an exact denoiser the bound of every schedule
-    between the same end points is that of VDM; what such a schedule can change is the network's error. So its
+    between the same end points equals VDM's; such a schedule can change only the network's error. So its
     parameters are trained on the bound.
 
-    With a code, a network of one hidden layer of 4 n units is added to a, b and c: they are those of each image.
+    With a code, the output of a network with one hidden layer of 4 n units is added to a, b and c, per image.
     """
 
     @nn.compact

@@ -5,7 +5,7 @@ From t to s < t the path and the model are, with c = 1 - e^(γ_s - γ_t),
   q(z_s | z_t, x) = N(μ_Q, σ_Q² I),  μ_Q = (α_s/α_t) e^(γ_s - γ_t) z_t + α_s (x_s - e^(γ_s - γ_t) x_t),  σ_Q² = σ_s² c,
   p(z_s | z_t)    = N(μ_P, σ_P² I),  σ_P² = σ_Q² / w.
 
-The model's mean μ_P is that of an encoding which it assumes of the image (reverse.py). The variance ratio w is a free
+The model's mean μ_P follows from the encoding that it assumes of the image (reverse.py). The variance ratio w is a free
 weight (ratios.py). Below, f is the assumed `correction`, such as k x̂.
 """
 
@@ -25,7 +25,7 @@ from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
 DriftFactor = Callable[[AnyShape, AnyShape], AnyShape]
 # γ [B] -> the γ_i [B, ...] of each dimension.
 Warp = Callable[[PerExample], Gammas]
-# Arrays for the images of a batch, and two for the images with end points -> the arrays in one.
+# (array of a batch, arrays at the data end and at the noise end of some images) -> the three joined.
 Join = Callable[[Array, Array, Array], Array]
 
 
@@ -62,7 +62,7 @@ class Instant(NamedTuple):
         return 1.0
 
     def relative(self, encoder: Encoder, error: Images) -> Images:
-        """An error of the mean relative to the deviation that the encoder leaves; the same for short steps."""
+        """The error itself: `Encoder.variance_share` tends to 1 for short steps."""
         return error
 
     def loss(self, errors: Errors) -> PerExample:
@@ -120,7 +120,7 @@ class Step(NamedTuple):
         return factor(self.gamma_s, self.gamma_t)
 
     def relative(self, encoder: Encoder, error: Images) -> Images:
-        """An error of the mean relative to the deviation that the encoder leaves (`Encoder.variance_share`)."""
+        """An error of the mean, divided by the root of `Encoder.variance_share`."""
         share = encoder.variance_share(self.gamma_s, self.gamma_t)
         return error if share is None else error / jnp.sqrt(align(share, error))
 
@@ -155,11 +155,9 @@ class Step(NamedTuple):
         return self._replace(gamma_s=warp(self.gamma_s), gamma_t=warp(self.gamma_t))
 
     def joined(self, join: Join, count: int, gamma_0: Scalar, gamma_1: Scalar) -> "Step":
-        """The places of a batch together with both end points of `count` images, the ends of steps of length 1 in γ."""
-        return self._replace(
-            gamma_s=_joined(join, count, self.gamma_s, gamma_0 - 1.0, gamma_1 - 1.0),
-            gamma_t=_joined(join, count, self.gamma_t, gamma_0, gamma_1),
-        )
+        """The places of a batch together with both end points of `count` images, as ends of steps of length 1 in γ."""
+        gamma_s = _joined(join, count, self.gamma_s, gamma_0 - 1.0, gamma_1 - 1.0)
+        return self._replace(gamma_s=gamma_s, gamma_t=_joined(join, count, self.gamma_t, gamma_0, gamma_1))
 
 
 Place = Instant | Step
@@ -170,7 +168,7 @@ class Steps(NamedTuple):
 
     Attributes:
       gamma: [T + 1] increasing, from γ_0 at the data to γ_1 at the noise.
-      ratio: the variance ratio, whose row i is that of the step between γ[i + 1] and γ[i].
+      ratio: the variance ratio; its row i belongs to the step between γ[i + 1] and γ[i].
     """
 
     gamma: Float[Array, " n"]
@@ -182,32 +180,30 @@ class Steps(NamedTuple):
         return self.gamma.shape[0] - 1
 
     def to_arrays(self) -> dict[str, Array]:
-        """The arrays by name: 'gamma', and those of the ratio."""
+        """The arrays by name: 'gamma', and the arrays of the ratio."""
         return {"gamma": self.gamma, **self.ratio._asdict()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> "Steps":
-        """The steps of which these are the `to_arrays`, among other arrays."""
+        """The steps from the arrays of `to_arrays`; other arrays are ignored."""
         kind = next(kind for kind in RATIOS if set(kind._fields) <= arrays.keys())
         return cls(arrays["gamma"], kind(*(arrays[name] for name in kind._fields)))
 
     def at(self, t: PerExample) -> Step:
-        """The steps that hold times t [B] in [0, 1) when every step takes 1/T of the time."""
+        """The steps at times t [B] in [0, 1), where every step takes 1/T of the time."""
         i = jnp.clip(jnp.floor(t * self.depth).astype(jnp.int32), 0, self.depth - 1)
-        return Step(self.gamma[i], self.gamma[i + 1], self._rows(i), self._depth())
+        return self._step(self.gamma[i], self.gamma[i + 1], i)
 
     def step(self, i: int | Int[Array, ""], batch_size: int) -> Step:
         """The step between γ[i + 1] and γ[i], for each of `batch_size` examples."""
         gamma_s, gamma_t = (jnp.broadcast_to(self.gamma[j], (batch_size,)) for j in (i, i + 1))
-        return Step(gamma_s, gamma_t, self._rows(jnp.asarray(i)[None]), self._depth())
+        return self._step(gamma_s, gamma_t, jnp.asarray(i)[None])
 
-    def _rows(self, i: Int[Array, " b"]) -> Ratio:
-        return jax.tree.map(lambda table: table[i], self.ratio)
-
-    def _depth(self) -> Array:
-        return jnp.asarray(self.depth, self.gamma.dtype)
+    def _step(self, gamma_s: PerExample, gamma_t: PerExample, rows: Int[Array, " r"]) -> Step:
+        ratio = jax.tree.map(lambda table: table[rows], self.ratio)
+        return Step(gamma_s, gamma_t, ratio, jnp.asarray(self.depth, self.gamma.dtype))
 
 
 def _joined(join: Join, count: int, gamma: Gammas, gamma_0: Scalar, gamma_1: Scalar) -> Array:
-    """γ of a batch, and that of both end points of `count` images."""
+    """γ of a batch, joined with γ at both end points of `count` images."""
     return join(gamma, *(jnp.full((count, *gamma.shape[1:]), end) for end in (gamma_0, gamma_1)))

@@ -1,7 +1,5 @@
 """Times at which a loss is evaluated, and where the steps of a finite depth begin and end."""
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -18,30 +16,25 @@ def antithetic(u: Scalar, batch_size: int) -> PerExample:
 
 
 def systematic(u: PerExample, j: Int[Array, ""], strata: Int[Array, ""]) -> PerExample:
-    """(u + j / strata) mod 1: over j = 0 .. strata - 1 one point per stratum, each uniform if u is."""
+    """(u + j / strata) mod 1: one point per stratum for j = 0 .. strata - 1, each point uniform if u is uniform."""
     return jnp.mod(u + j / strata, 1.0)
 
 
-class TimeDensity(NamedTuple):
-    """Density of t on [0, 1) for importance sampling, constant on each of N equal cells.
+def by_density(mass: Float[Array, " n"], s: PerExample) -> tuple[PerExample, PerExample]:
+    """t = Q^-1(s) and the weight 1 / q(t), both [B], for importance sampling of times.
 
-    Attributes:
-      mass: [N] probability of each cell, positive, with sum 1.
+    The density q on [0, 1) is constant on each of N equal cells, and Q is its distribution function. For s ~ U(0, 1)
+    the mean of weight · f(t) is the mean of f over U(0, 1), for all f and all q > 0.
+
+    Args:
+      mass: probability of each cell, positive, with sum 1.
     """
-
-    mass: Float[Array, " n"]
-
-    def at(self, s: PerExample) -> tuple[PerExample, PerExample]:
-        """t = Q^-1(s), Q being the distribution function, and the weight 1 / q(t), both [B].
-
-        For s ~ U(0, 1) the mean of weight · f(t) is the mean of f over U(0, 1), for all f and all q > 0.
-        """
-        cells = self.mass.shape[0]
-        above = jnp.cumsum(self.mass)
-        cell = jnp.minimum(jnp.searchsorted(above, s, side="right"), cells - 1)
-        mass = self.mass[cell]
-        within = jnp.clip((s - (above[cell] - mass)) / mass, 0.0, 1.0 - jnp.finfo(s.dtype).eps)
-        return (cell + within) / cells, 1.0 / (cells * mass)
+    cells = mass.shape[0]
+    above = jnp.cumsum(mass)
+    cell = jnp.minimum(jnp.searchsorted(above, s, side="right"), cells - 1)
+    here = mass[cell]
+    within = jnp.clip((s - (above[cell] - here)) / here, 0.0, 1.0 - jnp.finfo(s.dtype).eps)
+    return (cell + within) / cells, 1.0 / (cells * here)
 
 
 # Part of every cell's probability that does not depend on the table, so that no weight exceeds 1 / DEFENSIVE.
@@ -54,7 +47,7 @@ def best_mass(square: Float[Array, " n"]) -> Float[Array, " n"]:
     """Mass of each cell for which an estimate of E f has the least variance, from E f² per cell.
 
     With t ~ q the variance is ∫ E f(t)² / q(t) dt - (E f)², least for q proportional to
-    sqrt(E f(t)²). Mixed with the uniform density (`DEFENSIVE`), since the table is an estimate.
+    sqrt(E f(t)²). That density is mixed with the uniform one (`DEFENSIVE`), since the table is an estimate.
     """
     root = jnp.sqrt(square)
     total = root.sum()

@@ -14,7 +14,7 @@ from diffenc_jax.core.streams import draw_each, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.diffusion.times import TimeDensity, best_density, systematic
+from diffenc_jax.diffusion.times import best_density, by_density, systematic
 from diffenc_jax.evaluation.estimator import Pass, StepsEstimator, Tables, image_keys
 from diffenc_jax.evaluation.fit import Fit, fit_description, fit_images, num_fit_images
 from diffenc_jax.evaluation.uncertainty import replicates
@@ -22,7 +22,7 @@ from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import sharding
 from diffenc_jax.runs.experiment import Experiment
 
-# Cells of t on each of which the density of importance-sampled times is constant; one per step if there are fewer.
+# Number of cells of t, on each of which the density of importance-sampled times is constant; at most one per step.
 CELLS = 32
 
 
@@ -31,7 +31,7 @@ class Bound(StepsEstimator):
 
     The passes fall into independent groups of n (`replicates`). The passes j = 0 .. n - 1 of a group use the times of
     s = u + j/n (mod 1), with one u ~ U(0, 1) per image and group. The times are spread evenly, and the differences
-    between groups show how much noise is left. t = Q^-1(s) has the density q of a `TimeDensity`, and the diffusion
+    between groups show how much noise is left. t = Q^-1(s) has the density q (`times.by_density`), and the diffusion
     term is weighted by 1 / q(t), so that the estimate is unbiased for every q.
 
     Bounds of one model on one mesh share their compiled functions, whatever their depth.
@@ -89,12 +89,12 @@ class Bound(StepsEstimator):
     def noise(self, tables: Tables, indices: jax.Array, number: int) -> tuple[Noise, jax.Array]:
         """The noise of pass `number` for the images at `indices` [B] of their split, and the weights 1 / q(t) [B].
 
-        An image's noise depends on (seed, index, group, j) only, so that its value does not depend on its batch.
+        An image's noise depends only on (seed, index, group, j), so its value does not depend on its batch.
         """
         groups = self.replicates or 1
         seed = np.uint32(self.experiment.config.eval.seed)
         place = [np.int32(value) for value in (number % groups, number // groups, self.passes // groups)]
-        return self._compiled.draw(TimeDensity(tables["mass"]), seed, indices, *place)
+        return self._compiled.draw(tables["mass"], seed, indices, *place)
 
     def values(
         self, params: Params, tables: Tables, batch: Batch, noise: Noise, weight: jax.Array
@@ -132,7 +132,7 @@ class _Compiled:
 
     def __init__(self, model: Model, mesh: Mesh):
         def terms(params, batch, noise, weight, place):
-            """The terms by name, and the times and weights that they were evaluated with, [B] each."""
+            """The terms by name, with their times and weights, [B] each."""
             process = bind_to(model, params, batch)
             terms = bound_at(process, batch.pixels, process.warped(place), noise).weighted(weight)
             return {name: getattr(terms, name) for name in TERMS} | {"t": noise.t, "weight": weight}
@@ -147,10 +147,10 @@ class _Compiled:
 _compiled = lru_cache(maxsize=4)(_Compiled)
 
 
-def _draw(model, density, seed, indices, group, j, n):
+def _draw(model, mass, seed, indices, group, j, n):
     """Noise [B] of pass j of n of a group, and weights 1 / q(t) [B]."""
     keys = image_keys(seed, indices, group)
-    t, weight = density.at(systematic(draw_each(uniform, keys, 0, ()), j, n))
+    t, weight = by_density(mass, systematic(draw_each(uniform, keys, 0, ()), j, n))
     return _noise_each(model, jax.vmap(jax.random.fold_in, (0, None))(keys, 1 + j), t), weight
 
 
@@ -162,6 +162,6 @@ def _draw_in_cell(model, cells, key, cell, number):
 
 
 def _noise_each(model: Model, keys: jax.Array, t: jax.Array) -> Noise:
-    """Noise at times t [B], each example's from its own key."""
+    """Noise at times t [B], drawn for each example from its own key."""
     noise = jax.vmap(model.draw_noise)(keys, t[:, None])
     return jax.tree.map(lambda a: jnp.squeeze(a, 1), noise)

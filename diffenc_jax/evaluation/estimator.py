@@ -102,7 +102,7 @@ class Estimator(Method):
 
     @property
     def replicates(self) -> int | None:
-        """Number of independent groups of passes, pass p belonging to group p mod replicates; None for one pass."""
+        """Number of independent groups of passes; pass p belongs to group p mod replicates. None for one pass."""
         return self.passes if self.passes > 1 else None
 
     def describe(self) -> dict[str, Any]:
@@ -117,8 +117,8 @@ class Estimator(Method):
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
         """Values [B] by name, the `terms` in nats among them.
 
-        An image's values depend on its pixels, its label where the model is conditioned on it, and (seed, index, pass)
-        only, so that they do not depend on its batch.
+        An image's values depend only on its pixels, its label where the model is conditioned on it, and (seed, index,
+        pass), not on its batch.
         """
 
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:

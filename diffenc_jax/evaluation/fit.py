@@ -5,7 +5,7 @@ Both follow from the error u = (μ_Q - μ_P)² / σ_Q² of a step on training im
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from typing import Any, NamedTuple, cast
 
@@ -118,12 +118,11 @@ class Fit:
         n = self._config.grid + 1
         gammas = jnp.asarray(self.grid, jnp.float32)
         batch = self._batch(np.arange(self._num_images))
-        bound = self._model, self._params, batch
-        encoded = [_encode(*bound, gamma) for gamma in gammas]
-        encoded = jax.tree.map(lambda *arrays: jnp.stack(arrays), *encoded)
+        run = self._model, self._params, batch
+        encoded = jax.tree.map(lambda *at: jnp.stack(at), *(_call(encode_at, *run, gamma) for gamma in gammas))
         # One noise per image for all times: the costs are smooth in t, and the choice of times cannot exploit chance.
         eps = gaussian(stream(self._config.seed, "fit times"), batch.pixels.shape)
-        columns = [jax.tree.map(hosts.all_gather, _costs_from(*bound, gammas, encoded, t, eps)) for t in range(n)]
+        columns = [jax.tree.map(hosts.all_gather, _call(costs_to_all, *run, gammas, encoded, t, eps)) for t in range(n)]
         costs = {name: np.stack([column[name] for column in columns], axis=1, dtype=np.float64) for name in columns[0]}
         for table in costs.values():
             table[np.tril_indices(n)] = np.inf  # not steps: s must be below t
@@ -152,11 +151,11 @@ class Fit:
         waiting: list[tuple[np.ndarray, ...]] = []
         for start in range(0, depth * pairs, size):
             pair = np.arange(start, start + size)
-            step = np.minimum(pair // pairs, depth - 1)  # the last batch is filled up with pairs that do not count
+            step = np.minimum(pair // pairs, depth - 1)  # pairs that do not count fill up the last batch
             batch = self._batch(pair)
             eps = gaussian(jax.random.fold_in(key, start), batch.pixels.shape)
-            ends = whole[step], whole[step + 1]
-            errors = map(hosts.all_gather, _errors(self._model, self._params, batch, *ends, eps))
+            given = self._model, self._params, batch, whole[step], whole[step + 1], eps
+            errors = map(hosts.all_gather, _call(squared_error, *given))
             counted = min(size, depth * pairs - start)
             waiting.append(tuple(np.asarray(array, np.float64)[:counted] for array in errors))
             while sum(len(u) for u, _ in waiting) >= pairs:
@@ -170,25 +169,11 @@ class Fit:
         return sharding.to_devices(self._experiment.mesh, images)
 
 
-# Programs of a model, compiled once for all fits and depths, of which the ends of the steps are arguments.
-_of_model = partial(jax.jit, static_argnums=0)
-
-
-@_of_model
-def _errors(model: Model, params: Params, batch: Batch, *places: jax.Array) -> tuple[jax.Array, jax.Array]:
+@partial(jax.jit, static_argnums=(0, 1))
+def _call(function: Callable, model: Model, params: Params, batch: Batch, *arguments: Any) -> Any:
+    """function(process, x, *arguments) for the images x of a batch; one program serves all steps, fits and depths."""
     process = bind_to(model, params, batch)
-    return squared_error(process, process.pixel_values(batch.pixels), *places)
-
-
-@_of_model
-def _encode(model: Model, params: Params, batch: Batch, gamma: jax.Array) -> Encoded:
-    process = bind_to(model, params, batch)
-    return process.encoder.encode(process.pixel_values(batch.pixels), process.gammas_of(gamma, len(batch.pixels)))
-
-
-@_of_model
-def _costs_from(model: Model, params: Params, batch: Batch, *others: Any) -> dict[str, jax.Array]:
-    return costs_to_all(bind_to(model, params, batch), *others)
+    return function(process, process.pixel_values(batch.pixels), *arguments)
 
 
 def squared_error(
@@ -200,15 +185,22 @@ def squared_error(
     return jnp.square(place.deviation(errors)), errors.estimate.x_hat
 
 
-def costs_to_all(
-    process: Process, gammas: jax.Array, encoded: Encoded, t: jax.Array, eps: jax.Array
-) -> dict[str, jax.Array]:
-    """Nats per example [N] of the steps from gammas[t] to each of `gammas` [N], by the names of `Fit.costs`.
+def encode_at(process: Process, x: jax.Array, gamma: jax.Array) -> Encoded:
+    """The encodings of images x [B, H, W, C] at one γ."""
+    return process.encoder.encode(x, process.gammas_of(gamma, len(x)))
 
-    Steps to s >= t have no meaning. `encoded` [N, B, H, W, C] are the images' encodings at all `gammas`, so that the
-    score network is called once for all steps from t, and the encoder's not at all.
+
+def costs_to_all(
+    process: Process, x: jax.Array, gammas: jax.Array, encoded: Encoded, t: jax.Array, eps: jax.Array
+) -> dict[str, jax.Array]:
+    """Nats per image [N] of the steps from gammas[t] to each of `gammas` [N], by the names of `Fit.costs`.
+
+    Steps to s >= t have no meaning. One call of the score network serves all steps from t.
+
+    Args:
+      encoded: [N, B, H, W, C] encodings of the images at all `gammas`.
     """
-    shared = jnp.broadcast_to(gammas[t], (len(eps),))
+    shared = jnp.broadcast_to(gammas[t], (len(x),))
     gamma_t = process.gammas(shared)
     at_t = jax.tree.map(lambda arrays: arrays[t], encoded)
     z_t, v = diffuse(at_t.x_t, gamma_t, at_t.noise(eps))
@@ -236,7 +228,7 @@ def costs_to_all(
 def _members_of_bins(x_hat: jax.Array, square: jax.Array) -> jax.Array:
     """[TIME_BINS, n] 1 where an entry of x̂, flat, lies in a bin; the bins of x̂ hold equal shares of the sum of √square.
 
-    A product with it sums over bins, which accelerators do faster than by additions at computed places.
+    A product with it sums over bins. On accelerators it is faster than additions at computed places.
     """
     order = jnp.argsort(x_hat.ravel())
     share = jnp.cumsum(jnp.sqrt(square.ravel()[order]))
@@ -281,9 +273,9 @@ def mean_by_bin(x: np.ndarray, u: np.ndarray, bins: int) -> tuple[np.ndarray, np
     """Means [bins] of x and of u in bins of x [N] that hold about equal shares of Σ √u.
 
     Bins of equal counts would resolve best where most pixels are and errors are small, such as a background. All
-    samples of one x, in float32 as in the fitted table, share the bin in which the middle of their share lies. So the
-    means of x increase, and an x with more than two bins' share has a bin of its own. The last filled bin repeats in
-    place of the empty ones.
+    samples of one x, in float32 as in the fitted table, fall into the bin that holds the middle of their share. So the
+    means of x increase, and an x with the share of more than two bins has a bin of its own. The last filled bin is
+    repeated in place of empty ones.
     """
     values, number = np.unique(x.astype(np.float32), return_inverse=True)
     count, total = np.bincount(number), np.bincount(number, u)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.steps import Steps
@@ -33,9 +33,8 @@ class ImportanceWeighted(StepsEstimator):
     def __init__(self, experiment: Experiment):
         """Raises InputError if the depth is infinite, or `config.fit` is needed and does not suit the data."""
         super().__init__(experiment)
-        if self.loss.depth is None:
-            needs = "needs a finite loss.depth, such as --config.loss.depth=100"
-            raise InputError(f"eval.estimator=importance_weighted {needs}: it draws whole paths")
+        needs = "eval.estimator=importance_weighted needs a finite loss.depth, such as --config.loss.depth=100"
+        require(self.loss.depth is not None, f"{needs}: it draws whole paths")
         self._estimate = jax.jit(partial(_estimate, experiment), out_shardings=replicated(experiment.mesh))
 
     @property

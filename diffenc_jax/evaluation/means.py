@@ -1,6 +1,6 @@
 """Means of a few values, such as one per training seed, and of many, such as one per image.
 
-Infinite values, such as those of a model that has diverged, have a mean where they do not cancel, and no errors.
+Infinite values, such as the bits/dim of a model that has diverged, have no errors; they have a mean unless they cancel.
 """
 
 import math
@@ -15,7 +15,7 @@ quietly = np.errstate(over="ignore", invalid="ignore")
 
 
 class Mean(NamedTuple):
-    """Mean of n values, in their unit. What a single value, or infinite ones, do not determine is None.
+    """Mean of n values, in their unit. Attributes that a single value, or infinite values, leave open are None.
 
     Attributes:
       n: number of values.
@@ -35,8 +35,9 @@ class Mean(NamedTuple):
 def interval(mean: float, standard_error: float, df: float, level: float = 0.95) -> tuple[float, float]:
     """Student's t interval mean ± t · standard_error, where P(|T| < t) = `level` for T of `df` degrees of freedom.
 
-    A total error of N images has N − 1 at least. The level is exact for normal values. Of skewed ones fewer intervals
-    cover: of exponential values 88, 90, 94 and 95 % at N = 3, 10, 100 and 300, where 95 % are meant.
+    The total error of N images has at least N − 1 degrees of freedom. The level is exact for normal values. For skewed
+    values fewer intervals hold the mean: for exponential values 88, 90, 94 and 95 % at N = 3, 10, 100 and 300, instead
+    of 95 %.
     """
     half = float(scipy.stats.t.isf((1 - level) / 2, df)) * standard_error
     return mean - half, mean + half

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.config.sections import HUTCHINSON, OdeConfig
+from diffenc_jax.config.sections import HUTCHINSON
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.core.streams import draw_each, signs, uniform
 from diffenc_jax.diffusion.flow import DEQUANTISATIONS, MAX_STEPS, METHOD, Solver, likelihood_of
@@ -24,8 +24,8 @@ class Ode(Estimator):
 
     With several draws of the dequantisation noise, the only term is -ln of the mean of their weights.
 
-    The flow is another generative model than the one whose bound the other estimators evaluate, although both use the
-    same score network: here noise becomes an image along a deterministic path.
+    The flow is a generative model of its own, although it uses the score network of the model whose bound the other
+    estimators evaluate: here noise becomes an image along a deterministic path.
     """
 
     diagnostic_formats: ClassVar = {
@@ -65,18 +65,13 @@ class Ode(Estimator):
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Entries for the solver and the draws; raises RunError if the solver gave up on an image.
 
-        'evaluations' of the flow per image and pass, mean and maximum: over all draws, where there are several. With
-        several draws those of `weight_diagnostics` too.
+        'evaluations' of the flow per image and pass, mean and maximum, are sums over the draws. With several draws the
+        entries of `weight_diagnostics` are added.
         """
         check_solved(int(np.isnan(values[self.terms[0]]).any(axis=0).sum()))
         evaluations, dims = values["evaluations"], self.experiment.model.spec.dims
         entries = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
         return entries | (weight_diagnostics(values, dims) if "one_draw" in values else {})
-
-
-def solver_of(config: OdeConfig) -> Solver:
-    """The solver with the tolerances of `config.ode`."""
-    return Solver(config.rtol, config.atol)
 
 
 def check_solved(failures: int) -> None:
@@ -96,33 +91,31 @@ def open_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def _estimate(experiment, given):
     """One draw per image: values by name, with the entropy of the dequantisation instead of ln q of the draw."""
-    keys = image_keys(experiment.config.eval.seed, given.indices, given.number)
-    dequantised, path = _draw(experiment, given, keys, 0)
+    dequantised, path = _draw(experiment, given, 0)
     values = {"prior": path.prior, "divergence": path.divergence, "evaluations": path.evaluations}
     return values | {"dequantisation": jnp.broadcast_to(dequantised.nats, path.prior.shape)}
 
 
 def _importance_weighted(experiment, given):
     """Several draws per image, one after another, by their weights p(z_0) / q(z_0)."""
-    keys = image_keys(experiment.config.eval.seed, given.indices, given.number)
 
     def weight(j):
-        dequantised, path = _draw(experiment, given, keys, j)
+        dequantised, path = _draw(experiment, given, j)
         return -path.total - dequantised.log_density, path.evaluations
 
     log_weights, evaluations = jax.lax.map(weight, jnp.arange(experiment.config.ode.dequantisation_draws))
     return weight_values(log_weights) | {"evaluations": evaluations.sum(axis=0)}
 
 
-def _draw(experiment, given, keys, j):
-    """Draw number j of z_0 for the images with `keys` [B], and its likelihood."""
+def _draw(experiment, given, j):
+    """Draw number j of z_0 for each image, and its likelihood."""
     model, ode, spec = experiment.model, experiment.config.ode, experiment.model.spec
     process = bind_to(model, given.params, given.batch)
-
+    keys = image_keys(experiment.config.eval.seed, given.indices, given.number)
     # Even places are for the dequantisation, odd ones for the probes.
     ends, u = process.endpoints, draw_each(open_uniform, keys, 2 * j, spec.shape)
     x = process.pixel_values(given.batch.pixels)
     dequantised = DEQUANTISATIONS[ode.dequantisation](x, spec.pixel_levels, ends[0], u)
     drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
     probes = drawn if ode.divergence == HUTCHINSON else None
-    return dequantised, likelihood_of(process, dequantised.z_0, probes, solver_of(ode))
+    return dequantised, likelihood_of(process, dequantised.z_0, probes, Solver(ode.rtol, ode.atol))

@@ -16,7 +16,7 @@ import scipy
 
 from diffenc_jax.evaluation.means import mean_and_error, quietly
 
-# Rate at which an error of the images is stated although all images are alike.
+# Probability of stating an error of the images although all images are alike.
 ALPHA = 0.05
 
 
@@ -62,9 +62,9 @@ def standard_errors(values: np.ndarray, replicates: int | None) -> StandardError
       images² = total² − noise²                     where total²/noise² is above a 95 % quantile
 
     noise² is unbiased given the images, whatever their variances. var_i(m_i) / N is unbiased for the sum of both, since
-    every m_i carries its own noise. The quantile is that of F with N − 1 and N − 1 degrees of freedom: were all images
-    alike, total²/noise² would have N − 1 and N (R − 1) ≥ N − 1, and an error of the images would be stated in at most
-    5 % of the evaluations.
+    every m_i carries its own noise. The quantile is taken from the F distribution with N − 1 and N − 1 degrees of
+    freedom. If all images were alike, total²/noise² would have N − 1 and N (R − 1) ≥ N − 1 degrees of freedom, and an
+    error of the images would be stated in at most 5 % of the evaluations.
 
     Args:
       values: [P, N], in any unit.
@@ -95,8 +95,8 @@ def difference(
 
     Under common noise (the same times and ε for the same pass and image) the noise that both share cancels in a − b,
     and the errors are `standard_errors` of a − b. Otherwise both noises add, noise² = noise_a² + noise_b², and only
-    the images are paired: total² = var_i(a_i − b_i) / N. Where they share part of their noise nevertheless, such as 8
-    and 64 passes of one seed, this noise² is too large, and total² still correct.
+    the images are paired: total² = var_i(a_i − b_i) / N. If they share part of their noise, such as 8 and 64 passes of
+    one seed, this noise² is too large, and total² is still correct.
 
     Args:
       a: [P_a, N]; `b`: [P_b, N] of the same images in the same order, in the same unit.

@@ -1,4 +1,4 @@
-"""Registries of score networks and encoders, and `build`: the only place where the parts meet."""
+"""`Model`, and `build`: the only place where the parts meet."""
 
 from diffenc_jax.model.build import build, outside_parts, spec_of
 from diffenc_jax.model.model import ImageSpec, Model, Params, bind_to

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.config.sections import AUGMENTATIONS, COLORS, FLIP, ROTATE
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import require
 
 MOST_CHANNELS = 4  # the 24 permutations of four channels are all computed, and one is selected per image
 # By kind, the number of transformations and the k-th one of images [B, H, W, C]; number 0 changes nothing.
@@ -29,7 +29,7 @@ class Augmentation:
     of the eight symmetries of the square is equally probable.
 
     Attributes:
-      kinds: names of `AUGMENTATIONS`, in the order in which they are applied; none changes nothing.
+      kinds: names of `AUGMENTATIONS`, in the order in which they are applied; empty for no augmentation.
       channels: number of channels of the images.
     """
 
@@ -47,7 +47,7 @@ class Augmentation:
         return sum(count - 1 for count in self.counts.values())
 
     def draw(self, key: jax.Array, size: int) -> dict[str, jax.Array]:
-        """A random choice for `size` images. That of one kind does not depend on the other kinds."""
+        """A random choice for `size` images. The choice of one kind does not depend on the other kinds."""
         keys = {kind: jax.random.fold_in(key, AUGMENTATIONS.index(kind)) for kind in self.kinds}
         return {kind: jax.random.randint(keys[kind], (size,), 0, n, jnp.int32) for kind, n in self.counts.items()}
 
@@ -63,7 +63,7 @@ class Augmentation:
     def flags(self, choice: dict[str, jax.Array]) -> jax.Array:
         """Flags [B, num_flags] in {0, 1}: one group per kind, and in it a one for the chosen transformation.
 
-        A group is zero where its kind changes nothing, so an image that is left as it is has no flag.
+        A group is zero where its kind changes nothing, so all flags of an unchanged image are zero.
         """
         groups = [jax.nn.one_hot(choice[kind] - 1, n - 1, dtype=jnp.float32) for kind, n in self.counts.items()]
         return jnp.concatenate(groups, axis=1)
@@ -73,13 +73,12 @@ def make_augmentation(kinds: tuple[str, ...], shape: tuple[int, int, int]) -> Au
     """The augmentation of images of `shape` (height, width, channels); raises InputError if it does not suit them."""
     height, width, channels = shape
     size = f"these are {height}x{width} with {channels} channel{'s' * (channels > 1)}"
-    leave_out = "leave it out of train.augment"
-    if FLIP in kinds and width == 1:
-        raise InputError(f"'{FLIP}' mirrors images from left to right, but {size}; {leave_out}")
-    if ROTATE in kinds and not height == width > 1:
-        raise InputError(f"'{ROTATE}' turns square images by multiples of 90 degrees, but {size}; {leave_out}")
-    if COLORS in kinds and not 2 <= channels <= MOST_CHANNELS:
-        raise InputError(f"'{COLORS}' permutes 2 to {MOST_CHANNELS} channels, but {size}; {leave_out}")
+    but = f"but {size}; leave it out of train.augment"
+    require(FLIP not in kinds or width > 1, f"'{FLIP}' mirrors images from left to right, {but}")
+    is_square = height == width > 1
+    require(ROTATE not in kinds or is_square, f"'{ROTATE}' turns square images by multiples of 90 degrees, {but}")
+    has_colors = 2 <= channels <= MOST_CHANNELS
+    require(COLORS not in kinds or has_colors, f"'{COLORS}' permutes 2 to {MOST_CHANNELS} channels, {but}")
     return Augmentation(kinds, channels)
 
 

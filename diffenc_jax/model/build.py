@@ -37,7 +37,7 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
 def _build(config: Config, spec: ImageSpec, platform: str) -> Model:
     section = config.model
     if section.labels and spec.label_spec in (0, 1):
-        raise InputError(f"model.labels=True needs images of two classes or more; these are of {spec.label_spec}")
+        raise InputError(f"model.labels=True needs images of two classes or more; these have {spec.label_spec}")
     remat = section.remat or forms_of(platform).remat
     compute = Compute(getattr(jnp, section.dtype), section.scan, remat, platform)
     given: dict[str, Any] = {"compute": compute, "pixel_levels": spec.pixel_levels}
@@ -68,28 +68,30 @@ def _build(config: Config, spec: ImageSpec, platform: str) -> Model:
 def _check_together(config: Config, model: Model) -> None:
     """Raise InputError if parts do not suit each other."""
     section, encoder = config.model, model.encoder
-    if section.derivative_head and encoder.has_slope:
-        why = "for the others dx_t/dγ follows from x_t"
-        raise InputError(f"model.derivative_head=True is only for encoders with a network: {why}")
-    if section.target == IMAGE and (section.derivative_head or config.loss.extrapolation != "linear"):
-        advice = "leave out model.derivative_head and loss.extrapolation"
-        raise InputError(f"with model.target=image the encoder gives the drift: {advice}")
-    if section.target != IMAGE and encoder.scales_noise:
-        kind = section.encoder.kind
-        raise InputError(f"model.encoder.kind={kind} scales the noise as well; it needs model.target=image")
-    if model.labels and model.spec.labels_are_images and config.train.augmentations:
-        change = f"train.augment={config.train.augment} would change the images"
-        raise InputError(f"{change} and not the images that are their labels; leave it out")
-    if model.schedule.per_dimension and encoder.network_kind:
-        why = "has a γ per pixel, and an encoder's network is told only one"
-        advice = "take an encoder without a network, or another schedule"
-        raise InputError(f"model.schedule.kind={section.schedule.kind} {why}: {advice}")
+    is_image, has_head = section.target == IMAGE, section.derivative_head
+    only = "model.derivative_head=True is only for encoders with a network"
+    require(not (has_head and encoder.has_slope), f"{only}: for the others dx_t/dγ follows from x_t")
+    advice = "leave out model.derivative_head and loss.extrapolation"
+    is_plain = not has_head and config.loss.extrapolation == "linear"
+    require(is_plain or not is_image, f"with model.target=image the encoder gives the drift: {advice}")
+    scales = f"model.encoder.kind={section.encoder.kind} scales the noise as well"
+    require(is_image or not encoder.scales_noise, f"{scales}; it needs model.target=image")
+    change = f"train.augment={config.train.augment} would change the images"
+    changes_labels = model.labels and model.spec.labels_are_images and config.train.augmentations
+    require(not changes_labels, f"{change} and not the images that are their labels; leave it out")
+    why = "has a γ per pixel, and an encoder's network takes only one"
+    advice = "take an encoder without a network, or another schedule"
+    suits = not (model.schedule.per_dimension and encoder.network_kind)
+    require(suits, f"model.schedule.kind={section.schedule.kind} {why}: {advice}")
 
 
 def build_part(kind: str, config: PartConfig, shape: tuple[int, int, int], **given: Any) -> Any:
     """The score network, or the encoder or code with its network, that a section describes, for images of `shape`.
 
-    Raises InputError if a network does not suit what is `given`, the attributes of networks besides their keys.
+    Raises InputError if a network does not suit the images or what is given.
+
+    Args:
+      given: attributes of networks besides their keys.
     """
     part, options = parts.load(kind, config.kind), parts.options(kind, config.kind, config.options)
     path = parts.kinds()[kind].section
@@ -122,11 +124,10 @@ def _network(
     """A network with the options of the section at `path` and the attributes that are `given`."""
     if given.get("conditions") and not kind.takes_condition:
         need = "model.labels=True, model.augmentation=True and a model.code need networks that take a condition"
-        raise InputError(f"{need}, and that of {path}.kind takes none; take another")
+        raise InputError(f"{need}, and the network of {path}.kind takes none; take another")
     outputs = given.get("outputs", 1)
-    if outputs > 1 and not kind.takes_outputs:
-        needs = f"{path}.kind needs a network with {outputs} images as outputs"
-        raise InputError(f"{needs}, and {kind.__name__} has one; take another")
+    needs = f"{path}.kind needs a network with {outputs} images as outputs"
+    require(outputs == 1 or kind.takes_outputs, f"{needs}, and {kind.__name__} has one; take another")
     network = kind(**options, **given)
     network.check(path, shape)
     if kind.__module__.partition(".")[0] != OURS:
@@ -139,19 +140,18 @@ def _check_calls(network: Any, path: str, shape: tuple[int, int, int]) -> None:
     x, t = jnp.zeros((2, *shape), jnp.float32), jnp.zeros(2, jnp.float32)
     given: dict[str, Any] = {"condition": jnp.zeros((2, network.conditions))} if network.conditions else {}
     heads = getattr(network, "extra_heads", ())
+    options = {"with_heads": True} if heads else {}
 
     def outputs(key: jax.Array) -> dict[str, jax.Array]:
         variables = {"params": network.init(key, x, t, **given).get("params", {})}
-        if not heads:
-            return {"the output": network.apply(variables, x, t, None, **given)}
-        output, others = network.apply(variables, x, t, key, with_heads=True, **given)
+        returned = network.apply(variables, x, t, None, **given, **options)
+        output, others = returned if heads else (returned, {})
         if missing := set(heads) - set(others):
             raise ValueError(f"it returns no head {', '.join(sorted(missing))}")
         return {"the output": output, **{name: others[name] for name in heads}}
 
     try:
-        found = jax.eval_shape(outputs, jax.random.key(0))
-        forms = {name: (array.shape, array.dtype) for name, array in found.items()}
+        forms = jax.eval_shape(outputs, jax.random.key(0))
     except Exception as error:  # a network is a program and may raise anything
         wanted = f" with the heads {', '.join(heads)}" if heads else ""
         why = f"{first_line(error) or type(error).__name__}"[:300]
@@ -159,12 +159,12 @@ def _check_calls(network: Any, path: str, shape: tuple[int, int, int]) -> None:
     wanted_shape = (2, *shape[:2], network.outputs * shape[2])
     for name, form in forms.items():
         wanted = f"float32 {list(wanted_shape)} for {list(x.shape)}"
-        right = form == (wanted_shape, jnp.float32)
-        require(right, f"the network of {path} must return {name} as {wanted}, not {form[1]} {list(form[0])}")
+        right = (form.shape, form.dtype) == (wanted_shape, jnp.float32)
+        require(right, f"the network of {path} must return {name} as {wanted}, not {form.dtype} {list(form.shape)}")
 
 
 def outside_parts(config: Config, *others: str) -> dict[str, str]:
-    """Digests of the sources of parts that are not this package's, by key: 'model.encoder.kind=fading'.
+    """Digests of the sources of outside parts, by key and name, such as 'model.encoder.kind=fading'.
 
     Args:
       others: kinds of parts besides those of the model, such as "optimizer".

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
 from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.diffusion.arrays import Gammas, Images
@@ -46,8 +46,8 @@ class ImageSpec:
     Attributes:
       shape: (height, width, channels).
       pixel_levels: number of values that a pixel can have.
-      label_spec: number of classes, or the shape of labels that are images, of a model that is conditioned on labels;
-        otherwise it is not read.
+      label_spec: number of classes, or the shape of labels that are images; read only by a model that is conditioned
+        on labels.
     """
 
     shape: tuple[int, int, int]
@@ -62,8 +62,8 @@ class ImageSpec:
         fits = array.shape[1:] == self.shape and len(array) > 0
         require(fits, f"images must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
         low, high = int(array.min()), int(array.max())
-        if low < 0 or high > last:
-            raise InputError(f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}")
+        message = f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}"
+        require(low >= 0 and high <= last, message)
         return array.astype(np.uint8)
 
     def labels(self, labels: Any, count: int) -> np.ndarray:
@@ -115,7 +115,7 @@ class Model:
       loss: the depth and the ratio of variances of training.
       labels: whether the networks are conditioned on the images' labels.
       augmentation_flags: number F of the flags of an augmentation that the networks are conditioned on.
-      code: the latent code of each image, or None.
+      code: the latent code of the images; None without one.
     """
 
     spec: ImageSpec
@@ -152,7 +152,7 @@ class Model:
 
     @property
     def separate_losses(self) -> tuple[str, ...]:
-        """The `head_losses` that are minimised beside the bound: all but those of a head that the bound trains."""
+        """The `head_losses` that are minimised beside the bound, without the loss of a head that the bound trains."""
         by_bound = HEAD_LOSS[ERROR] if self.loss.variance_ratio == LEARNED_ERROR else None
         return tuple(name for name in self.head_losses if name != by_bound)
 
@@ -200,7 +200,7 @@ class Model:
         return Batch(pixels, self.checked_labels(labels, len(pixels)))
 
     def checked_labels(self, labels: Any, count: int) -> np.ndarray | None:
-        """Labels of `count` images; raises InputError unless they fit, just where the model is conditioned on them."""
+        """Labels of `count` images; raises InputError unless they fit, or if the model takes none or lacks them."""
         wanted = "the model is conditioned on labels; give labels" if self.labels else "the model takes no labels"
         require(self.labels == (labels is not None), wanted)
         return None if labels is None else self.spec.labels(labels, count)
@@ -210,8 +210,8 @@ class Model:
     ) -> jax.Array | None:
         """The condition [B, K] of a batch; None for a model without one.
 
-        It consists of the `ImageSpec.label_inputs`, of the flags of the augmentation, zero for images without one, and
-        of the code: the one that is given, or else `code_of` the images.
+        It consists of `ImageSpec.label_inputs`, the flags of the augmentation, which are zero for images without one,
+        and the code: the given one, or else `code_of` the images.
         """
         parts = []
         if self.labels:
@@ -224,7 +224,7 @@ class Model:
         return jnp.concatenate(parts, axis=1) if parts else None
 
     def code_of(self, params: Params, pixels: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        """The code [B, n] of images, drawn as in training with a dropout key; for a model with one."""
+        """The code [B, n] of images, for a model with codes; with a dropout key it is drawn, as in training."""
         assert self.code is not None
         network: Callable = partial(self.code.network.apply, {"params": params["code"]})
         x = pixel_values(pixels, self.spec.pixel_levels)
@@ -240,8 +240,8 @@ class Model:
     def bind(self, params: Params, dropout_key: jax.Array | None = None, condition: jax.Array | None = None) -> Process:
         """The process with these parameters; with a dropout key, its networks drop as in training.
 
-        With the `condition` of a batch it is a process for this batch. A model that is conditioned has only a schedule
-        without one: its networks raise ValueError.
+        With the `condition` of a batch it is a process for this batch. Without one, a conditioned model gives only its
+        schedule: its networks raise ValueError.
         """
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         schedule, encoder = partial(self.schedule.apply, {"params": params["schedule"]}), self.encoder
@@ -282,7 +282,7 @@ class Model:
         return process.uniform_steps(loss.depth, 1.0 if loss.is_ratio_fitted else float(loss.variance_ratio))
 
     def draw_noise(self, key: jax.Array, t: jax.Array, num_endpoints: int | None = None) -> Noise:
-        """Gaussian noise for times [B], with the end points of `num_endpoints` images; None: of all images."""
+        """Gaussian noise at times t [B], and at the end points of `num_endpoints` images; None for all images."""
         key_0, key_t = jax.random.split(key)
         batch, shape = t.shape[0], self.spec.shape
         eps_0 = gaussian(key_0, (batch if num_endpoints is None else num_endpoints, *shape))
@@ -293,21 +293,18 @@ class Model:
         low, high = self.gamma_range
         # Eight times the spacing of float32 numbers near the larger end: steps need not be equally long.
         most = int((high - low) / (8 * np.finfo(np.float32).eps * max(-low, high)))
-        if depth is not None and depth > most:
-            steps = f"{key}={depth} steps between γ = {low:.4g} and {high:.4g}"
-            raise InputError(f"{steps} are too short for float32; take at most {most}")
+        steps = f"{key}={depth} steps between γ = {low:.4g} and {high:.4g}"
+        require(depth is None or depth <= most, f"{steps} are too short for float32; take at most {most}")
 
     def check_flow(self) -> None:
         """Raises InputError unless the networks determine a probability-flow ODE.
 
         Without a derivative head the slope of an encoder network's x_t given z_t is not known.
         """
-        require(
-            self.estimates_slope,
-            "the score network of a trainable encoder determines no probability-flow ODE without a derivative head; "
-            "train with --config.model.derivative_head=True or --config.model.target=image, or evaluate the bound "
-            "(eval.estimator=bound) and draw by steps (sample.sampler=ancestral)",
-        )
+        none = "the score network of a trainable encoder determines no probability-flow ODE without a derivative head"
+        train = "train with --config.model.derivative_head=True or --config.model.target=image"
+        others = "evaluate the bound (eval.estimator=bound) and draw by steps (sample.sampler=ancestral)"
+        require(self.estimates_slope, f"{none}; {train}, or {others}")
 
     def _predict(self, network: Callable) -> Callable[..., Prediction]:
         """(z_t, γ [B]) -> the prediction: the score network's output on top of z_t, converted to v̂.

@@ -21,13 +21,13 @@ class Batches:
     """The batch of each training step, a function of (seed, step) that does not depend on the number of hosts.
 
     Attributes:
-      train: all training images, with those that this host's devices process.
+      train: all training images; this host holds at least the images that its devices process.
       mesh, size: the mesh, and the number of images per batch.
       rows: increasing indices of the rows of a batch that lie on this host's devices.
     """
 
     def __init__(self, train: Batch, config: Config, mesh: Mesh):
-        """Take all training images, with those that `needed_rows` names on this host.
+        """Take all training images, or a part of them with this host's `needed_rows`.
 
         Raises InputError if there are fewer images than shards.
         """
@@ -46,7 +46,7 @@ class Batches:
 
 
 def needed_rows(config: Config, mesh: Mesh) -> Callable[[int], np.ndarray]:
-    """Function from the number of training images to the increasing indices of those that this host's devices process.
+    """Function from the number of training images to the increasing indices that this host's devices process.
 
     If training batches do not divide over the devices, these are all images: such a run cannot be trained, but it can
     be evaluated.
@@ -68,7 +68,7 @@ def training_digests(train: Batch, config: Config) -> dict[str, str]:
 
 
 def _digest_of_shards(array: np.ndarray | LocalPart, shards: list[tuple[int, int]]) -> str:
-    """Digest of the digests of all shards, with zeros for the shards that a host does not hold."""
+    """Digest of the digests of all shards. A host has zeros for the shards that it does not hold."""
     held, rows = (array.local, array.rows) if isinstance(array, LocalPart) else (array, np.arange(len(array)))
     digests = np.zeros((len(shards), hashlib.sha256().digest_size), np.uint8)
     for digest, ends in zip(digests, shards, strict=True):

@@ -1,4 +1,4 @@
-"""Other processes of this process's job, as its environment tells of them before JAX has connected them.
+"""The processes of a job, counted in the environment before JAX connects them.
 
 `jax.distributed.initialize` connects the processes of a run. Without it, each host of a TPU slice and each process of a
 SLURM job would train on its own, or fail at the first checkpoint.
@@ -6,7 +6,6 @@ SLURM job would train on its own, or fail at the first checkpoint.
 
 import os
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 
 from diffenc_jax.core.errors import InputError, require
@@ -18,13 +17,12 @@ ONE_PROCESS = "1,1,1"  # TPU_PROCESS_BOUNDS of a process with chips of its own
 
 def require_alone() -> None:
     """Raise InputError if this is one of several processes of a job, which `--distributed` would connect."""
-    environment = os.environ
-    # A job's script and interactive shell know its number of processes, but are none of those that srun has started.
-    by_srun = {"SLURM_STEP_NODELIST", "SLURM_PROCID"} <= environment.keys()
+    # SLURM sets the number of processes also in a job's script and in its shell, which srun did not start.
+    by_srun = {"SLURM_STEP_NODELIST", "SLURM_PROCID"} <= os.environ.keys()
     counts = {
-        "hosts of a TPU job": _tpu_hosts(environment),
-        "processes of a SLURM job": _count(environment, "SLURM_NTASKS") if by_srun else 1,
-        "processes of an MPI job": _count(environment, "OMPI_COMM_WORLD_SIZE"),
+        "hosts of a TPU job": _tpu_hosts(),
+        "processes of a SLURM job": _count("SLURM_NTASKS") if by_srun else 1,
+        "processes of an MPI job": _count("OMPI_COMM_WORLD_SIZE"),
     }
     for what, count in counts.items():
         advice = "add --distributed to run on all of them, or --no-distributed to run only this process"
@@ -37,7 +35,7 @@ def require_connected() -> None:
 
     count = jax.process_count()
     if count > 1 and not jax.distributed.is_initialized():
-        raise InputError(f"the devices are those of {count} hosts, which are not connected; add --distributed")
+        raise InputError(f"JAX sees the devices of {count} hosts, which are not connected; add --distributed")
 
 
 def tpu_chips() -> int:
@@ -45,15 +43,15 @@ def tpu_chips() -> int:
     return len([*DEVICES.glob("accel[0-9]*"), *DEVICES.glob("vfio/[0-9]*")])
 
 
-def _tpu_hosts(environment: Mapping[str, str]) -> int:
+def _tpu_hosts() -> int:
     """Number of hosts of a job on TPUs: by variables on GKE, by Google's metadata server on Cloud TPU VMs."""
-    if environment.get("TPU_PROCESS_BOUNDS") == ONE_PROCESS:
+    if os.environ.get("TPU_PROCESS_BOUNDS") == ONE_PROCESS:
         return 1
-    names = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES") or "localhost"
-    hosts = len(names.split(",")) * _count(environment, "MEGASCALE_NUM_SLICES")
-    if hosts > 1 or "TPU_SKIP_MDS_QUERY" in environment or not tpu_chips():
+    names = os.environ.get("TPU_PROCESS_ADDRESSES") or os.environ.get("TPU_WORKER_HOSTNAMES") or "localhost"
+    hosts = len(names.split(",")) * _count("MEGASCALE_NUM_SLICES")
+    if hosts > 1 or "TPU_SKIP_MDS_QUERY" in os.environ or not tpu_chips():
         return hosts
-    server = environment.get("GCE_METADATA_IP", "metadata.google.internal")
+    server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
     url = f"http://{server}/computeMetadata/v1/instance/attributes/worker-network-endpoints"
     try:
         request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
@@ -63,7 +61,7 @@ def _tpu_hosts(environment: Mapping[str, str]) -> int:
         return 1
 
 
-def _count(environment: Mapping[str, str], name: str) -> int:
+def _count(name: str) -> int:
     """The number in a variable; 1 if it is missing or no number."""
-    text = environment.get(name, "")
+    text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else 1

@@ -12,7 +12,7 @@ from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.core.process import machine_memory
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
-# Memory that XLA's messages name: of a program (TPU), or of the part of it that was refused (CPU, GPU).
+# Memory in XLA's messages: of a whole program (TPU), or of the allocation that failed (CPU, GPU).
 _SIZE = re.compile(r"(?:temporaries \(|Used |allocat(?:e|ing) )([0-9.]+) ?([KMGT]?)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -55,10 +55,10 @@ def device_memory() -> int | None:
 
 
 def does_not_fit(what: str, needed: int | None, advice: str) -> RunError:
-    """RunError that `what` needs `needed` bytes per device or more, with the memory that there is, and `advice`."""
+    """RunError: `what` needs at least `needed` bytes per device; with the available memory and `advice`."""
     available = device_memory()
-    needs = "more memory than there is" if needed is None else f"at least {format_bytes(needed)}"
-    has = "" if available is None else f", and there are {format_bytes(available)}"
+    needs = "more memory than is available" if needed is None else f"at least {format_bytes(needed)}"
+    has = "" if available is None else f", and {format_bytes(available)} are available"
     return RunError(f"out of memory: {what} needs {needs}{has}; {advice}")
 
 

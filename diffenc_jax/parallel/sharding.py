@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.core.errors import first_line, require
 from diffenc_jax.data.images import LocalPart
 from diffenc_jax.parallel import hosts
 
@@ -26,38 +26,36 @@ MIN_SHARDED_SIZE = 2**12
 def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Mesh of all devices, or of `devices`; each group of `fsdp` devices shares one copy of the parameters.
 
-    Between TPU slices, which are joined by the network of the data centre, only the data axis runs: the devices of a
-    group are of one slice.
+    TPU slices are joined by the network of the data centre, and only the data axis crosses it: all devices of a group
+    belong to one slice.
 
-    Raises InputError if `fsdp` does not divide the number of devices, or that of a slice.
+    Raises InputError if `fsdp` does not divide the number of all devices, or the number of devices per slice.
     """
     devices = jax.devices() if devices is None else list(devices)
     count, slices = len(devices), num_slices(devices)
-    if fsdp < 1 or count % fsdp:
-        raise InputError(f"mesh.fsdp={fsdp} does not divide the number of devices; take a divisor of {count}")
+    divides = fsdp >= 1 and count % fsdp == 0
+    require(divides, f"mesh.fsdp={fsdp} does not divide the number of devices; take a divisor of {count}")
     types = (AxisType.Auto, AxisType.Auto)
     if slices == 1:
         return jax.make_mesh((count // fsdp, fsdp), ("data", "fsdp"), axis_types=types, devices=devices)
     each = count // slices
-    if each % fsdp:
-        span = f"mesh.fsdp={fsdp} would span the {slices} slices, of {each} devices each"
-        raise InputError(f"{span}; take a divisor of {each}")
+    span = f"mesh.fsdp={fsdp} would span the {slices} slices, of {each} devices each"
+    require(each % fsdp == 0, f"{span}; take a divisor of {each}")
     shape = (each // fsdp, fsdp)
     grid = mesh_utils.create_hybrid_device_mesh(shape, (slices, 1), devices, allow_split_physical_axes=True)
     return Mesh(grid, ("data", "fsdp"), axis_types=types)
 
 
 def missing_platform() -> str | None:
-    """Message that the devices that JAX_PLATFORMS asks for cannot be used; None if JAX has devices."""
+    """Message for the case that JAX finds no device of JAX_PLATFORMS; None if it finds one."""
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # jax asserts that there is one, where a plugin is not installed
         reason = first_line(error).partition(" (set JAX_PLATFORMS")[0]
         platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
-        return (
-            f"JAX_PLATFORMS={platforms}: no such device can be used{reason and ': '}{reason}; install "
-            "diffenc_jax with the extra cuda or tpu and check the driver, or unset JAX_PLATFORMS to take what there is"
-        )
+        install = "install diffenc_jax with the extra cuda or tpu and check the driver"
+        advice = f"{install}, or unset JAX_PLATFORMS to use any device"
+        return f"JAX_PLATFORMS={platforms}: no such device can be used{reason and ': '}{reason}; {advice}"
     return None
 
 
@@ -72,8 +70,8 @@ def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:
     """Raise InputError unless a batch divides over the devices, on each into `train.accumulate` = `parts` parts."""
     least, each = mesh.size * parts, f", with train.accumulate={parts} parts on each" if parts > 1 else ""
     how = f"into train.accumulate={parts} parts" if mesh.size == 1 else f"over {mesh.size} devices{each}"
-    if batch_size < 1 or batch_size % least:
-        raise InputError(f"{key}={batch_size} does not divide {how}; take a multiple of {least}")
+    divides = batch_size >= 1 and batch_size % least == 0
+    require(divides, f"{key}={batch_size} does not divide {how}; take a multiple of {least}")
 
 
 def round_up(mesh: Mesh, batch_size: int) -> int:
@@ -106,10 +104,9 @@ def state_shardings(mesh: Mesh, shapes: Any) -> Any:
 
 
 def gathered(mesh: Mesh | None, params: Tree) -> Tree:
-    """Within a program, parameters sharded by `state_shardings` with a full copy on every device.
+    """Within a program, copy parameters that are sharded by `state_shardings` to every device.
 
-    Left to itself, XLA divides the networks' channels as the parameters are divided, and moves activations instead,
-    which are larger.
+    Otherwise XLA would divide the networks' channels like the parameters, and move activations, which are larger.
     """
     if mesh is None or mesh.shape["fsdp"] == 1:
         return params
@@ -117,11 +114,12 @@ def gathered(mesh: Mesh | None, params: Tree) -> Tree:
 
 
 def scattered(mesh: Mesh | None, grads: Tree, scanned: bool) -> Tree:
-    """Within a program, gradients that are summed over the devices and divided as `state_shardings` says.
+    """Within a program, sum gradients over the devices and divide them as `state_shardings` says.
 
-    For TPUs those of unrolled layers are whole in between: by the compiler's estimate a step of `cifar10:vdm-8` on four
-    v5e would else take 1.9 times the cycles, because XLA gives each chip a part of the channels of all images. Where
-    layers are `scanned`, and on GPUs, it does not. There it would cost memory, and on GPUs a third more bytes are sent.
+    On TPUs, gradients of unrolled layers are first copied to every device. Without the copy, XLA would give each chip
+    some of the channels of all images. By the compiler's estimate, a step of `cifar10:vdm-8` on four v5e would take 1.9
+    times the cycles. With `scanned` layers and on GPUs XLA does not do so. There the copy would cost memory, and GPUs
+    would send a third more bytes.
     """
     if mesh is None or mesh.shape["fsdp"] == 1:
         return grads
@@ -132,9 +130,7 @@ def scattered(mesh: Mesh | None, grads: Tree, scanned: bool) -> Tree:
 
 def abstract_arrays(shapes: Any, shardings: Any) -> Any:
     """ShapeDtypeStructs with the shapes and dtypes of `shapes` that carry `shardings`."""
-    return jax.tree.map(
-        lambda s, sharding: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes, shardings
-    )
+    return jax.tree.map(lambda shape, sharding: shape.update(sharding=sharding), shapes, shardings)
 
 
 def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
@@ -170,7 +166,8 @@ def to_devices(mesh: Mesh, host_arrays: Tree) -> Tree:
 def in_flight(started: Iterable[T]) -> Iterator[T]:
     """Results of jitted calls, in order, each delayed until `IN_FLIGHT` later calls have started.
 
-    Every item of the iterable `started` starts a call, and is its result.
+    Args:
+      started: iterable that starts a call for each of its items, which is the call's result.
     """
     pending: deque[T] = deque()
     for call in started:

@@ -1,1 +1,1 @@
-"""Samples of a trained model: from noise to images, films, reconstructions and files."""
+"""Samples of a trained model: from noise to images, and their files and pictures."""

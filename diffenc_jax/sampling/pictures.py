@@ -22,31 +22,30 @@ def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
     storage.write(path, encoded(Image.fromarray(picture(shown, levels)), "PNG"))
 
 
-def picture(values: np.ndarray, levels: int, columns: int | None = None) -> np.ndarray:
+def picture(values: np.ndarray, levels: int) -> np.ndarray:
     """`grid` of images, or `scatter` of points, uint8 [h, w] or [h, w, 3]."""
-    drawn = scatter(values, levels) if values.shape[1:] == POINT else grid(values, levels, columns)
+    drawn = scatter(values, levels) if values.shape[1:] == POINT else grid(values, levels)
     factor = math.ceil(MIN_WIDTH / drawn.shape[1])
     return drawn.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def grid(images: np.ndarray, levels: int, columns: int | None = None) -> np.ndarray:
-    """Arrange images [N, H, W, C] as one picture, uint8 [h, w] or [h, w, 3].
+def grid(images: np.ndarray, levels: int) -> np.ndarray:
+    """Arrange images [N, H, W, C] as one picture, uint8 [h, w] or [h, w, 3], with as many rows as columns or one less.
 
     Images with another number of channels than one or three show their channels side by side.
 
     Args:
-      images: pixels, or real values on the axis on which pixel k has the value k.
+      images: pixels 0 .. levels - 1.
       levels: number V of pixel levels.
-      columns: images per row; None for as many as there are rows, or one more.
     """
     n, height, width, channels = images.shape
     if channels not in (1, 3):
         images = images.transpose(0, 1, 3, 2).reshape(n, height, width * channels, 1)
         width, channels = width * channels, 1
-    columns = columns or math.ceil(math.sqrt(n))
+    columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     canvas = np.full((rows * columns, height + GAP, width + GAP, channels), 255, np.uint8)
-    canvas[:n, :height, :width] = grey_values(images, levels)
+    canvas[:n, :height, :width] = np.round(np.clip(images.astype(np.float32) / (levels - 1), 0, 1) * 255)
     canvas = canvas.reshape(rows, columns, height + GAP, width + GAP, channels).swapaxes(1, 2)
     picture = canvas.reshape(rows * (height + GAP), columns * (width + GAP), channels)[:-GAP, :-GAP]
     return picture[..., 0] if channels == 1 else picture
@@ -58,8 +57,3 @@ def scatter(points: np.ndarray, levels: int) -> np.ndarray:
     picture = np.full((levels, levels), 255, np.uint8)
     picture[levels - 1 - y, x] = 0
     return picture
-
-
-def grey_values(values: np.ndarray, levels: int) -> np.ndarray:
-    """uint8 grey values 0 .. 255 of values from 0 to levels - 1; values outside are clipped."""
-    return np.round(np.clip(values.astype(np.float32) / (levels - 1), 0, 1) * 255).astype(np.uint8)

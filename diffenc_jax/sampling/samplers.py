@@ -16,12 +16,12 @@ from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.flow import METHOD, by_example, carry, flow_of
+from diffenc_jax.diffusion.flow import METHOD, Solver, by_example, carry, flow_of
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Method
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
-from diffenc_jax.evaluation.ode import check_solved, solver_of
+from diffenc_jax.evaluation.ode import check_solved
 from diffenc_jax.model import Model, Params
 from diffenc_jax.model.model import CODE
 from diffenc_jax.parallel.sharding import batched, replicated
@@ -39,7 +39,7 @@ Stop = tuple[jax.Array, float]
 
 
 class Request(NamedTuple):
-    """Images that are to be drawn.
+    """Images to draw.
 
     Attributes:
       keys: [B] their random keys.
@@ -71,7 +71,7 @@ class Sampler(Method):
 
     @abstractmethod
     def walk(self, params: Params, prepared: Any, request: Request, z_1: jax.Array) -> Iterator[Stop]:
-        """Stops on the path from z_1 [B, ...] to z_0, the last one, of the images that are requested."""
+        """Follow the paths of the requested images from z_1 [B, ...]; yields stops; the last one is at z_0."""
 
 
 class Ancestral(Sampler):
@@ -118,7 +118,7 @@ class Ancestral(Sampler):
 
 
 class Flow(Sampler):
-    """The probability flow from γ_1 to γ_0, solved as `config.ode` says: another generative model than the steps'."""
+    """The probability flow from γ_1 to γ_0, solved as `config.ode` says; a generative model other than the steps."""
 
     def __init__(self, experiment: Experiment):
         """Raises InputError if the model has no flow."""
@@ -144,7 +144,8 @@ class Flow(Sampler):
 
 def _flow(experiment: Experiment, params: Params, request: Request, z_1: jax.Array) -> tuple[jax.Array, jax.Array]:
     """z_0 [B, ...], and the number [] of images that the solver gave up on."""
-    process, solver = request.bind(experiment.model, params), solver_of(experiment.config.ode)
+    process, settings = request.bind(experiment.model, params), experiment.config.ode
+    solver = Solver(settings.rtol, settings.atol)
     gamma_0, gamma_1 = process.endpoints
     z_0 = by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
     return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum()

@@ -1,4 +1,4 @@
-"""The images and pictures that `config.sample` asks for. An image is a function of (seed, its number) only."""
+"""The images and pictures that `config.sample` asks for. An image depends only on the seed and its number."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -51,13 +51,13 @@ class Sampling:
         )
 
     def images(self, params: Params, num: int, on_part: OnPart = lambda share: None, labels: Any = None) -> np.ndarray:
-        """Images 0 .. num - 1, uint8 [num, H, W, C]: those that `write` writes.
+        """Images 0 .. num - 1, uint8 [num, H, W, C]: the same images that `write` writes.
 
         Raises InputError if the labels do not suit the model.
 
         Args:
           on_part: called after each part of the work with its share of the whole.
-          labels: [num, ...] in place of those of `labels_of`.
+          labels: [num, ...], to use instead of `labels_of`.
         """
         if labels is not None:
             labels = self._experiment.model.checked_labels(labels, num)
@@ -69,10 +69,10 @@ class Sampling:
         return np.atleast_3d(pictures.picture(images, self._experiment.model.spec.pixel_levels))
 
     def write(self, params: Params, step: int, run: StoredRun, on_part: OnPart) -> dict[str, Path]:
-        """Sample with `params` of `run` at `step`; returns the files by their kind.
+        """Draw images with `params` of `run` at `step`; returns the files by their kind.
 
-        Images that an earlier call wrote are not drawn again, and stay if there are more than `sample.num`. If some are
-        missing, though, and those were drawn by other software or on another kind of device, all are drawn again.
+        Images of an earlier call are kept, also beyond `sample.num`, and only missing images are drawn. If some are
+        missing and the earlier ones come from other software or another kind of device, all images are drawn again.
 
         Args:
           on_part: called after each part of the work with its share of the whole. If it raises an exception, the
@@ -101,26 +101,19 @@ class Sampling:
     def _batches(
         self, params: Params, first: int, num: int, on_part: OnPart, labels: np.ndarray | None = None
     ) -> Iterator[np.ndarray]:
-        """Images number first .. num - 1, a batch at a time. `on_part` is given the shares of all `num` images."""
-        prepared = self._sampler.prepare(params)
-        size = sharding.round_up(self._experiment.mesh, min(self._config.batch_size, num))
+        """Images number first .. num - 1, in batches. `on_part` gets the share of each part in all `num` images."""
+        mesh, prepared = self._experiment.mesh, self._sampler.prepare(params)
+        size, key = sharding.round_up(mesh, min(self._config.batch_size, num)), stream(self._config.seed, "sample")
         for start in range(first, num, size):
             count, numbers = min(size, num - start), start + np.arange(size)
             given = labels_of(self._experiment, numbers) if labels is None else labels[numbers % num]
-            yield self._draw(params, prepared, numbers, given, lambda share: on_part(share * count / num))[:count]  # noqa: B023
-
-    def _draw(
-        self, params: Params, prepared: Any, numbers: np.ndarray, labels: np.ndarray | None, on_part: OnPart
-    ) -> np.ndarray:
-        """Images uint8 [B, H, W, C] of these numbers and labels [B, ...], B a multiple of the devices."""
-        with within_memory("a batch of samples", f"lower sample.batch_size={self._config.batch_size}"):
-            there, given = sharding.to_devices(self._experiment.mesh, (numbers.astype(np.uint32), labels))
-            request = Request(self._fold(stream(self._config.seed, "sample"), there), given)
-            z = self._noise(request.keys)
-            for stop, share in self._sampler.walk(params, prepared, request, z):
-                z = stop
-                on_part(share)
-            return np.asarray(self._pixels(params, request, z))
+            with within_memory("a batch of samples", f"lower sample.batch_size={self._config.batch_size}"):
+                there, given = sharding.to_devices(mesh, (numbers.astype(np.uint32), given))
+                request = Request(self._fold(key, there), given)
+                for z_0, share in self._sampler.walk(params, prepared, request, self._noise(request.keys)):  # noqa: B007
+                    on_part(share * count / num)
+                images = np.asarray(self._pixels(params, request, z_0))
+            yield images[:count]
 
     def _describe(self, params: Params, step: int, config_hash: str) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""
@@ -142,8 +135,8 @@ class Sampling:
 def labels_of(experiment: Experiment, numbers: np.ndarray) -> np.ndarray | None:
     """Labels [B, ...] of the samples with these numbers; None for a model without labels.
 
-    All are `sample.label`. If it is None, the numbers count through the classes, so that all have equally many, or
-    through the labels of the images to evaluate on, if labels are images.
+    Every label is `sample.label`. If that is None, the numbers cycle through the classes or, where labels are images,
+    through the labels of the split `eval.split`.
     """
     label, model = experiment.config.sample.label, experiment.model
     if not model.labels:
@@ -164,9 +157,9 @@ def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) 
 
 
 def _stored(path: Path, made: dict[str, str], num: int, shape: tuple[int, ...]) -> np.ndarray:
-    """The images [N, *shape] in a file, on the first host; none if their settings, or the file, are others.
+    """The images [N, *shape] of a file, on the first host; none if the file is missing or has other settings.
 
-    Those of another environment count only if there are `num`. Raises InputError if the folder cannot be written to.
+    Images of another environment count only if there are `num`. Raises InputError if the folder cannot be written to.
     """
     if hosts.is_first():
         check_writable(path.parent)

@@ -1,4 +1,4 @@
-"""FLOPs of a training step from shapes only, and configurations whose length of training follows from them."""
+"""FLOPs of a training step, from shapes only, and configurations that set the length of training by them."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from diffenc_jax.config import Config, load
-from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.model import ImageSpec, build, spec_of
 from diffenc_jax.train.step import StepFunction
 
@@ -33,11 +33,10 @@ class Counts(NamedTuple):
 def count(config: Config, spec: ImageSpec) -> Counts:
     """Counts for images of `spec`. Nothing is compiled, and no images are needed.
 
-    The FLOPs are those of XLA's cost analysis of the step as it is written: loss, gradient, optimizer, moving average
-    and meter, with two per multiply-add. The analysis counts the body of a loop once, so layers are unrolled, without
-    rematerialisation and dropout. The FLOPs are thus those of the model, whatever `model.scan`, `model.remat` and
-    dropout are. The program is the one for accelerators, without the loops of CPUs, so that the number is the same on
-    every platform.
+    The FLOPs come from XLA's cost analysis of the step as written: loss, gradient, optimizer, moving average and meter.
+    A multiply-add counts as two. The analysis counts the body of a loop once, so layers are unrolled, without
+    rematerialisation and dropout, and the count does not depend on `model.scan`, `model.remat` and dropout. The program
+    is the one for accelerators, without the loops of CPUs, so the count is the same on every platform.
 
     Raises InputError if `config` has no model for such images, or cannot be trained, or if JAX may not use the CPU.
     """
@@ -62,9 +61,8 @@ def count(config: Config, spec: ImageSpec) -> Counts:
 def load_config(spec: str, changes: load.Changes = ()) -> Config:
     """The configuration of a run, with `train.steps` counted if `train.flops_of` names an arm.
 
-    The run then gets the FLOPs of the training of that arm of the same configuration, to half a step, under the same
-    changes. A given `train.steps` is the length of that training. The result no longer names the arm. The count takes
-    seconds.
+    The run then has, to half a step, the FLOPs of the training of that arm under the same changes. A given
+    `train.steps` is the length of the arm's training. The result no longer names the arm. Counting takes seconds.
 
     Raises InputError if there is no such configuration, or the FLOPs cannot be counted; see `count`.
 
@@ -81,9 +79,8 @@ def load_config(spec: str, changes: load.Changes = ()) -> Config:
     else:
         changes = [change for change in changes if change.partition("=")[0] != FLOPS_OF]
     reference = load.load_config(f"{spec.partition(':')[0]}:{arm}", changes)
-    if reference.train.flops_of is not None:
-        has = f"{arm} has that of {reference.train.flops_of}"
-        raise InputError(f"{FLOPS_OF}={arm} must name an arm with a length of its own, and {has}")
+    other, must = reference.train.flops_of, f"{FLOPS_OF}={arm} must name an arm with a length of its own"
+    require(other is None, f"{must}, and {arm} has the length of {other}")
     steps = reference.train.steps * _flops_per_step(reference) / _flops_per_step(config)
     return config.replace({"train.steps": max(1, round(steps)), FLOPS_OF: None})
 

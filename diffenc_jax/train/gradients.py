@@ -30,7 +30,7 @@ class StepInputs(NamedTuple):
     endpoints: Batch | None = None
 
     def split(self, parts: int, blocks: int) -> "StepInputs":
-        """`parts` equal parts of the batch, stacked along a new leading axis; each part has a dropout key of its own.
+        """`parts` equal parts of the batch, stacked along a new leading axis, each with its own dropout key.
 
         The batch lies in `blocks` contiguous blocks, one per device. Each part takes the same share of every block, so
         that all devices work on all parts.
@@ -106,7 +106,7 @@ def accumulated_gradient(model: Model, params: Params, parts: StepInputs) -> tup
     """Mean of `gradient` over parts of a batch, computed one after another, see `StepInputs.split`.
 
     The result is the gradient of the whole batch, except for the dropout masks and the order of summation. The outputs
-    are those of the whole batch, in the order of the parts.
+    cover the whole batch, in the order of the parts.
     """
 
     def add(total, part):
@@ -124,9 +124,9 @@ def _gradient_with_interior(model: Model, loss: Callable, params: Params, t: jax
     """Gradient of `loss`, and of the mean of diffusion² for the schedule's interior.
 
     arXiv 2107.00630, appendix I.2. The bound at infinite depth does not depend on the interior, so the second moment
-    of the loss has the gradient of its variance. The loss ℓ of an example depends on the interior through its own γ_t
-    and γ'(t) only. Their cotangents therefore serve both gradients: 2 ℓ times the cotangents of ℓ are those of ℓ², and
-    the networks are run and differentiated once.
+    of the loss has the gradient of its variance. The loss ℓ of an example depends on the interior only through its own
+    γ_t and γ'(t). Their cotangents therefore serve both gradients: the cotangents of ℓ² are 2 ℓ times the cotangents of
+    ℓ, and the networks are run and differentiated once.
     """
     place, pull_back = jax.vjp(lambda schedule: model.place(params | {"schedule": schedule}, t), params["schedule"])
     (_, outputs), (grads, cotangents) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, place)

@@ -63,6 +63,7 @@ class Trainer:
       batches: step counted from 0 -> the batch on the devices.
       evaluator: evaluates the averaged parameters during and after training.
       draw_samples: draws samples of the averaged parameters at each evaluation, if given.
+      writers: the writers that `log.writers` names, by name.
     """
 
     def __init__(self, experiment: Experiment, workdir: Path, draw_samples: DrawSamples | None = None):
@@ -72,8 +73,8 @@ class Trainer:
         check_dtypes(self.program.state)
         self.batches = Batches(experiment.dataset.examples("train"), self.config, experiment.mesh)
         self.evaluator = Evaluator(experiment)
-        self.draw_samples, self._in_bucket = draw_samples, is_remote(workdir)
-        self._writers = {name: parts.load("writer", name) for name in self.config.log.writers}
+        self.draw_samples = draw_samples
+        self.writers = {name: parts.load("writer", name) for name in self.config.log.writers}
 
     def run(self, console: Console, profiled: StepRange | None = None) -> tuple[TrainState, Record]:
         """Train to the last step, and trace the steps `profiled`; returns the state and the record of its evaluation.
@@ -85,59 +86,68 @@ class Trainer:
             failed; earlier checkpoints are kept.
           Interrupted: a signal arrived; the state is saved.
         """
-        config, workdir = self.config, self.workdir
-        done = check_trainable(StoredRun(workdir), config)
+        done = check_trainable(StoredRun(self.workdir), self.config)
         if profiled is not None:
-            profiled.check(config.train.steps, done)
-        # The steps whose reports have not been read.
-        self._unread: deque[tuple[int, StepReport]] = deque()
-        self._consecutive_skipped = self._failed_saves = 0
+            profiled.check(self.config.train.steps, done)
         with ExitStack() as stack:
-            enter = stack.enter_context
-            self._claim, self._stored = enter(claimed(workdir, config))
-            self._shutdown = enter(shutdown_of_run())
-            self._checkpoints = enter(Checkpoints(self._stored, config.checkpoint.keep_every_steps, self.program.state))
-            self._progress = enter(RunProgress(console, config.train.steps, config.train.batch_size))
-            self._profiler = enter(Profiler(profiled, workdir, self._progress.print_line))
-            start, state = self._restore()
-            self._saved = start
-            own = self._writers if hosts.is_first() else {}
-            guards = [Guard(name, partial(self._described, part)) for name, part in own.items()]
-            self._writer = enter(closing(MultiWriter([JsonLines(workdir, start), *map(Background, guards)])))
+            training = _Training(self, stack, console, profiled)
             try:
                 with self.program.within_memory():
-                    return self._train(state, start)
+                    return training.finish()
             except RuntimeError as error:
                 hosts.end_if_alone(error)
                 raise
 
+
+class _Training:
+    """A training in progress, with everything that is open until it ends."""
+
+    def __init__(self, trainer: Trainer, stack: ExitStack, console: Console, profiled: StepRange | None):
+        """Open the workdir of `trainer` until `stack` is closed, and restore the newest state."""
+        self._trainer, self._program, self._workdir = trainer, trainer.program, trainer.workdir
+        self._config, self._in_bucket, enter = trainer.config, is_remote(trainer.workdir), stack.enter_context
+        # The steps whose reports have not been read.
+        self._unread: deque[tuple[int, StepReport]] = deque()
+        self._consecutive_skipped = self._failed_saves = 0
+        config, workdir = self._config, self._workdir
+        (self._claim, self._stored), self._shutdown = enter(claimed(workdir, config)), enter(shutdown_of_run())
+        self._checkpoints = enter(Checkpoints(self._stored, config.checkpoint.keep_every_steps, self._program.state))
+        self._progress = enter(RunProgress(console, config.train.steps, config.train.batch_size))
+        self._profiler = enter(Profiler(profiled, workdir, self._progress.print_line))
+        self._start, self._state = self._restore()
+        self._saved = self._start
+        own = trainer.writers if hosts.is_first() else {}
+        guards = [Guard(name, partial(self._described, part)) for name, part in own.items()]
+        self._writer = enter(closing(MultiWriter([JsonLines(workdir, self._start), *map(Background, guards)])))
+        # Each callback is also given the time `t`.
+        self._log = PeriodicCallback(every_steps=config.log.every_steps, callback_fn=self._log_metrics)
+
     def _restore(self) -> tuple[int, TrainState | None]:
-        """The newest intact checkpoint, (0, None) without one; says what is trained, and what that changes."""
-        config, workdir, say, checkpoints = self.config, self.workdir, self._progress.print_line, self._checkpoints
-        count = sum(leaf.size for leaf in jax.tree.leaves(self.program.state.params))
-        name, dataset = f"{config.name}:{config.arm}, seed {config.seed}", self.experiment.dataset
+        """The step and state of the newest intact checkpoint, (0, None) without one; prints what is trained."""
+        config, workdir, say, checkpoints = self._config, self._workdir, self._progress.print_line, self._checkpoints
+        count = sum(leaf.size for leaf in jax.tree.leaves(self._program.state.params))
+        name, dataset = f"{config.name}:{config.arm}, seed {config.seed}", self._trainer.experiment.dataset
         say(f"{name}, {count:,} parameters, on {versions.device()}, in {workdir}")
         say(f"images: {dataset.name}, version {dataset.version}, {len(dataset.splits['train']):,} for training")
-        start, state = checkpoints.newest(lambda step: checkpoints.restore(step, self.program.state)) or (0, None)
+        start, state = checkpoints.newest(lambda step: checkpoints.restore(step, self._program.state)) or (0, None)
         if start:
             self._progress.resume(start)
             say(f"resuming from step {start} of {workdir}")
         elif self._stored.origin.environments:
             say(f"the run in {workdir} ended before its first checkpoint; training starts again")
-        if changes := note_origin(self.experiment, self._stored, start):
+        if changes := note_origin(self._trainer.experiment, self._stored, start):
             say(f"resuming {changes}; results are no longer bit for bit those of an uninterrupted run")
         return start, state
 
-    def _train(self, state: TrainState | None, start: int) -> tuple[TrainState, Record]:
-        """Train from `start` on; None: from the first state."""
-        config, steps, done = self.config, self.config.train.steps, start
-        if start < steps:
+    def finish(self) -> tuple[TrainState, Record]:
+        """Train to the last step; returns the state and the record of its evaluation."""
+        config, steps, done = self._config, self._config.train.steps, self._start
+        state, self._state = self._state, None  # the first step reuses its memory
+        if done < steps:
             with self._progress.compiling():
-                state = self.program.init() if state is None else state
-                train_step = self.program.compiled()
+                state = self._program.init() if state is None else state
+                train_step = self._program.compiled()
         assert state is not None  # a run that is complete has a checkpoint
-        # Each callback is also given the time `t`.
-        self._log = PeriodicCallback(every_steps=config.log.every_steps, callback_fn=self._log_metrics)
         save = PeriodicCallback(every_steps=config.checkpoint.every_steps, on_steps=[steps], callback_fn=self._save)
         evaluate = PeriodicCallback(every_steps=config.eval.every_steps, callback_fn=self._evaluate)
         while done < steps:
@@ -147,11 +157,11 @@ class Trainer:
                 state = state.restarted()
             self._profiler.before(done + 1, state)
             with jax.profiler.StepTraceAnnotation(STEP, step_num=done + 1):
-                state, report = train_step(state, self.batches(done))
+                state, report = train_step(state, self._trainer.batches(done))
             done += 1
             self._unread.append((done, report))
-            # The first step is waited for, so that its time is not that of later ones.
-            self._read_reports(keep=0 if done == start + 1 else IN_FLIGHT)
+            # Wait for the first step, so that its time does not count as the time of later steps.
+            self._read_reports(keep=0 if done == self._start + 1 else IN_FLIGHT)
             with self._handling_failed_writes():
                 self._profiler.after(done, state)
             if self._shutdown.requested():
@@ -166,8 +176,8 @@ class Trainer:
 
     def _described(self, part: Callable[[str], MetricWriter]) -> MetricWriter:
         """A writer, made by `part`, that has written the configuration and the shapes of the parameters."""
-        writer, values = part(str(self.workdir)), self.config.to_dict()
-        overview = get_parameter_overview(self.program.state.params, include_stats=False)
+        writer, values = part(str(self._workdir)), self._config.to_dict()
+        overview = get_parameter_overview(self._program.state.params, include_stats=False)
         texts = {"config": json.dumps(values, indent=2), "parameters": overview}
         writer.write_hparams(flatten(values))
         writer.write_texts(0, {name: f"```\n{text}\n```" for name, text in texts.items()})
@@ -186,8 +196,8 @@ class Trainer:
     def _log_metrics(self, step: int, report: StepReport, t: float = 0.0) -> None:
         """Write the averages since the last log."""
         row = averages(report.meter)
-        if self.config.train.on_nonfinite == "skip":
-            row["skipped_steps"] = self.config.log.every_steps - float(report.meter.grad_norm.weight)
+        if self._config.train.on_nonfinite == "skip":
+            row["skipped_steps"] = self._config.log.every_steps - float(report.meter.grad_norm.weight)
         if (rate := self._progress.rate(step)) is not None:
             row["images_per_second"] = rate
         self._write(step, "train", row)
@@ -200,7 +210,7 @@ class Trainer:
     def _skip_or_stop(self, step: int) -> None:
         """Report a step that is not finite. Raises RunError if it ends the run."""
         message = f"step {step}: the loss, its gradient or the updated parameters are not finite"
-        if self.config.train.on_nonfinite == "stop":
+        if self._config.train.on_nonfinite == "stop":
             raise RunError(f"{message}; {self._kept()}; train.on_nonfinite=skip leaves such steps out")
         if self._consecutive_skipped == MAX_SKIPPED:
             raise RunError(f"{message}, {MAX_SKIPPED} steps in a row; {self._kept()}")
@@ -208,10 +218,10 @@ class Trainer:
             self._progress.print_line(f"{message}; it is skipped")
 
     def _save(self, step: int, state: TrainState, t: float = 0.0, final: bool = False) -> None:
-        """Start to save `state`, after all that is logged up to its step. Raises RunError if it is not finite.
+        """Start to save `state`, once everything up to its step is logged. Raises RunError if it is not finite.
 
-        Nothing is saved if all steps since the last save were skipped, so that they push no checkpoint out, unless the
-        state is the `final` one.
+        If all steps since the last save were skipped, only the `final` state is saved: another save would push an older
+        checkpoint out.
         """
         self._read_reports()
         if not final and 0 < step - self._saved <= self._consecutive_skipped:
@@ -245,9 +255,9 @@ class Trainer:
 
     @contextmanager
     def _handling_failed_writes(self, final: bool = False, too_many: bool = False) -> Iterator[None]:
-        """Turn a failed write into a RunError if it is the `final` one, or if configured so; else it is a warning.
+        """Turn a failed write into a RunError if it is the `final` one or if configured so, otherwise into a warning.
 
-        In a bucket it is a warning however configured, unless there are `too_many`.
+        In a bucket it is a warning whatever is configured, unless there are `too_many`.
         """
         try:
             yield
@@ -255,7 +265,7 @@ class Trainer:
             message, kept = str(error), self._kept(write_failed=True)
             if isinstance(error, OSError):
                 message = ": ".join(str(part) for part in (error.filename, reason(error)) if part)
-            stops = self.config.checkpoint.on_failure == "stop" and (too_many or not self._in_bucket)
+            stops = self._config.checkpoint.on_failure == "stop" and (too_many or not self._in_bucket)
             if final or stops:
                 raise RunError(f"{message}; {kept}") from error
             self._progress.print_line(f"{message}; {kept}, and the run goes on")
@@ -265,24 +275,22 @@ class Trainer:
         return f"the checkpoint of step {last} is kept" if last else "there is no checkpoint yet"
 
     def _best(self) -> str:
-        """The best checkpoint of those that are evaluated, or all that are kept, as a part of a message."""
+        """Part of a message: the best of the evaluated checkpoints, or the newest one."""
         self._checkpoints.wait()
-        kept = self._checkpoints.steps()
-        bits, best = min(
-            ((bpd, step) for step, bpd in evaluated_bpd(self.workdir).items() if step in kept), default=(0, 0)
-        )
-        return f"the checkpoint of step {best} has {bits:.4f}" if best else f"the checkpoints of steps {kept} are kept"
+        bits = evaluated_bpd(self._workdir)
+        best = min(bits.keys() & set(self._checkpoints.steps()), key=lambda step: bits[step], default=0)
+        return f"the checkpoint of step {best} has {bits[best]:.4f}" if best else self._kept()
 
     def _evaluate(self, step: int, state: TrainState, t: float = 0.0) -> Record | None:
         """The record of `step`, or None if it cannot be written; a signal saves the state and stops the run."""
         self._read_reports()
-        record, split, is_last = None, self.config.eval.split, step >= self.config.train.steps
+        record, split, is_last = None, self._config.eval.split, step >= self._config.train.steps
         try:
             with self._progress.evaluating():
-                name, total = f"evaluating {split} at step {step}", self.evaluator.num_batches()
+                name, total = f"evaluating {split} at step {step}", self._trainer.evaluator.num_batches()
                 with self._progress.task(name, total) as advance, self._handling_failed_writes(final=is_last):
                     on_batch = self._shutdown.checking(advance)
-                    record = self.evaluator.record(state.ema, step, self._stored, on_batch=on_batch).record
+                    record = self._trainer.evaluator.record(state.ema, step, self._stored, on_batch=on_batch).record
                 if record is not None:
                     self._progress.print_line(record_line(record))
                     self._write(step, "eval", {f"{split}_{name}": value for name, value in record["bpd"].items()})
@@ -293,11 +301,12 @@ class Trainer:
 
     def _write_samples(self, step: int, params: Params) -> None:
         """Draw samples of `params` and write a picture of them, or say why there is none. Raises Interrupted."""
-        if self.draw_samples is None:
+        draw_samples = self._trainer.draw_samples
+        if draw_samples is None:
             return
         with self._progress.task(f"drawing samples at step {step}", 1.0) as advance:
             try:
-                picture = self.draw_samples(params, self._shutdown.checking(advance))
+                picture = draw_samples(params, self._shutdown.checking(advance))
                 self._writer.write_images(step, {"eval/samples": picture})
             except RunError as error:
                 self._progress.print_line(f"no samples of step {step}: {error}")

@@ -37,7 +37,7 @@ class Optimizer(ABC):
 
         Args:
           rate: the learning rate by the number of steps that are done.
-          decayed: gives, for a tree of parameters, a tree of booleans: those that weight decay is for.
+          decayed: tree of parameters -> tree of booleans, True where weight decay applies.
         """
 
 
@@ -54,23 +54,6 @@ class AdamW(Optimizer):
 
     def transformation(self, rate: optax.Schedule, decayed: Decayed) -> optax.GradientTransformation:
         return optax.adamw(rate, self.b1, self.b2, self.epsilon, weight_decay=self.weight_decay, mask=decayed)
-
-
-@dataclass(frozen=True)
-class Lion(Optimizer):
-    """Lion (arXiv 2302.06675, algorithm 2), whose steps are of one size.
-
-    Its authors take a third to a tenth of AdamW's learning rate, and three to ten times its weight decay.
-    """
-
-    stays_finite = True
-
-    b1: float = key(0.9, "Share of the average in the step's sign.", limits=FRACTION)
-    b2: float = key(0.99, "Decay rate of the average of gradients.", limits=FRACTION)
-    weight_decay: float = key(0.1, "Weight decay, on networks except their biases.", limits=at_least(0))
-
-    def transformation(self, rate: optax.Schedule, decayed: Decayed) -> optax.GradientTransformation:
-        return optax.lion(rate, self.b1, self.b2, weight_decay=self.weight_decay, mask=decayed)
 
 
 def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTransformation:
@@ -90,11 +73,6 @@ def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTrans
     return made
 
 
-def stays_finite(kind: str) -> bool:
-    """`Optimizer.stays_finite` of the optimizer of this name."""
-    return getattr(parts.load("optimizer", kind), "stays_finite", False)
-
-
 def with_rates_at(state: Any, step: jax.Array) -> Any:
     """The state of an optimizer with the schedules of its rates at `step`, which counts skipped steps as well."""
 
@@ -107,8 +85,8 @@ def with_rates_at(state: Any, step: jax.Array) -> Any:
 def learning_rate(config: TrainConfig) -> optax.Schedule:
     """The learning rate by the number of steps that are done.
 
-    It rises linearly over the W steps of `train.warmup_steps`, and s steps later is `train.learning_rate` times, by
-    `train.learning_rate_schedule`,
+    It rises linearly over the W steps of `train.warmup_steps`. s steps later it is `train.learning_rate` times a factor
+    that `train.learning_rate_schedule` chooses:
       constant  1, as published,
       cosine    (1 + cos(π s / S)) / 2, which is 0 after the S = `train.steps` - W other steps,
       linear    1 - s / S,
@@ -121,19 +99,16 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
         return rising
     if config.steps_decide_rates:
         require(rest > 0, f"train.warmup_steps={warmup} must be less than train.steps={config.steps}")
-    falling: optax.Schedule
-    match config.learning_rate_schedule:
-        case "cosine":
-            falling = optax.cosine_decay_schedule(1.0, rest)
-        case "linear":
-            falling = optax.linear_schedule(1.0, 0.0, rest)
-        case _:
-            falling = lambda s: jnp.sqrt(max(warmup, 1) / (max(warmup, 1) + s))  # noqa: E731
+    falling = {
+        "cosine": optax.cosine_decay_schedule(1.0, max(rest, 1)),
+        "linear": optax.linear_schedule(1.0, 0.0, rest),
+        "rsqrt": lambda s: jnp.sqrt(max(warmup, 1) / (max(warmup, 1) + s)),
+    }[config.learning_rate_schedule]
     return lambda step: rising(step) * falling(jnp.maximum(step - warmup, 0))
 
 
 def ema_decay(config: TrainConfig, step: jax.Array) -> jax.Array | float:
-    """Decay rate of the averaged parameters at a step, which `step` steps precede.
+    """Decay rate of the averaged parameters, after `step` finished steps.
 
     With `train.ema_warmup` it is at most (1 + n) / (10 + n) for step n, so that an average over the first steps
     forgets the initial parameters.

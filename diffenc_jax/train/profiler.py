@@ -25,7 +25,7 @@ class StepRange(NamedTuple):
     last: int
 
     def check(self, steps: int, done: int) -> None:
-        """Raise InputError unless a run of `steps` steps, of which `done` are done, still makes these steps."""
+        """Raise InputError unless a run of `steps` steps makes these steps after the first `done` ones."""
         flag = f"--profile={self.first}:{self.last}"
         require(self.last <= steps, f"{flag} is outside the run, which ends at step {steps}; give steps up to {steps}")
         made = f"the run has made {done} of its {steps} steps"
@@ -35,12 +35,12 @@ class StepRange(NamedTuple):
 class Profiler:
     """Trace of some steps of a training.
 
-    Use it as a context manager: a trace that is not finished at its end is discarded. The first host traces its own
-    devices, the others none.
+    Use it as a context manager: a trace that is not finished at its end is discarded. Only the first host traces, and
+    only its own devices.
     """
 
     def __init__(self, steps: StepRange | None, workdir: Path, say: Callable[[str], None]):
-        """Trace `steps`, none if None, into the folder PLUGIN of `workdir`, and `say` so."""
+        """Trace `steps`, none if None, into the folder PLUGIN of `workdir`; `say` is called with a line about it."""
         self._first, self._last = steps if steps and hosts.is_first() else (0, 0)
         self._workdir, self._say, self._folder = workdir, say, tempfile.TemporaryDirectory(prefix="diffenc-profile-")
         self._is_tracing = False

@@ -12,7 +12,7 @@ import numpy as np
 from clu.metrics import Collection, Metric
 
 from diffenc_jax.diffusion.losses import TERMS
-from diffenc_jax.diffusion.times import TimeDensity, best_mass
+from diffenc_jax.diffusion.times import best_mass
 from diffenc_jax.model import Params
 from diffenc_jax.parallel import hosts
 from diffenc_jax.train.gradients import StepOutputs
@@ -57,8 +57,10 @@ def meter_type(heads: tuple[str, ...]) -> type[Collection]:
 def metrics_of_step(outputs: StepOutputs, dims: int, grad_norm: jax.Array, counts: jax.Array) -> Collection:
     """Metrics of one step on a global batch of images with `dims` dimensions, by the names in metrics.jsonl.
 
-    The terms are in bits/dim, for all times and by quarter of t; the losses of additional heads are per dimension. A
-    step that does not count, bool [], has the weight 0, even if its values are NaN.
+    The terms are in bits/dim, for all times and by quarter of t; the losses of additional heads are per dimension.
+
+    Args:
+      counts: bool [], whether the step counts. Otherwise its weight is 0, even if its values are NaN.
     """
     nats = outputs.terms.weighted(outputs.weight)
     bits = jax.tree.map(lambda term: term / (dims * math.log(2)), nats)
@@ -97,13 +99,13 @@ class LossHistory:
     def empty(cls) -> "LossHistory":
         return cls(jnp.zeros(CELLS, jnp.float32), jnp.zeros(CELLS, jnp.float32))
 
-    def density(self) -> TimeDensity:
-        """The density that minimises the variance of the estimated loss (`best_mass`).
+    def mass(self) -> jax.Array:
+        """[CELLS] probability of the cells that minimises the variance of the estimated loss (`best_mass`).
 
         It is uniform as long as a cell has no examples.
         """
         complete = jnp.all(self.examples > 0)
-        return TimeDensity(best_mass(jnp.where(complete, self.squares / jnp.maximum(self.examples, 1e-30), 1.0)))
+        return best_mass(jnp.where(complete, self.squares / jnp.maximum(self.examples, 1e-30), 1.0))
 
     def plus(self, t: jax.Array, nats: jax.Array) -> "LossHistory":
         """The sums with one step's unweighted diffusion terms `nats` [B] at times `t` [B] added."""
@@ -136,15 +138,14 @@ class TrainState:
     def is_finite(self) -> bool:
         """Whether parameters and averages are finite, and the optimizer's state has no NaN. Every host must call this.
 
-        An optimizer may hold infinities, such as a best loss so far. The arrays are looked at on the hosts, which
-        compiles nothing.
+        An optimizer may hold infinities, such as a best loss so far. The hosts read the arrays, so nothing is compiled.
         """
         bad = any(not np.isfinite(part).all() for part in _parts((self.params, self.ema)))
         bad = bad or any(np.isnan(part).any() for part in _parts(self.opt_state))
         return not hosts.elementwise_max(np.asarray(bad))
 
     def restarted(self) -> Self:
-        """The state with metrics of no steps."""
+        """The state with empty metrics."""
         return self.replace(meter=jax.tree.map(jnp.zeros_like, self.meter))  # type: ignore[attr-defined]
 
 

@@ -14,15 +14,15 @@ from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
 from diffenc_jax.core import parts, process
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import at_step, stream, uniform
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion.times import antithetic
+from diffenc_jax.diffusion.times import antithetic, by_density
 from diffenc_jax.model import Model, Params, outside_parts
 from diffenc_jax.model.augmentation import make_augmentation
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.train.gradients import StepInputs, accumulated_gradient, every_kth, gradient, learns_interior
-from diffenc_jax.train.optimizers import ema_decay, make_optimizer, stays_finite, with_rates_at
+from diffenc_jax.train.optimizers import ema_decay, make_optimizer, with_rates_at
 from diffenc_jax.train.state import LossHistory, TrainState, meter_type, metrics_of_step
 
 STEP = "a training step"  # in messages
@@ -52,20 +52,19 @@ class StepFunction:
         """Raises InputError if `model` cannot be trained as `config.train` says.
 
         Args:
-          config: the run's configuration, of which `train` and `seed` are used.
+          config: the run's configuration; only `train`, `seed` and, in messages, `model` are read.
           mesh: the devices that a batch is divided over; None for one device.
         """
-        if config.train.flops_of is not None:
-            advice = "load the configuration by its name, with diffenc_jax.load_config"
-            raise InputError(f"train.flops_of={config.train.flops_of} leaves train.steps open; {advice}")
-        if config.train.time_sampling == "importance" and learns_interior(model):
-            learned = f"model.schedule.kind={config.model.schedule.kind} at infinite depth"
-            why = "whose training lowers the variance of the loss itself"
-            raise InputError(f"train.time_sampling=importance is not for {learned}, {why}; take uniform")
+        of, advice = config.train.flops_of, "load the configuration by its name, with diffenc_jax.load_config"
+        require(of is None, f"train.flops_of={of} leaves train.steps open; {advice}")
+        learned = f"model.schedule.kind={config.model.schedule.kind} at infinite depth"
+        why = "whose training lowers the variance of the loss itself"
+        suits = config.train.time_sampling == "uniform" or not learns_interior(model)
+        require(suits, f"train.time_sampling=importance is not for {learned}, {why}; take uniform")
         self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
         self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior))
-        self._stays_finite = stays_finite(config.train.optimizer.kind)
+        self._stays_finite = getattr(parts.load("optimizer", config.train.optimizer.kind), "stays_finite", False)
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -80,38 +79,33 @@ class StepFunction:
         )
 
     def inputs(self, step: jax.Array, batch: Batch, losses: LossHistory | None) -> StepInputs:
-        """The random inputs of a step on a batch, whose images are augmented.
+        """The random inputs of a step on a batch.
 
-        Times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The end points
-        are those of one image in `train.ends_every`, of other images at each step; of more images if `ends_every` does
-        not divide the batch. The end-point terms are about 0.5 % of the bound.
+        The images are transformed as `train.augment` says, anew at each step. The batch holds the flags of the
+        transformations if the model is conditioned on them.
+
+        The times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The
+        end-point terms are evaluated on one image in `train.ends_every`, and at each step on other images. If
+        `ends_every` does not divide the batch, they are evaluated on more images. They are about 0.5 % of the bound.
         """
         train, size = self.config.train, len(batch.pixels)
         names = "time", "noise", "dropout"
         time_key, noise_key, dropout_key = (at_step(self.config.seed, name, step) for name in names)
         s = antithetic(uniform(time_key), size)
-        t, weight = (s, jnp.ones_like(s)) if losses is None else losses.density().at(s)
+        t, weight = (s, jnp.ones_like(s)) if losses is None else by_density(losses.mass(), s)
         k = math.gcd(train.ends_every, size // train.accumulate)
         noise = self.model.draw_noise(noise_key, t, size // k)
-        batch = self.augment(step, batch)
+        if self.augmentation.kinds:
+            choice = self.augmentation.draw(at_step(self.config.seed, "augmentation", step), size)
+            flags = self.augmentation.flags(choice) if self.model.augmentation_flags else None
+            batch = batch._replace(pixels=self.augmentation.apply(batch.pixels, choice), augmentation=flags)
         return StepInputs(batch, noise, weight, dropout_key, every_kth(batch, k, first=step % k))
-
-    def augment(self, step: jax.Array, batch: Batch) -> Batch:
-        """The batch with its images transformed as `train.augment` says, anew at each step.
-
-        It holds the flags of the transformations if the model is conditioned on them.
-        """
-        if not self.augmentation.kinds:
-            return batch
-        choice = self.augmentation.draw(at_step(self.config.seed, "augmentation", step), len(batch.pixels))
-        flags = self.augmentation.flags(choice) if self.model.augmentation_flags else None
-        return batch._replace(pixels=self.augmentation.apply(batch.pixels, choice), augmentation=flags)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         """One step on a global batch, which minimises bits/dim.
 
-        The losses of additional heads are minimised too, by the heads' own parameters: no other parameter has a
-        gradient of them. A step whose loss, gradient or updated state is not finite is left out of the metrics. With
+        The losses of additional heads are minimised too, only by the heads' own parameters: other parameters have no
+        gradient from them. A step whose loss, gradient or updated state is not finite is left out of the metrics. With
         `train.on_nonfinite` = 'skip' it changes nothing else but the number of the step.
         """
         train = self.config.train
@@ -152,9 +146,9 @@ class StepFunction:
 
 
 def decayed(params: Params, interior: Sequence[str] = ()) -> Params:
-    """Whether a parameter is one for weight decay (arXiv 2107.00630, 2310.19789), for each of `params`.
+    """Whether weight decay applies to a parameter, for each of `params` (arXiv 2107.00630, 2310.19789).
 
-    Biases, the end points of a learned schedule and learned variance ratios are not.
+    It does not apply to biases, the end points of a learned schedule and learned variance ratios.
 
     Args:
       interior: names of the schedule's parameters that do not move its end points; see `Schedule.interior`.
@@ -200,10 +194,8 @@ class Program:
     def __init__(self, model: Model, config: Config, mesh: Mesh):
         """Compiles nothing; raises InputError if `model` cannot be trained on `mesh` as `config.train` says."""
         train = config.train
-        self._advice = (
-            f"lower train.batch_size={train.batch_size}, raise train.accumulate={train.accumulate}, or take "
-            "model.remat=block"
-        )
+        size, count = f"train.batch_size={train.batch_size}", f"train.accumulate={train.accumulate}"
+        self._advice = f"lower {size}, raise {count}, or take model.remat=block"
         outside = outside_parts(config, "optimizer")
         with parts.trying(outside):
             self.function = StepFunction(model, config, mesh)

@@ -29,7 +29,7 @@ class Writer(MetricWriter):
     """
 
     def __init__(self, workdir: str):
-        """Write what a run in `workdir`, a folder or gs://BUCKET/FOLDER, writes."""
+        """Make a writer for a run in `workdir`, a folder or gs://BUCKET/FOLDER."""
 
     def write_summaries(self, step: int, values: Mapping[str, Any], metadata: Any = None) -> None: ...
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None: ...
@@ -78,9 +78,9 @@ class TensorBoard(SummaryWriter):
 
 
 class Guard(Writer):
-    """Writer that turns the failures of another one into warnings, since metrics.jsonl holds the same values.
+    """Writer that turns the failures of another writer into warnings, since metrics.jsonl holds the same values.
 
-    The other writer is made when it is first given a value, and made anew after a failure.
+    The other writer is made for its first value, and again after a failure.
     """
 
     def __init__(self, name: str, make: Callable[[], MetricWriter]):
@@ -89,7 +89,7 @@ class Guard(Writer):
         self._writer: MetricWriter | None = None
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Call a method of the other writer, which has nothing to flush or close before its first value."""
+        """Call a method of the other writer; before its first value there is nothing to flush or close."""
         if self._writer is None and method in ("flush", "close"):
             return
         try:

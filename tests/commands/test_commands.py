@@ -75,7 +75,7 @@ def raising(error):
 
 
 OUT_OF_MEMORY = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 140342230816 bytes.\nat 1")
-NEEDED = "this command needs at least 130.70 GiB, and there are 16.00 GiB"
+NEEDED = "this command needs at least 130.70 GiB, and 16.00 GiB are available"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
     process = experiment().model.bind(parameters())
     encode = jax.jit(lambda gamma: process.encoder.mean(x, jnp.full(len(x), gamma)))
     means = Encoded(jnp.asarray(np.stack([encode(gamma) for gamma in gammas])))
-    to_all = jax.jit(lambda t: costs_to_all(process, jnp.asarray(gammas), means, t, eps))
+    to_all = jax.jit(lambda t: costs_to_all(process, x, jnp.asarray(gammas), means, t, eps))
     for t in (2, 5):
         got = to_all(t)
         for s in range(t):
@@ -72,7 +72,7 @@ def test_costs_with_an_error_head_are_the_losses_at_its_ratio():
         for gamma in gammas[:3]:
             step = at_0._replace(gamma_s=jnp.full(12, gamma), gamma_t=jnp.full(12, gammas[3]), depth=1.0)
             losses.append(step.loss(errors_at(process, step, x, eps)).mean())
-        return costs_to_all(process, gammas, means, 3, eps)["learned_error"][:3], jnp.stack(losses)
+        return costs_to_all(process, x, gammas, means, 3, eps)["learned_error"][:3], jnp.stack(losses)
 
     np.testing.assert_allclose(*costs_and_losses(), rtol=1e-4)
 

@@ -97,10 +97,10 @@ class Unconditional(ScoreNetwork):
 def test_what_cannot_be_conditioned_is_refused():
     config = tiny.config("vdm", small=True, model__labels=True)
     for classes in (0, 1):
-        with pytest.raises(InputError, match=rf"needs images of two classes or more; these are of {classes}"):
+        with pytest.raises(InputError, match=rf"needs images of two classes or more; these have {classes}"):
             build(config, ImageSpec(SPEC.shape, tiny.LEVELS, classes))
     plain = config.replace({"model.score": {"kind": parts.Allowed(f"{__name__}:Unconditional")}})
-    with pytest.raises(InputError, match=r"networks that take a condition, and that of model.score.kind takes none"):
+    with pytest.raises(InputError, match=r"that take a condition, and the network of model.score.kind takes none"):
         build(plain, SPEC)
 
 

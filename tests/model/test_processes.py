@@ -91,7 +91,7 @@ def test_the_bound_trains_what_is_learned(name, part):
     ("arm", "changes", "message"),
     [
         ("diffenc", AFFINE | {"model.target": "encoded"}, "affine scales the noise as well; it needs model.target="),
-        ("diffenc", {"model.schedule.kind": "polynomial"}, "has a γ per pixel, and an encoder's network is told only"),
+        ("diffenc", {"model.schedule.kind": "polynomial"}, "has a γ per pixel, and an encoder's network takes only"),
         ("vdm", {"model.derivative_head": True}, "derivative_head=True is only for encoders with a network"),
         ("nontrainable", {"model.derivative_head": True}, "is only for encoders with a network"),
         ("diffenc", {"model.target": "image", "loss.extrapolation": "exponential"}, "the encoder gives the drift"),

@@ -101,7 +101,7 @@ def test_the_hosts_of_a_slice_of_tpu_vms_are_known_to_the_metadata_server(enviro
 def test_devices_of_hosts_that_are_not_connected_are_refused(monkeypatch):
     cluster.require_connected()
     monkeypatch.setattr(jax, "process_count", lambda: 4)
-    with pytest.raises(InputError, match=r"those of 4 hosts, which are not connected; add --distributed"):
+    with pytest.raises(InputError, match=r"devices of 4 hosts, which are not connected; add --distributed"):
         cluster.require_connected()
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     cluster.require_connected()

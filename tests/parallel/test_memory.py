@@ -29,7 +29,7 @@ def program():
     [
         ("Out of memory allocating 140342230816 bytes.", "at least 130.70 GiB"),
         ("Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", "at least 20.50 GiB"),
-        ("Failed to allocate request for 1.5TiB on device", "more memory than there is"),
+        ("Failed to allocate request for 1.5TiB on device", "more memory than is available"),
     ],
 )
 def test_an_error_of_the_compiler_or_of_a_call(program, monkeypatch, said, needs):
@@ -40,7 +40,7 @@ def test_an_error_of_the_compiler_or_of_a_call(program, monkeypatch, said, needs
     for act in (program.compiled, lambda: call_within(program, fail)):
         with pytest.raises(RunError) as caught:
             act()
-        message = f"out of memory: a training step needs {needs}, and there are 16.00 GiB; {ADVICE}"
+        message = f"out of memory: a training step needs {needs}, and 16.00 GiB are available; {ADVICE}"
         assert str(caught.value) == message
 
 
@@ -58,5 +58,5 @@ def test_a_compiled_step_that_cannot_fit_is_not_run(program, monkeypatch):
     temporaries = 2**33
     assert program.compiled() is compiled
     temporaries += 2**30
-    with pytest.raises(RunError, match=r"a training step needs at least 17.00 GiB, and there are 16.00 GiB; lower"):
+    with pytest.raises(RunError, match=r"a training step needs at least 17.00 GiB, and 16.00 GiB are available; lower"):
         program.compiled()

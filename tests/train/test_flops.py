@@ -94,7 +94,7 @@ def test_the_flops_match_under_every_override():
     ("arm", "message"),
     [
         ("vdn", "unknown arm 'vdn'; known: diffenc,"),
-        ("vdm-flops", "must name an arm with a length of its own, and vdm-flops has that of diffenc"),
+        ("vdm-flops", "must name an arm with a length of its own, and vdm-flops has the length of diffenc"),
     ],
 )
 def test_an_arm_that_says_nothing_is_refused(arm, message):

@@ -213,7 +213,7 @@ def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:
     if arrays.keys() != {"gamma", *kind._fields}:
         return False
     bins = arrays["knots"].shape[-1] if "knots" in arrays else 0
-    per_pixel = product({plain.depth}, *({1, size} for size in model.spec.shape))
+    per_pixel = set(product({plain.depth}, *({1, size} for size in model.spec.shape)))
     shapes = {"gamma": {plain.gamma.shape}, "ratio": {(plain.depth,), *per_pixel}}
     shapes["knots"] = shapes["error"] = {(plain.depth, bins)}
     if not all(array.shape in shapes[name] and np.isfinite(array).all() for name, array in arrays.items()):
