@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from diffenc_jax.nets.embeddings import HIGHEST
 from diffenc_jax.nets.kernels.dropout import Mask, dropout
 from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.kernels.joining import add_padded, concatenate
@@ -93,18 +94,18 @@ def _group_norm(x, parts, params, options):
     Var x = E x² - (E x)²: all sums, also of the derivatives, are over positions. Means of x + offset follow from those
     of x, so that the gradient by the offset needs no further sums. If `recompute`, the backward pass computes
     gain · x + shift and its swish again from x; a block that is rematerialised as a whole does not need it.
+
+    Means over groups are one product. By sums and repetitions, which are kernels of their own on TPUs, a step of
+    `cifar10:vdm-8` with two layers would take 6 % more of a v5e's cycles.
     """
     offset, scale, bias = params
-
-    def over_group(means):
-        means = means.reshape(len(x), options.groups, -1).mean(axis=2)
-        return jnp.repeat(means, len(scale) // options.groups, axis=1)
-
     means = tuple(jnp.concatenate(each, axis=1) for each in zip(*map(_means, parts or (x,)), strict=True))
     first, second = checkpoint_name(means, STATISTICS)
     if offset is not None:
         first, second = first + offset, second + offset * (2 * first + offset)
-    mean, mean_square = over_group(first), over_group(second)
+    group = jnp.arange(len(scale)) * options.groups // len(scale)
+    share = (group[:, None] == group) * jnp.float32(options.groups / len(scale))
+    mean, mean_square = jnp.matmul(jnp.stack([first, second]), share, precision=HIGHEST)
     gain = scale * jax.lax.rsqrt(jnp.maximum(mean_square - jnp.square(mean), 0.0) + EPSILON)
     shift = bias - gain * (mean if offset is None else mean - offset)
     apply = jax.checkpoint(_apply, static_argnums=(3, 4)) if options.recompute else _apply
