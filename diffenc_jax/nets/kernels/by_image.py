@@ -32,8 +32,8 @@ def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.
     shapes = jax.eval_shape(f, *arrays)
     sides = [_factors("a", arrays), _factors("r", shapes)]
     rule = " -> ".join(", ".join(map(" ".join, side)) for side in sides)
-    whole = {name for side in sides for names in side for name in names} - {"images"}
-    divided.def_partition(partition=partition, sharding_rule=rule, need_replication_factors=tuple(sorted(whole)))
+    whole = [name for side in sides for names in side for name in names if name != "images"]  # in the order of the rule
+    divided.def_partition(partition=partition, sharding_rule=rule, need_replication_factors=tuple(whole))
     batchable = custom_vmap(divided)
 
     @batchable.def_vmap

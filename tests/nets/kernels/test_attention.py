@@ -1,8 +1,5 @@
 """Attention against its formula, in values and derivatives, by XLA and by a stand-in for the kernels of cuDNN."""
 
-import os
-import subprocess
-import sys
 from functools import partial
 
 import jax
@@ -86,34 +83,3 @@ def test_kernels_have_derivatives_of_second_order(monkeypatch, supported):
         )
 
     assert_close(on_gpu, values)
-
-
-SHARDED = """
-import jax
-import numpy as np
-from diffenc_jax.nets.kernels import attention
-from tests.nets.kernels.test_attention import kernel_of, random
-
-attention._kernel = kernel_of
-
-def values(query, key, value, out_bar):
-    out, transpose = jax.vjp(attention.on_gpu, query, key, value)
-    return out, *transpose(out_bar)
-
-arrays = random((8, 6, 4))
-expected = jax.jit(values)(*arrays)
-mesh = jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
-axes = [("data", "fsdp")], [None, None, "fsdp"]
-by_image, by_channel = (jax.sharding.NamedSharding(mesh, jax.P(*each)) for each in axes)
-for wanted, sharding in ((None, by_image), (by_channel, by_channel)):
-    results = jax.jit(values, out_shardings=wanted)(*jax.device_put(arrays, by_image))
-    for got, whole in zip(results, expected, strict=True):
-        assert got.sharding.is_equivalent_to(sharding, 3), got.sharding
-        np.testing.assert_allclose(got, whole, rtol=1e-5, atol=1e-6)
-"""
-
-
-def test_kernels_keep_batches_sharded():
-    """Also where the results are wanted otherwise."""
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    subprocess.run([sys.executable, "-c", SHARDED], check=True, env={**os.environ, "XLA_FLAGS": flags})
