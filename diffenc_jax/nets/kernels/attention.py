@@ -66,16 +66,16 @@ def _exp_derivative(dtype, primals, tangents):
 def on_gpu(query: jax.Array, key: jax.Array, value: jax.Array, scan: bool = False) -> jax.Array:
     """`attend` by the kernels of cuDNN (arXiv 2205.14135), which hold no array of all pairs of positions.
 
-    They take half precision and numbers of channels that are multiples of 8, up to 128, or 256 from compute capability
-    9.0 on. Other arrays, float32 among them, are left to `attend`, as they are where there is no cuDNN. Derivatives in
-    forward mode and of higher order are derivatives of `attend`.
+    They take half precision, even numbers of positions, and numbers of channels that are multiples of 8, up to 128, or
+    256 from compute capability 9.0 on. Other arrays, float32 among them, are left to `attend`, as they are where there
+    is no cuDNN. Derivatives in forward mode and of higher order are derivatives of `attend`.
 
     [128, 1024, 128] in bfloat16 with its gradient, as compiled for an H100: 3 kernels move 0.44 GB. With weights in
     memory 11 kernels move 4.5 GB. A step of `cifar10:vdm-8` with 128 images moves 27.0 instead of 31.9 GB.
     """
     inputs = query, key, value
     try:
-        jax.eval_shape(_kernel, *inputs)
+        jax.eval_shape(_attend_for_gradient, *inputs)
     except (NotImplementedError, RuntimeError):
         return attend(*inputs, scan)
     return _attend_by_kernel(inputs)
@@ -86,10 +86,14 @@ def _kernel(query, key, value):
     return jax.nn.dot_product_attention(*arrays, implementation="cudnn")[:, :, 0]
 
 
+def _attend_for_gradient(*inputs):
+    """The call that `_gradient` repeats, so that XLA makes them one."""
+    return [jax.vjp(_kernel, *inputs)[0]]
+
+
 @jax.custom_jvp
 def _attend_by_kernel(inputs):
-    """Attention by the call that `_gradient` repeats, so that XLA makes them one."""
-    return by_image(lambda *inputs: [jax.vjp(_kernel, *inputs)[0]], *inputs)[0]
+    return by_image(_attend_for_gradient, *inputs)[0]
 
 
 @_attend_by_kernel.defjvp

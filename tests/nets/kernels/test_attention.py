@@ -58,16 +58,16 @@ def test_it_is_the_formula_with_its_derivatives(monkeypatch, scan, most):
     assert_close(partial(attend, scan=scan), values)
 
 
-@pytest.mark.parametrize("supported", [True, False])
-def test_kernels_have_derivatives_of_second_order(monkeypatch, supported):
+@pytest.mark.parametrize(("count", "supported"), [(3, True), (4, False)])
+def test_kernels_have_derivatives_of_second_order(monkeypatch, count, supported):
     """Reverse over forward in a checkpointed layer, as in training; forward and reverse over reverse; maps of these."""
-    *inputs, out_bar = random((2, 3, 4))
+    *inputs, out_bar = random((2, count, 4))
     tangents = tuple(jnp.cos(3 * x) for x in inputs)
     if supported:
         monkeypatch.setattr(attention, "_kernel", kernel_of)
 
     def values(f):
-        f = jax.checkpoint(lambda *inputs, f=f: f(*inputs))  # a new function, which JAX has not traced
+        f = jax.checkpoint(f)
         loss = lambda *inputs: jnp.sum(out_bar * f(*inputs) ** 2)  # noqa: E731
         slope = lambda *inputs: jnp.sum(out_bar * jax.jvp(f, inputs, tangents)[1] ** 2)  # noqa: E731
         by_key = jax.grad(loss, 1)
