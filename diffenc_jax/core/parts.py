@@ -17,14 +17,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
 from typing import Any, NamedTuple
 
-from diffenc_jax.core.errors import InputError, first_line, lookup, require, suggestion
+from diffenc_jax.core.errors import InputError, first_line, lookup, refusing, require, suggestion
 from diffenc_jax.core.keys import Key, join, keys_of
 from diffenc_jax.core.sources import outside_digest
 
@@ -196,18 +196,9 @@ def package_of(place: str) -> str:
     return place.partition(":")[0].partition(".")[0]
 
 
-@contextmanager
-def trying(outside: Collection[str]) -> Iterator[None]:
-    """Turn any error of the block into an InputError that names these parts of other packages, if there are any."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # a part is a program and may raise anything
-        if not outside:
-            raise
-        why = (first_line(error) or type(error).__name__)[:300]
-        raise InputError(f"{', '.join(outside)} cannot be used: {why}; see docs/extending.md") from error
+def trying(outside: Collection[str]) -> AbstractContextManager[None]:
+    """Context that turns any error into an InputError that names these parts of other packages, if there are any."""
+    return refusing(f"{', '.join(outside)} cannot be used", "see docs/extending.md") if outside else nullcontext()
 
 
 def _check_allowed(kind: str, name: str, given: str) -> None:

@@ -9,7 +9,6 @@ different estimators unless --across-estimators is given.
 """
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from diffenc_jax.commands.arguments import add_json, place, writable_file
 
@@ -30,24 +29,22 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.core.terminal import print_document
     from diffenc_jax.lab.comparisons import compare
     from diffenc_jax.runs.files import is_folder, write_json
-    from diffenc_jax.runs.records import read_evaluation
+    from diffenc_jax.runs.records import read_evaluation, read_record
     from diffenc_jax.runs.storage import identity
     from diffenc_jax.runs.stored import StoredRun
 
-    def record_of(given: Path) -> Path:
-        return StoredRun(given).last_record() if is_folder(given) else given
-
-    records: dict[object, Path] = {}  # by the identity of the file
-    for path in map(record_of, arguments.records):
+    records, files = {}, {}  # by the identity of the file; the file by the identity of what is given
+    for given in arguments.records:
+        path, record = StoredRun(given).last_record() if is_folder(given) else (given, read_record(given))
         require(identity(path) not in records, f"{path} is given twice; give every record once")
-        records[identity(path)] = path
+        records[identity(path)], files[identity(given)] = (path, record), identity(path)
     output, first = writable_file("json", arguments.json), arguments.reference or arguments.records[0]
     is_free = output is None or identity(output) not in records
     require(is_free, f"--json={output} would replace a record; name another file")
-    reference = identity(record_of(first))
+    reference = files.get(identity(first), identity(first))
     require(reference in records, f"--reference={first} is not among the records; give one of them")
     records = {reference: records[reference]} | records  # the reference first
-    evaluations = [*map(read_evaluation, records.values())]
+    evaluations = [read_evaluation(*one) for one in records.values()]
     compare.check_comparable(evaluations, arguments.across_estimators)
     rows = compare.compare(evaluations)
     said = [*compare.notes(rows), *compare.cautions(evaluations)]

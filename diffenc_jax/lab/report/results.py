@@ -75,7 +75,7 @@ def find_over_seeds(collection: Collection, reference: str, target: float) -> Fi
     if collection.root is not None:
         runs, missing = finished.find_runs(collection.root, collection.grid)
     else:
-        expected = finished.by_arm_and_seed((run.workdir, run.config) for run in collection.runs)
+        expected = finished.by_arm_and_seed(collection.runs)
         runs, missing = finished.finished_and_missing(expected, collection.comparable)
     require(bool(runs), "no run is evaluated yet")
     rows = {run.workdir: run.metrics for run in collection.runs}

@@ -13,7 +13,7 @@ from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key, keys_of
 from diffenc_jax.lab.comparisons.compare import different_images
-from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
+from diffenc_jax.runs.files import exists, read_json, write_json, writing
 from diffenc_jax.runs.stored import StoredRun
 
 FILE = "experiment.json"
@@ -182,7 +182,7 @@ def cost_file(root: Path, arm: str) -> Path:
 def read_grid(root: Path, plugins: Collection[str] = ()) -> Grid | None:
     """The grid that is noted in `root`, with these plugins, or None; raises InputError if the note cannot be read."""
     path, advice = root / FILE, "delete it, the runs beside it are still found"
-    if not list_paths(root, FILE):
+    if not exists(path):
         return None
     content = read_json(path, advice)
     try:
