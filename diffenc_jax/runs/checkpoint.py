@@ -119,12 +119,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        try:
+        with contextlib.suppress(*([] if kind is None else [SaveFailed])):
             if self._opened is not None:
                 self._or_save_failed(self._opened.close)
-        except SaveFailed:
-            if kind is None:
-                raise
 
     def latest_step(self) -> int | None:
         """The newest step that was saved completely, or None. `restore` finds out whether it is damaged."""
