@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.errors import require
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files
@@ -108,5 +109,4 @@ def read_values(path: Path, record: Record | None = None) -> dict[str, np.ndarra
 
 def _digest(record: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits of the entries `IDENTITY`."""
-    text = json.dumps({key: record.get(key) for key in IDENTITY}, sort_keys=True)
-    return files.sha256_of(text.encode())[:12]
+    return json_digest({key: record.get(key) for key in IDENTITY})[:12]
