@@ -283,7 +283,7 @@ def forgeries(seal):
     names, texts = list(seal["arrays"]), ["", "[]", "\udcff", json.dumps(seal)[:-80] + "}"]
     wrong = [{"step": None}, {"step": float("nan")}, {"run": None}, {"host": None}, {"host": 1}]
     wrong += [{"hosts": hosts} for hosts in ("one", 0.5, None, 2, 10**9)]
-    wrong += [{"arrays": arrays} for arrays in (names, {}, None, {f"state/{name}": [1, 2] for name in names})]
+    wrong += [{"arrays": arrays} for arrays in (names, None)]
     wrong += [{"arrays": dict.fromkeys(names, pair)} for pair in ([1], ["1", "2"], [-1, 2**40], [1, 2], 3, [[1], 2])]
     return [*texts, sealed({}), json.dumps({**seal, "sha256": None}), *(sealed(seal | change) for change in wrong)]
 
