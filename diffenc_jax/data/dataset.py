@@ -152,10 +152,8 @@ def _labels(source: Source) -> Labels | LabelImages:
 
 
 def _without_labels(name: str) -> str:
-    return (
-        f"{name} has no labels, which model.labels=True needs; give a data set with labels, such as a folder of "
-        "pictures with a subfolder per class, or an .npz file with y_train and y_test"
-    )
+    advice = "a folder of pictures with a subfolder per class, or an .npz file with y_train and y_test"
+    return f"{name} has no labels, which model.labels=True needs; give a data set with labels, such as {advice}"
 
 
 def _named(data: DataConfig) -> sources.NamedSource:

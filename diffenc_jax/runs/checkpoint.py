@@ -28,6 +28,7 @@ from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.core.process import return_freed_memory
 from diffenc_jax.core.text import printable
+from diffenc_jax.core.versions import OURS
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, check_dtypes, own_hashes, verify
@@ -258,10 +259,8 @@ class Checkpoints:
                 self._set_aside(damaged, f"; continuing with that of step {step}")
                 return step, restored
         if damaged:
-            raise RunError(
-                f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}; train again, in "
-                "another workdir or after deleting that folder"
-            )
+            why = f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}"
+            raise RunError(f"{why}; train again, in another workdir or after deleting that folder")
         return None
 
     def _set_aside(self, damaged: dict[int, str], ending: str) -> None:
@@ -286,11 +285,9 @@ class Checkpoints:
         if ours == theirs:
             return
         name = min(ours ^ theirs)
-        raise InputError(
-            f"{self._folder / str(step)} is of another model, of other images, or of another version of diffenc_jax: "
-            f"{name} is an array {'there' if name in theirs else 'here'} only"
-            f"{self._run.origin.other_version}"
-        )
+        other = f"{self._folder / str(step)} is of another model, of other images, or of another version of {OURS}"
+        only = f"{name} is an array {'there' if name in theirs else 'here'} only"
+        raise InputError(f"{other}: {only}{self._run.origin.other_version}")
 
 
 class _Best(PreservationPolicy):

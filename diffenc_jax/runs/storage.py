@@ -20,9 +20,7 @@ from diffenc_jax.core.errors import first_line
 from diffenc_jax.core.process import machine_memory
 
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
-NO_PERMISSION = (
-    "no permission in this bucket; its owner can grant the roles Storage Object User and Storage Legacy Bucket Reader"
-)
+NO_PERMISSION = "no permission in this bucket; its owner can grant Storage Object User and Storage Legacy Bucket Reader"
 
 
 def read(path: Path) -> bytes:

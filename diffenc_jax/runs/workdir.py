@@ -103,7 +103,5 @@ def _check_seen_by_all(workdir: Path) -> None:
     blind = [name for name, seen in zip(names, hosts.gather_text(str(is_seen)), strict=True) if seen != str(True)]
     if hosts.is_first():
         storage.delete(token)
-    require(
-        not blind,
-        f"{workdir} is another folder on {'; '.join(blind)} than on {names[0]}; give a shared folder, or gs://B/RUN",
-    )
+    other = f"{workdir} is another folder on {'; '.join(blind)} than on {names[0]}"
+    require(not blind, f"{other}; give a shared folder, or gs://B/RUN")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.document import Table
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import format_interval, with_errors
 from diffenc_jax.evaluation.means import interval, quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
@@ -116,14 +116,12 @@ def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool 
     for other in evaluations[1:]:
         first = evaluations[0]
         names = f"{first.path} and {other.path}"
-        if reason := different_images(first.record["dataset"], other.record["dataset"]):
-            raise InputError(f"{names} cannot be compared: {reason}")
+        reason = different_images(first.record["dataset"], other.record["dataset"])
+        require(not reason, f"{names} cannot be compared: {reason}")
         different = different_methods(first.record["estimator"], other.record["estimator"])
-        if different and not across_estimators:
-            raise InputError(
-                f"{names} have different estimators: {', '.join(different)}; "
-                "give --across-estimators to compare them nevertheless"
-            )
+        text = f"{names} have different estimators: {', '.join(different)}"
+        advice = "give --across-estimators to compare them nevertheless"
+        require(across_estimators or not different, f"{text}; {advice}")
 
 
 def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:

@@ -138,9 +138,8 @@ def _is_made_with(estimator: EstimatorEntry, config: Config) -> bool:
 
 def _different_keys(a: Config, b: Config) -> list[str]:
     """Keys of a run's identity and length, except seed and arm, in which two configurations differ."""
-    ours, theirs = (config.identity() | {"train.steps": config.train.steps} for config in (a, b))
-    keys = sorted((ours.keys() | theirs.keys()) - {"seed", "arm"})
-    return [key for key in keys if ours.get(key, ...) != theirs.get(key, ...)]  # Ellipsis is no key's value
+    steps = {"train.steps"} if a.train.steps != b.train.steps else set()
+    return sorted((a.changes(b).keys() | steps) - {"seed", "arm"})
 
 
 def changed_keys(reference: Config, config: Config) -> dict[str, Any]:
