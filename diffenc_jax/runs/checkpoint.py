@@ -15,14 +15,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    EveryNSteps,
-    LatestN,
-    PolicyCheckpointInfo,
-    PreservationContext,
-    PreservationPolicy,
-)
+from orbax.checkpoint import checkpoint_managers as policies
 
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
@@ -98,9 +91,10 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         every, writes = self._keep_every_steps, self._keep_every_steps is not None
-        policy = [LatestN(KEEP_LATEST), _Best(self._workdir), *([EveryNSteps(every)] if writes else [])]
+        policy = [policies.LatestN(KEEP_LATEST), _Best(self._workdir)]
+        policy += [policies.EveryNSteps(every)] if writes else []
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy(policy),
+            preservation_policy=policies.AnyPreservationPolicy(policy),
             read_only=not writes,
             cleanup_tmp_directories=True,  # in a bucket, where partial checkpoints have the names of complete ones
         )
@@ -290,14 +284,14 @@ class Checkpoints:
         raise InputError(f"{other}: {only}{self._run.origin.other_version}")
 
 
-class _Best(PreservationPolicy):
+class _Best(policies.PreservationPolicy):
     """Keeps the checkpoint with the lowest bits/dim of those that were evaluated during training."""
 
     def __init__(self, workdir: Path):
         self._workdir = workdir
 
     def should_preserve(
-        self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
+        self, checkpoints: Sequence[policies.PolicyCheckpointInfo], *, context: policies.PreservationContext
     ) -> Sequence[bool]:
         bits_by_step = evaluated_bpd(self._workdir)
         bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]

@@ -8,15 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.numbers import format_interval, with_errors
+from diffenc_jax.core.numbers import format_interval, with_error
 from diffenc_jax.evaluation.means import interval, quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
-from diffenc_jax.lab.comparisons.describe import (
-    average_cautions,
-    describe_estimator,
-    describe_images,
-    method,
-)
+from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, describe_images, method
 from diffenc_jax.runs.record_types import DatasetEntry, Record
 from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.runs.stored import StoredRun
@@ -152,10 +147,10 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
     for row in rows:
         record = row.evaluation.record
         about = [record["arm"], record["seed"], record["step"], describe_estimator(record["estimator"])]
-        bpd, excess = with_errors(row.bpd, row.error.noise, row.error.images), ["reference", ""]
+        bpd, excess = with_error(row.bpd, row.error.noise, row.error.images), ["reference", ""]
         if row.excess is not None:
             value, error, ends, _ = row.excess
-            excess = [with_errors(value, error.noise, error.images), format_interval(ends)]
+            excess = [with_error(value, error.noise, error.images), format_interval(ends)]
         lines.append([*about, bpd, *(excess if compared else []), *([row.evaluation.path] if with_files else [])])
     heads = [*HEADS, *(columns if compared else []), *(["file"] if with_files else [])]
     return Table(heads, lines, "Differences to the reference, bits/dim" if compared else "")

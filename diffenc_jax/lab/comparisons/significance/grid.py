@@ -98,7 +98,7 @@ class Grid(Keyed):
             check_parts(run, trained, trains=True)
             final = evaluated[arm] = self.final_config(trained)
             learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
-            text = f"--final changes the loss of {arm}, whose variance ratios are learned in training only"
+            text = f"--final changes the loss of {arm} where loss.variance_ratio={LEARNED} was learned in training"
             require(trained.loss == final.loss or not learned, f"{text}; leave out --final=loss.KEY=VALUE")
         self._check_images(evaluated)
 
