@@ -90,20 +90,9 @@ def kinds() -> dict[str, Kind]:
     return {name: kind for table in tables() for name, kind in table.KINDS.items()}
 
 
-@cache
-def name_keys() -> set[str]:
-    """The keys of the configuration that name parts."""
-    return {kind.name_key for kind in kinds().values()} - {""}
-
-
 def is_place(name: str) -> bool:
     """Whether a name is the place of a part, "package.module:Name"."""
     return PLACE.fullmatch(name) is not None and not name.startswith("tfds:")
-
-
-def names(kind: str) -> list[str]:
-    """The short names of a kind, sorted."""
-    return sorted(entries(kind))
 
 
 def load(kind: str, name: str) -> Any:
@@ -169,12 +158,12 @@ def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, 
       packages: those whose parts are allowed. None: all, for values that the user has given.
       path: path of the section that has these keys.
     """
-    result = dict(values)
+    result, name_keys = dict(values), {kind.name_key for kind in kinds().values()}
     for name, value in values.items():
         key = join(path, name)
         if isinstance(value, Mapping):
             result[name] = allowed(value, packages, key)
-        elif key in name_keys():
+        elif key in name_keys:
             several = isinstance(value, tuple | list)
             result[name] = tuple(_allowed(one, packages) for one in value) if several else _allowed(value, packages)
     return result

@@ -167,7 +167,7 @@ def _named(data: DataConfig) -> sources.NamedSource:
 
 
 def _path(data: DataConfig) -> Path:
-    known = f"a known data set ({', '.join(parts.names('data'))}, or tfds:NAME)"
+    known = f"a known data set ({', '.join(sorted(parts.entries('data')))}, or tfds:NAME)"
     is_path = os.path.exists(data.source)
     require(is_path, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
     return Path(data.source)
