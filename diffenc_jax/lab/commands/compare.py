@@ -32,12 +32,11 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.runs.storage import identity
     from diffenc_jax.runs.stored import StoredRun
 
-    records = {}  # by the identity of the file
+    output, records = writable_file("json", arguments.json), {}  # records by the identity of the file
     for given in arguments.records:
         path, record = StoredRun(given).last_record() if is_folder(given) else (given, read_record(given))
         require(identity(path) not in records, f"{path} is given twice; give every record once")
         records[identity(path)] = path, record
-    output = writable_file("json", arguments.json)
     is_free = output is None or identity(output) not in records
     require(is_free, f"--json={output} would replace a record; name another file")
     evaluations = [read_evaluation(*one) for one in records.values()]
