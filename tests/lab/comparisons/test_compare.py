@@ -66,7 +66,7 @@ def test_the_table_by_hand(write, capsys):
     assert "differ:" not in out
 
 
-def test_rows_are_sorted_and_the_reference_is_the_first_or_the_one_that_is_named(write):
+def test_rows_are_sorted_and_the_reference_is_the_first(write):
     paths = [write(name, evaluated(mean, 1)) for name, mean in (("c", 3), ("nan", math.nan), ("a", 1), ("b", 2))]
     rows = compared(*paths)
     assert [row.evaluation.record["arm"] for row in rows] == ["a", "b", "c", "nan"]
