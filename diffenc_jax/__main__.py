@@ -114,9 +114,8 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
         if missing := sharding.missing_platform():
             return _fail(missing, 2)
         if memory.is_out_of_memory(error):
-            return _fail(
-                str(memory.does_not_fit("this command", memory.needed_bytes(error), "lower its batch size")), 1
-            )
+            why = memory.does_not_fit("this command", memory.needed_bytes(error), "lower its batch size")
+            return _fail(str(why), 1)
         hosts.end_if_alone(error)
         raise
     except (Interrupted, KeyboardInterrupt) as stop:

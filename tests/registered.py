@@ -17,7 +17,7 @@ def every_key(of_parts=False, section=Config):
 
 def registered(kind):
     """The parts of a kind by short name."""
-    return {name: parts.load(kind, name) for name in parts.names(kind)}
+    return {name: parts.load(kind, name) for name in sorted(parts.entries(kind))}
 
 
 PREDICTIONS, EXTRAPOLATIONS = registered("prediction"), registered("extrapolation")

@@ -119,37 +119,29 @@ def positive_number(text: str) -> float:
 
 def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --config, and --config.key=value for each key that is to differ from it."""
-    group = parser.add_argument_group(
-        "configuration", "--config.key=value changes a key, such as --config.seed=1; `diffenc config-keys` lists all"
-    )
-    group.add_argument(
-        "--config",
-        required=required,
-        metavar="NAME[:ARM]",
-        help="installed configuration, such as cifar10:vdm, or a file, such as configs/digits.py:vdm",
-    )
+    about = "--config.key=value changes a key, such as --config.seed=1; `diffenc config-keys` lists all"
+    group = parser.add_argument_group("configuration", about)
+    text = "installed configuration, such as cifar10:vdm, or a file, such as configs/digits.py:vdm"
+    group.add_argument("--config", required=required, metavar="NAME[:ARM]", help=text)
     parser.set_defaults(overrides=[])
 
 
 def add_changes(parser: argparse.ArgumentParser, *read: str) -> None:
     """Add --config.key=value, for the sections and keys `read` of a trained run's configuration."""
-    parser.add_argument_group(
-        "configuration", f"--config.key=value changes a key of the run's configuration: {', '.join(read)}"
-    )
+    about = f"--config.key=value changes a key of the run's configuration: {', '.join(read)}"
+    parser.add_argument_group("configuration", about)
     parser.set_defaults(overrides=[], read=read)
     add_plugins(parser)
 
 
 def add_plugins(parser: argparse.ArgumentParser) -> None:
     """Add --plugins, the packages whose parts a stored configuration may name."""
-    parser.add_argument(
-        "--plugins",
-        type=lambda text: [name.strip() for name in text.split(",")],
-        default=[],
-        metavar="PACKAGE,...",
-        help="packages that may be imported because the run's configuration names parts of theirs, besides those that "
-        "announce their parts",
-    )
+    text = "packages whose parts the run's configuration may name, besides those that announce their parts"
+    parser.add_argument("--plugins", type=_names, default=[], metavar="PACKAGE,...", help=text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def add_keys(parser: argparse.ArgumentParser, keyed: type[Keyed]) -> None:
@@ -190,12 +182,8 @@ def load_arguments_config(arguments: argparse.Namespace) -> "Config":
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
     """Add --workdir, the folder of a run."""
-    parser.add_argument(
-        "--workdir",
-        type=place,
-        metavar="DIR",
-        help="folder of the run (default: runs/NAME-ARM-seed<seed>, followed by the keys that differ from NAME:ARM)",
-    )
+    text = "folder of the run (default: runs/NAME-ARM-seed<seed>, followed by the keys that differ from NAME:ARM)"
+    parser.add_argument("--workdir", type=place, metavar="DIR", help=text)
 
 
 def workdir_of(arguments: argparse.Namespace, config: "Config") -> Path:
@@ -210,11 +198,8 @@ def workdir_of(arguments: argparse.Namespace, config: "Config") -> Path:
 
 def add_json(parser: argparse.ArgumentParser, content: str) -> None:
     """Add --json, a file for `content`, which `writable_file` checks."""
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help=f"file for {content}, unrounded; replaced if it exists (default: not written)",
-    )
+    text = f"file for {content}, unrounded; replaced if it exists (default: not written)"
+    parser.add_argument("--json", metavar="FILE", help=text)
 
 
 def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None:

@@ -76,7 +76,7 @@ def _part_listing(path: str) -> Listing:
     doc = f"The {what}; the other keys are its own. Another one has its own defaults for them."
     chosen = recipes[f"{path}.kind"]
     keys = [Listed(f"{path}.kind", Key(doc, type=str, part=kind, default=""), chosen)]
-    for name in parts.names(kind):
+    for name in sorted(parts.entries(kind)):
         for option, definition in parts.keys(kind, name).items():
             default = recipes[f"{path}.{option}"] if name == chosen else definition.default
             keys.append(Listed(f"{path}.{option}", definition, default, name))
@@ -93,7 +93,7 @@ def _describe(listed: Listed) -> str:
 
 def meaning(key: Key) -> str:
     """The meaning of a key, and its possible values."""
-    value = f"one of {', '.join(parts.names(key.part))}, or package.module:Name" if key.part else key.expected
+    value = f"one of {', '.join(sorted(parts.entries(key.part)))}, or package.module:Name" if key.part else key.expected
     value = f"a tuple, each {value}" if get_origin(key.type) is tuple else value
     limits = "" if key.limits is FINITE else f"; must {key.limits.words}"
     none = f"; None: {key.none}" if key.none else ""

@@ -69,13 +69,8 @@ class Job:
 def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
     """Add the folder of a trained run, whose keys and sections `read` may be changed, and the arguments of a job."""
     read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
-    parser.add_argument(
-        "run",
-        nargs="?",
-        type=place,
-        metavar="RUN",
-        help=f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}",
-    )
+    text = f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}"
+    parser.add_argument("run", nargs="?", type=place, metavar="RUN", help=text)
     add_job_arguments(parser, trained=True)
     add_plugins(parser)
     parser.set_defaults(read=read)
@@ -87,17 +82,12 @@ def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) ->
     add_workdir(parser)
     parser.set_defaults(run=None)
     group = parser.add_argument_group("several hosts")
-    group.add_argument(
-        "--distributed",
-        action=argparse.BooleanOptionalAction,
-        help="join the other hosts of a TPU slice or SLURM job, or run in this process alone (default: refuse to start "
-        "if there are others)",
+    text = (
+        "join the other hosts of a TPU slice or SLURM job, or run only this process (default: refuse if there are any)"
     )
-    group.add_argument(
-        "--coordinator",
-        metavar="HOST:PORT",
-        help="address of process 0, where JAX does not find the hosts itself",
-    )
+    group.add_argument("--distributed", action=argparse.BooleanOptionalAction, help=text)
+    text = "address of process 0, where JAX does not find the hosts itself"
+    group.add_argument("--coordinator", metavar="HOST:PORT", help=text)
     group.add_argument("--processes", type=positive, metavar="N", help="number of processes")
     group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
 
@@ -154,7 +144,5 @@ def _join_cluster(arguments: argparse.Namespace) -> None:
             shutdown_timeout_seconds=LOST_SECONDS,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(
-            f"no cluster was found: {first_line(error)} Start the run with a script of launch/, or give --coordinator, "
-            "--processes and --process"
-        ) from error
+        advice = "start the run with a script of launch/, or give --coordinator, --processes and --process"
+        raise InputError(f"no cluster was found: {first_line(error)}; {advice}") from error

@@ -16,20 +16,11 @@ ON_INTERRUPT = "the same command continues from what is saved"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_job_arguments(parser)
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="train anew: move a run in the workdir to DIR.1, .2, ...",
-    )
-    parser.add_argument(
-        "--profile",
-        type=_steps,
-        metavar="FIRST:LAST",
-        help="trace these steps, counted from 1, into WORKDIR/plugins/profile, for XProf and TensorBoard",
-    )
-    parser.add_argument(
-        "--no-samples", action="store_true", help="draw no samples, during training (log.samples) or at its end"
-    )
+    add = parser.add_argument
+    add("--overwrite", action="store_true", help="train anew: move a run in the workdir to DIR.1, .2, ...")
+    text = "trace these steps, counted from 1, into WORKDIR/plugins/profile, for XProf and TensorBoard"
+    add("--profile", type=_steps, metavar="FIRST:LAST", help=text)
+    add("--no-samples", action="store_true", help="draw no samples, during training (log.samples) or at its end")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,5 @@
 """The whole configuration: typed sections, checked together, and what identifies a run."""
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,7 +8,7 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import sections
 from diffenc_jax.config.changes import changed
-from diffenc_jax.config.schema import Section, flatten
+from diffenc_jax.config.schema import Section, flatten, json_digest
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import REQUIRED, key, seed
@@ -95,8 +93,7 @@ class Config(Section):
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits, a digest of `identity`."""
-        text = json.dumps(self.identity(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return json_digest(self.identity())[:12]
 
     def changes(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """(value here, value there) by key, where the identities differ; "(absent)" stands for a missing key."""

@@ -1,12 +1,10 @@
 """Loading a configuration by path or by installed name, with overrides."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
-from importlib.abc import Loader
-from importlib.machinery import ModuleSpec
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from diffenc_jax.config.changes import changed
 from diffenc_jax.config.config import Config
@@ -81,7 +79,6 @@ def installed(name: str) -> ModuleType:
 
 
 def _module(path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location("diffenc_jax_configuration", path)
-    module = importlib.util.module_from_spec(cast(ModuleSpec, specification))
-    cast(Loader, module.__loader__).exec_module(module)
+    module, module.__file__ = ModuleType("diffenc_jax_configuration"), str(path)
+    SourceFileLoader(module.__name__, str(path)).exec_module(module)
     return module

@@ -1,6 +1,8 @@
 """Sections of a configuration: mappings with given keys, read, checked and written back."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -58,6 +60,11 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: jsonable(member) for name, member in value.items()}
     return [jsonable(member) for member in value] if isinstance(value, tuple) else value
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 digest of a JSON value, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def unknown_key(path: str, known: Iterable[str]) -> str:

@@ -12,8 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from diffenc_jax.core.errors import InputError
-from diffenc_jax.core.text import require_printable
+from diffenc_jax.core.errors import InputError, require_printable
 
 if TYPE_CHECKING:
     from gcsfs import GCSFileSystem

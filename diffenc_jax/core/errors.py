@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
+from diffenc_jax.core.text import has_controls, printable
+
 T = TypeVar("T")
 # Exit code of a command whose run another process works on: "try again later" in sysexits.h.
 IN_USE = 75
 ALIKE = 0.75  # ratio of difflib from which a name counts as a misspelling of another
 SHORTEST = 3  # letters of an abbreviation
 MOST_NAMED = 3  # names in a message
+LONGEST = 200  # characters of the error of a library
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's share of it
 
 
@@ -49,9 +52,27 @@ def noting(notes: list[str]) -> Iterator[None]:
         notes.append(str(error))
 
 
+@contextmanager
+def refusing(what: str, advice: str = "") -> Iterator[None]:
+    """Turn any error of the block into an InputError: `what` is wrong, the reason, then `advice`.
+
+    Libraries and programs of users raise errors that they do not document.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause and not getattr(cause, "strerror", None):
+            cause = cause.__cause__ or cause.__context__  # libraries wrap the errors of networks and disks
+        why = getattr(cause, "strerror", None) or first_line(error)
+        raise InputError(f"{what}: {printable(why[:LONGEST])}{advice and '; '}{advice}") from error
+
+
 def first_line(error: Exception) -> str:
-    """First line of an error's text; further lines of a library's error are for its developers."""
-    return (str(error).splitlines() or [""])[0]
+    """First line of an error's text, or else its type; further lines of a library's error are for its developers."""
+    return next(filter(None, str(error).splitlines()), type(error).__name__)
 
 
 def reason(error: Exception) -> str:
@@ -59,7 +80,7 @@ def reason(error: Exception) -> str:
     full = [os.strerror(number) for number in FULL if os.strerror(number) in str(error)]
     if full:  # an OSError, or an error of a library that quotes one
         return f"{full[0]} (free some space)"
-    return getattr(error, "strerror", None) or first_line(error) or type(error).__name__
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
@@ -85,3 +106,14 @@ def require(condition: bool, message: str) -> None:
     """Raise InputError(message) unless `condition` holds."""
     if not condition:
         raise InputError(message)
+
+
+def require_printable(text: str, name: str = "") -> None:
+    """Raise InputError if `text`, the value of `name`, has control characters, which a shell or a terminal obeys.
+
+    It is raised, too, for bytes that are no text in the encoding of the environment.
+    """
+    if has_controls(text):
+        given = f"{name}={text!r}" if name else repr(text)
+        advice = "leave them out, or set PYTHONUTF8=1 if they are part of a text in UTF-8"
+        raise InputError(f"{given} has control characters; {advice}")

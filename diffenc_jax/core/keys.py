@@ -9,8 +9,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
-from diffenc_jax.core.errors import require
-from diffenc_jax.core.text import require_printable
+from diffenc_jax.core.errors import require, require_printable
 
 REQUIRED = dataclasses.MISSING
 hints_of: Callable[[type], dict[str, Any]] = cache(get_type_hints)

@@ -17,9 +17,9 @@ def format_error(value: float) -> str:
     return f"{value:.1g}" if value < 0.00005 else format_number(value)
 
 
-def with_error(value: float | None, error: float | None) -> str:
-    """'1.8912 ± 0.0031', or '1.8912' for an unknown error."""
-    return format_number(value) + ("" if error is None else f" ± {error:.4f}")
+def with_error(value: float | None, *errors: float | None) -> str:
+    """'1.8912 ± 0.0031 ± 0.0123': a value with its standard errors, such as those of noise and images, if known."""
+    return " ± ".join([format_number(value), *(format_error(error) for error in errors if error is not None)])
 
 
 def format_interval(ends: Sequence[float] | None) -> str:
@@ -38,11 +38,6 @@ def format_duration(seconds: float) -> str:
     if days:
         return f"{days} d {timedelta(seconds=rest)}"
     return str(timedelta(seconds=rest)) if rest >= 60 else f"{rest} s"
-
-
-def with_errors(value: float | None, noise: float | None, images: float | None) -> str:
-    """'1.8912 ± 0.0031 ± 0.0123': a value with its standard errors of noise and images, as far as they are known."""
-    return " ± ".join([format_number(value), *(format_error(error) for error in (noise, images) if error is not None)])
 
 
 def record_line(record: Mapping[str, Any]) -> str:

@@ -17,14 +17,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
 from typing import Any, NamedTuple
 
-from diffenc_jax.core.errors import InputError, first_line, lookup, require, suggestion
+from diffenc_jax.core.errors import InputError, first_line, lookup, refusing, require, suggestion
 from diffenc_jax.core.keys import Key, join, keys_of
 from diffenc_jax.core.sources import outside_digest
 
@@ -90,20 +90,9 @@ def kinds() -> dict[str, Kind]:
     return {name: kind for table in tables() for name, kind in table.KINDS.items()}
 
 
-@cache
-def name_keys() -> set[str]:
-    """The keys of the configuration that name parts."""
-    return {kind.name_key for kind in kinds().values()} - {""}
-
-
 def is_place(name: str) -> bool:
     """Whether a name is the place of a part, "package.module:Name"."""
     return PLACE.fullmatch(name) is not None and not name.startswith("tfds:")
-
-
-def names(kind: str) -> list[str]:
-    """The short names of a kind, sorted."""
-    return sorted(entries(kind))
 
 
 def load(kind: str, name: str) -> Any:
@@ -169,12 +158,12 @@ def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, 
       packages: those whose parts are allowed. None: all, for values that the user has given.
       path: path of the section that has these keys.
     """
-    result = dict(values)
+    result, name_keys = dict(values), {kind.name_key for kind in kinds().values()}
     for name, value in values.items():
         key = join(path, name)
         if isinstance(value, Mapping):
             result[name] = allowed(value, packages, key)
-        elif key in name_keys():
+        elif key in name_keys:
             several = isinstance(value, tuple | list)
             result[name] = tuple(_allowed(one, packages) for one in value) if several else _allowed(value, packages)
     return result
@@ -196,18 +185,9 @@ def package_of(place: str) -> str:
     return place.partition(":")[0].partition(".")[0]
 
 
-@contextmanager
-def trying(outside: Collection[str]) -> Iterator[None]:
-    """Turn any error of the block into an InputError that names these parts of other packages, if there are any."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # a part is a program and may raise anything
-        if not outside:
-            raise
-        why = (first_line(error) or type(error).__name__)[:300]
-        raise InputError(f"{', '.join(outside)} cannot be used: {why}; see docs/extending.md") from error
+def trying(outside: Collection[str]) -> AbstractContextManager[None]:
+    """Context that turns any error into an InputError that names these parts of other packages, if there are any."""
+    return refusing(f"{', '.join(outside)} cannot be used", "see docs/extending.md") if outside else nullcontext()
 
 
 def _check_allowed(kind: str, name: str, given: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from diffenc_jax.core.numbers import format_duration
 from diffenc_jax.core.text import printable
@@ -16,35 +16,6 @@ Clock = Callable[[], float]
 SHORTEST, LONGEST = 30.0, 600.0
 # Window, in seconds, of the rate behind the remaining time; rich keeps at most 1,000 samples.
 WINDOW = 3600.0
-
-
-class Bar:
-    """A task of a `Display`, with a text about its results."""
-
-    def __init__(self, progress: Progress, name: str, total: float):
-        self._progress, self._clock = progress, progress.get_time
-        self._begun = self._said = self._clock()
-        number = progress.add_task(name, total=total, values="")
-        self.task = next(task for task in progress.tasks if task.id == number)
-
-    def show(self, done: float, values: str = "", name: str | None = None) -> None:
-        """Show the amount `done`, a text about the results, and another name unless it is None."""
-        self._progress.update(self.task.id, completed=done, values=values, description=name)
-
-    def is_due(self) -> bool:
-        """Whether it is time for another line of a log."""
-        now = self._clock()
-        return now - self._said >= min(max((now - self._begun) / 10, SHORTEST), LONGEST)
-
-    def line(self) -> str:
-        """A line for a log: name, percentage, results and times. The next line is due an interval later."""
-        self._said = now = self._clock()
-        task, left = self.task, self.task.time_remaining
-        if task.finished:
-            clock = f"took {format_duration(now - self._begun)}"
-        else:
-            clock = f"{format_duration(now - self._begun)} so far" if left is None else f"left {format_duration(left)}"
-        return "  ".join(filter(None, [task.description, f"{task.percentage:.0f} %", task.fields["values"], clock]))
 
 
 class Display(Progress):
@@ -66,6 +37,24 @@ class Display(Progress):
             disable=not console.is_interactive,
         )
 
+    def begin(self, name: str, total: float) -> Task:
+        """A bar that is added, with a text `values` about its results."""
+        number = self.add_task(name, total=total, values="", said=self.get_time())
+        return next(task for task in self.tasks if task.id == number)
+
+    def is_due(self, bar: Task) -> bool:
+        """Whether it is time for another line of a log about a bar."""
+        return self.get_time() - bar.fields["said"] >= min(max((bar.elapsed or 0) / 10, SHORTEST), LONGEST)
+
+    def say_about(self, bar: Task) -> None:
+        """Say a bar's name, percentage, results and times. The next line is due an interval later."""
+        bar.fields["said"], left, elapsed = self.get_time(), bar.time_remaining, format_duration(bar.elapsed or 0)
+        if bar.finished:
+            clock = f"took {elapsed}"
+        else:
+            clock = f"{elapsed} so far" if left is None else f"left {format_duration(left)}"
+        self.say("  ".join(filter(None, [bar.description, f"{bar.percentage:.0f} %", bar.fields["values"], clock])))
+
     def print_line(self, text: str) -> None:
         """Print a line, above the bars."""
         self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -79,17 +68,17 @@ class Display(Progress):
     def task(self, name: str, total: float) -> Iterator[Callable[..., None]]:
         """Show the progress of the block; yields `advance(part=1)`, to be called after each part of `total`."""
         self.say(name)
-        bar = Bar(self, name, total)
+        bar = self.begin(name, total)
 
         def advance(part: float = 1) -> None:
-            bar.show(bar.task.completed + part)
-            if bar.is_due():
-                self.say(bar.line())
+            self.update(bar.id, advance=part)
+            if self.is_due(bar):
+                self.say_about(bar)
 
         try:
             yield advance
         finally:
-            self.remove_task(bar.task.id)
+            self.remove_task(bar.id)
 
 
 class RunProgress(Display):
@@ -99,19 +88,19 @@ class RunProgress(Display):
         """Progress of a run of `steps` steps with `batch_size` images."""
         super().__init__(console, clock=clock)
         self._steps, self._batch_size, self._start, self._rated = steps, batch_size, 0, (0, clock())
-        self._bar = Bar(self, "", steps)
+        self._bar = self.begin("", steps)
 
     def resume(self, step: int) -> None:
         """Continue from `step`; earlier steps do not count for the rate."""
         self._start = step
-        self.reset(self._bar.task.id, completed=step)
+        self.reset(self._bar.id, completed=step)
 
     @contextmanager
     def compiling(self) -> Iterator[None]:
         """Show that the block compiles."""
         begun = self.get_time()
         self.say("compiling")
-        self._bar.show(self._start, name="compiling")
+        self.update(self._bar.id, description="compiling")
         yield
         self.say(f"compiled in {format_duration(self.get_time() - begun)}")
 
@@ -119,7 +108,7 @@ class RunProgress(Display):
     def evaluating(self) -> Iterator[None]:
         """Leave the time of the block, which evaluates, out of the rate."""
         yield
-        self._rated = int(self._bar.task.completed), self.get_time()
+        self._rated = int(self._bar.completed), self.get_time()
 
     def rate(self, step: int) -> float | None:
         """Images per second since the last call, without evaluations and the first step; None at the first step."""
@@ -138,13 +127,13 @@ class RunProgress(Display):
         bar, is_first = self._bar, step == self._start + 1
         if is_first:
             self._rated = step, self.get_time()
-        is_due = is_first or step == self._steps or bar.is_due()
-        values = bar.task.fields["values"]
+        is_due = is_first or step == self._steps or self.is_due(bar)
+        values = bar.fields["values"]
         if is_logged or is_due:
             bpd = scalars().get("bpd")
             values = "no finite step" if bpd is None else f"training {bpd:.4f} bits/dim"
-            if bar.task.speed:
-                values += f"  {self._batch_size * bar.task.speed:,.0f} images/s"
-        bar.show(step, values, f"step {step}/{self._steps}")
+            if bar.speed:
+                values += f"  {self._batch_size * bar.speed:,.0f} images/s"
+        self.update(bar.id, completed=step, values=values, description=f"step {step}/{self._steps}")
         if is_due:
-            self.say(bar.line())
+            self.say_about(bar)

@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import inspect
-import linecache
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -27,8 +26,8 @@ distributions = cache(packages_distributions)  # names of the installed distribu
 def outside_digest(parts: Iterable[Any]) -> str | None:
     """Twelve hexadecimal digits, a digest of the sources of the parts that are not this package's.
 
-    It covers the file of each part's module, or the cell of a notebook, and all files that this file imports by import
-    statements, directly or through other files. Modules that function calls or `from package import *` import are not
+    It covers the file of each part's module, and all files that this file imports by import statements, directly or
+    through other files. Modules that function calls or `from package import *` import are not
     covered. Comments, layout and the version of Python do not count. An installed package counts by its name and
     version, except for those that a record names in its 'software'.
 
@@ -36,18 +35,16 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
       parts: places, such as "package.module:Name", classes, functions and other objects.
 
     Returns:
-      The digest; None if all parts are of this package; `UNKNOWN` if a part has no source.
+      The digest; None if all parts are of this package; `UNKNOWN` if a part has no file, as in a notebook.
     """
     covered: dict[str, str] = {}
     for part in parts:
-        item = part
         if isinstance(part, str):
-            module, _, name = part.partition(":")
-            item = getattr(sys.modules.get(module), name, None)
+            module = part.partition(":")[0]
         else:
             module = (part if inspect.isroutine(part) or isinstance(part, type) else type(part)).__module__
         if module.partition(".")[0] != OURS:
-            _cover(module, _file_of(module) or _cell_of(item), covered)
+            _cover(module, _file_of(module), covered)
             if covered[module] == UNKNOWN:
                 return UNKNOWN
     return hashlib.sha256("\n".join(sorted(covered.values())).encode()).hexdigest()[:12] if covered else None
@@ -60,11 +57,9 @@ def _cover(module: str, file: str, covered: dict[str, str]) -> None:
     """
     try:
         content = Path(file).read_bytes()
-    except OSError:  # a cell
-        content = "".join(linecache.getlines(file)).encode()
-        if not content:
-            covered[module] = UNKNOWN
-            return
+    except OSError:
+        covered[module] = UNKNOWN
+        return
     covered[module] = hashlib.sha256(content).hexdigest()
     try:
         tree = ast.parse(content)
@@ -125,14 +120,6 @@ def _spec_of(module: str) -> ModuleSpec | None:
             return None
         spec = found
     return spec
-
-
-def _cell_of(item: Any) -> str:
-    """The name by which `linecache` knows the notebook cell that defines a class or function; "" if there is none."""
-    members = vars(item).values() if isinstance(item, type) else [item]
-    own = [member for member in map(inspect.unwrap, members) if getattr(member, "__module__", "") == item.__module__]
-    files = [member.__code__.co_filename for member in own if hasattr(member, "__code__")]
-    return next((file for file in files if linecache.getlines(file)), "")
 
 
 def _plain(node: Any) -> Any:

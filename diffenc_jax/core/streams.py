@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import require
 
 # With JAX's other generators, an image's noise depends on its batch.
 GENERATOR = "threefry2x32"
@@ -26,11 +26,9 @@ def stream(seed: int, name: str) -> jax.Array:
       seed: seed below 2^32, since JAX's settings decide whether higher bits count.
       name: name of the stream.
     """
-    if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
-        raise InputError(
-            "jax_threefry_partitionable is off, which draws other numbers from the same seed; unset "
-            "JAX_THREEFRY_PARTITIONABLE, or set it to true"
-        )
+    is_off = "jax_threefry_partitionable is off, which draws other numbers from the same seed"
+    is_on: bool = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    require(is_on, f"{is_off}; unset JAX_THREEFRY_PARTITIONABLE, or set it to true")
     return jax.random.fold_in(jax.random.key(seed, impl=GENERATOR), zlib.crc32(name.encode()))
 
 

@@ -34,6 +34,7 @@ def _parts(module: str, **attributes: str) -> dict[str, Entry]:
     return {name: Entry(f"diffenc_jax.{module}:{attribute}") for name, attribute in attributes.items()}
 
 
+_DATA = ("cifar10", "digits", "fashion_mnist", "imagenet32", "imagenet64", "mnist", "synthetic")
 _SCORE_NETWORKS = _parts("nets.transformer", transformer="Transformer") | _parts("nets.unet", unet="UNet")
 
 PARTS: dict[str, dict[str, Entry]] = {
@@ -41,14 +42,8 @@ PARTS: dict[str, dict[str, Entry]] = {
         "train": _command("train", "train a model, evaluate it and draw samples"),
         "eval": _command("evaluate", "evaluate checkpoints of a trained run"),
         "sample": _command("sample", "draw samples from a trained run"),
-        "prepare-data": _command(
-            "prepare_data",
-            "download and prepare the images of a configuration, in a folder or a bucket",
-            computes=False,
-        ),
-        "config-keys": _command(
-            "config_keys", "list all keys of a configuration, with defaults and meanings", computes=False
-        ),
+        "prepare-data": _command("prepare_data", "download and prepare the images of a configuration", computes=False),
+        "config-keys": _command("config_keys", "list all keys of a configuration with their meanings", computes=False),
     },
     "score": _SCORE_NETWORKS,
     "network": _parts("nets.dct", frequency_gains="FrequencyGains") | _SCORE_NETWORKS,
@@ -80,14 +75,5 @@ PARTS: dict[str, dict[str, Entry]] = {
     "sampler": _parts("sampling.samplers", ancestral="Ancestral", flow="Flow"),
     "optimizer": _parts("train.optimizers", adamw="AdamW"),
     "writer": _parts("train.writer", tensorboard="TensorBoard"),
-    "data": _parts(
-        "data.sources",
-        cifar10="CIFAR10",
-        digits="DIGITS",
-        fashion_mnist="FASHION_MNIST",
-        imagenet32="IMAGENET32",
-        imagenet64="IMAGENET64",
-        mnist="MNIST",
-        synthetic="SYNTHETIC",
-    ),
+    "data": _parts("data.sources", **{name: name.upper() for name in _DATA}),
 }

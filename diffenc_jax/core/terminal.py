@@ -1,5 +1,6 @@
 """Terminal output: a console that has a fixed width in a file or a pipe, and documents as Markdown."""
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -13,10 +14,7 @@ PLAIN_WIDTH = 200  # columns in a file or a pipe
 
 def make_console(quiet: bool = False) -> Console:
     """Console on standard output; `PLAIN_WIDTH` wide unless it is a terminal."""
-    console = Console(quiet=quiet)
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    return console
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def print_document(block: Any, console: Console | None = None) -> None:

@@ -7,8 +7,6 @@ the order in which a text is shown.
 import re
 from typing import Any
 
-from diffenc_jax.core.errors import InputError
-
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Also surrogates: Python reads bytes of a file's name that are no Unicode as such halves of characters.
 _ESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
@@ -31,14 +29,3 @@ def has_controls(value: Any) -> bool:
     if isinstance(value, dict):
         return any(has_controls(part) for item in value.items() for part in item)
     return isinstance(value, list) and any(map(has_controls, value))
-
-
-def require_printable(text: str, name: str = "") -> None:
-    """Raise InputError if `text`, the value of `name`, has control characters, which a shell or a terminal obeys.
-
-    It is raised, too, for bytes that are no text in the encoding of the environment.
-    """
-    if has_controls(text):
-        given = f"{name}={text!r}" if name else repr(text)
-        advice = "leave them out, or set PYTHONUTF8=1 if they are part of a text in UTF-8"
-        raise InputError(f"{given} has control characters; {advice}")

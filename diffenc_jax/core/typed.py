@@ -21,10 +21,8 @@ def mismatch(value: Any, kind: Any, name: str = "") -> str | None:
         return name
     parts: list[tuple[Any, Any, Any]]
     if is_typeddict(kind):
-        hints = {
-            key: hint for key, hint in get_type_hints(kind).items() if key in kind.__required_keys__ | value.keys()
-        }
-        parts = [(key, value.get(key, ...), hint) for key, hint in hints.items()]  # an Ellipsis is no JSON value
+        keys, hints = kind.__required_keys__ | (kind.__optional_keys__ & value.keys()), get_type_hints(kind)
+        parts = [(key, value.get(key, ...), hints[key]) for key in sorted(keys)]  # an Ellipsis is no JSON value
     else:
         items = value.items() if container is dict else enumerate(value)
         parts = [(str(key), item, get_args(kind)[-1]) for key, item in items]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffenc_jax.core.errors import InputError, first_line
+from diffenc_jax.core.errors import InputError, refusing
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import printable
 
@@ -24,7 +24,7 @@ def refused(what: Path | str, why: str) -> InputError:
 
 @contextmanager
 def reading(what: Path | str, advice: str = "", done: str = "read") -> Iterator[None]:
-    """Turn any error of the block into an InputError. Libraries raise errors that they do not document.
+    """Turn any error of the block into an InputError, as `refusing` does.
 
     Warnings are not shown.
 
@@ -33,17 +33,8 @@ def reading(what: Path | str, advice: str = "", done: str = "read") -> Iterator[
       advice: what to do.
       done: "read", or what else cannot be done.
     """
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    except InputError:
-        raise
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause and not getattr(cause, "strerror", None):
-            cause = cause.__cause__ or cause.__context__  # libraries wrap the errors of networks and disks
-        said = getattr(cause, "strerror", None) or first_line(error) or type(error).__name__
-        raise refused(what, f"cannot be {done}: {said[:LONGEST]}{advice and '; '}{advice}") from error
+    with warnings.catch_warnings(action="ignore"), refusing(f"{printable(str(what))} cannot be {done}", advice):
+        yield
 
 
 def regular(path: Path) -> Path:

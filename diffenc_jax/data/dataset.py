@@ -152,10 +152,8 @@ def _labels(source: Source) -> Labels | LabelImages:
 
 
 def _without_labels(name: str) -> str:
-    return (
-        f"{name} has no labels, which model.labels=True needs; give a data set with labels, such as a folder of "
-        "pictures with a subfolder per class, or an .npz file with y_train and y_test"
-    )
+    advice = "a folder of pictures with a subfolder per class, or an .npz file with y_train and y_test"
+    return f"{name} has no labels, which model.labels=True needs; give a data set with labels, such as {advice}"
 
 
 def _named(data: DataConfig) -> sources.NamedSource:
@@ -169,7 +167,7 @@ def _named(data: DataConfig) -> sources.NamedSource:
 
 
 def _path(data: DataConfig) -> Path:
-    known = f"a known data set ({', '.join(parts.names('data'))}, or tfds:NAME)"
+    known = f"a known data set ({', '.join(sorted(parts.entries('data')))}, or tfds:NAME)"
     is_path = os.path.exists(data.source)
     require(is_path, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
     return Path(data.source)

@@ -88,7 +88,7 @@ def named_source(name: str) -> NamedSource | None:
     """
     if name.startswith(prepared.PREFIX):
         return _from_tfds(name.removeprefix(prepared.PREFIX))
-    return parts.load("data", name) if parts.is_place(name) or name in parts.names("data") else None
+    return parts.load("data", name) if parts.is_place(name) or name in parts.entries("data") else None
 
 
 def all_images(path: Path) -> np.ndarray:

@@ -15,19 +15,13 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    EveryNSteps,
-    LatestN,
-    PolicyCheckpointInfo,
-    PreservationContext,
-    PreservationPolicy,
-)
+from orbax.checkpoint import checkpoint_managers as policies
 
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.core.process import return_freed_memory
 from diffenc_jax.core.text import printable
+from diffenc_jax.core.versions import OURS
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, check_dtypes, own_hashes, verify
@@ -97,9 +91,10 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         every, writes = self._keep_every_steps, self._keep_every_steps is not None
-        policy = [LatestN(KEEP_LATEST), _Best(self._workdir), *([EveryNSteps(every)] if writes else [])]
+        policy = [policies.LatestN(KEEP_LATEST), _Best(self._workdir)]
+        policy += [policies.EveryNSteps(every)] if writes else []
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy(policy),
+            preservation_policy=policies.AnyPreservationPolicy(policy),
             read_only=not writes,
             cleanup_tmp_directories=True,  # in a bucket, where partial checkpoints have the names of complete ones
         )
@@ -119,12 +114,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        try:
+        with contextlib.suppress(*([] if kind is None else [SaveFailed])):
             if self._opened is not None:
                 self._or_save_failed(self._opened.close)
-        except SaveFailed:
-            if kind is None:
-                raise
 
     def latest_step(self) -> int | None:
         """The newest step that was saved completely, or None. `restore` finds out whether it is damaged."""
@@ -261,10 +253,8 @@ class Checkpoints:
                 self._set_aside(damaged, f"; continuing with that of step {step}")
                 return step, restored
         if damaged:
-            raise RunError(
-                f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}; train again, in "
-                "another workdir or after deleting that folder"
-            )
+            why = f"all checkpoints in {self._folder} are damaged: {'; '.join(damaged.values())}"
+            raise RunError(f"{why}; train again, in another workdir or after deleting that folder")
         return None
 
     def _set_aside(self, damaged: dict[int, str], ending: str) -> None:
@@ -281,33 +271,27 @@ class Checkpoints:
             self._manager.reload()
 
     def _check_fits(self, step: int, abstract: dict[str, Any], hashes: Hashes) -> None:
-        """Raise InputError unless the items of `step` have the names and shapes of `abstract`.
+        """Raise InputError unless the hashed items of `step` have the names and shapes of `abstract`.
 
         The configuration of a workdir does not change, but the images that it names may, and the software.
         """
         ours, theirs = array_shapes(abstract), {name for name in hashes if name.partition("/")[0] in abstract}
         if ours == theirs:
             return
-        with _reading():
-            items = self._manager.item_metadata(step).items()
-            if array_shapes({name: item.tree for name, item in items if name in abstract}) != theirs:
-                raise Damaged("its list of hashes is that of other arrays")
         name = min(ours ^ theirs)
-        raise InputError(
-            f"{self._folder / str(step)} is of another model, of other images, or of another version of diffenc_jax: "
-            f"{name} is an array {'there' if name in theirs else 'here'} only"
-            f"{self._run.origin.other_version}"
-        )
+        other = f"{self._folder / str(step)} is of another model, of other images, or of another version of {OURS}"
+        only = f"{name} is an array {'there' if name in theirs else 'here'} only"
+        raise InputError(f"{other}: {only}{self._run.origin.other_version}")
 
 
-class _Best(PreservationPolicy):
+class _Best(policies.PreservationPolicy):
     """Keeps the checkpoint with the lowest bits/dim of those that were evaluated during training."""
 
     def __init__(self, workdir: Path):
         self._workdir = workdir
 
     def should_preserve(
-        self, checkpoints: Sequence[PolicyCheckpointInfo], *, context: PreservationContext
+        self, checkpoints: Sequence[policies.PolicyCheckpointInfo], *, context: policies.PreservationContext
     ) -> Sequence[bool]:
         bits_by_step = evaluated_bpd(self._workdir)
         bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]

@@ -10,8 +10,6 @@ That chance was measured for changes of two random words: at most 20 2^-32 for t
 2^-32 for the second. The first stays for certain if x_p ⊕ k_p and x_q ⊕ k_q are exchanged; so the second depends on p.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -21,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.errors import RunError, require
 from diffenc_jax.parallel import hosts
 
@@ -73,7 +72,7 @@ def hash_arrays(tree: Any) -> Hashes:
 
 def tree_digest(tree: Any) -> str:
     """SHA-256 digest of a tree's names, shapes and checksums, in hexadecimal. Every host must call this."""
-    return digest(hash_arrays(tree))
+    return json_digest(hash_arrays(tree))
 
 
 def verify(tree: Any, hashes: Hashes) -> None:
@@ -170,8 +169,3 @@ def _mix(i: Any) -> Any:
         i ^= i >> shift
         i *= np.uint32(factor)
     return i ^ (i >> 16)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 digest of a JSON value, in hexadecimal."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

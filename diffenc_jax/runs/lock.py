@@ -50,10 +50,9 @@ class BucketClaim(Claim):
             return
         if self._lost:
             self._ended.set()
-            raise TakenOver(
-                f"another process trains in {self._path.parent}: this one was silent for more than "
-                f"{GONE_SECONDS:.0f} s; it ends, and the other one goes on from the last checkpoint"
-            )
+            why = f"this one was silent for more than {GONE_SECONDS:.0f} s"
+            ends = "it ends, and the other one goes on from the last checkpoint"
+            raise TakenOver(f"another process trains in {self._path.parent}: {why}; {ends}")
 
     def release(self) -> None:
         """Let others take the lock, unless it is lost."""

@@ -16,8 +16,7 @@ from diffenc_jax.runs.files import parse_json, read_if_present
 
 METRICS_FILE = "metrics.jsonl"
 TOTAL = "_total"  # ending of the name of a split's bits/dim
-# In a bucket, where a file can only be replaced: seconds between two writes, or this many times those of the last one.
-WRITE_SECONDS, WRITE_PAUSE = 30.0, 50.0
+WRITE_SECONDS = 30.0  # between two writes in a bucket, where a file can only be replaced
 LARGEST = float(np.finfo(np.float32).max)  # of finite metrics, which are computed in float32
 Row = dict[str, float]
 
@@ -88,12 +87,10 @@ class MetricsFile:
         """Write the rows that are not written yet; raises OSError as `write_scalars` does."""
         if self._is_written:
             return
-        content, begun = "".join(self._lines).encode(), time.monotonic()
-        self._next_write = begun + WRITE_SECONDS
+        content = "".join(self._lines).encode()
         if self._remote:
+            self._next_write = time.monotonic() + WRITE_SECONDS
             storage.write(self._path, content)
-            now = time.monotonic()
-            self._next_write = now + max(WRITE_SECONDS, WRITE_PAUSE * (now - begun))
         else:
             storage.append(self._path, content)
             self._lines.clear()

@@ -47,11 +47,10 @@ def check_training_data(experiment: Experiment, run: StoredRun, origin: Origin) 
     """
     here, there = training_digests(experiment.dataset.examples(TRAIN), experiment.config), origin.training_data
     for name in (name for name in here if name in there):
-        require(
-            here[name] == there[name],
-            f"{run.workdir} was trained on other {name} than those of {experiment.dataset.name}: their digest is "
-            f"{there[name][:12]} there and {here[name][:12]} here; give the same data, or train in another --workdir",
-        )
+        differ = f"{run.workdir} was trained on other {name} than those of {experiment.dataset.name}"
+        digests = f"their digest is {there[name][:12]} there and {here[name][:12]} here"
+        advice = "give the same data, or train in another --workdir"
+        require(here[name] == there[name], f"{differ}: {digests}; {advice}")
     return here
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.errors import require
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files
@@ -76,29 +77,20 @@ def read_record(path: Path) -> Record:
     return checked_record(path, files.read_json(path, ADVICE))
 
 
-def read_evaluation(path: Path) -> Evaluation:
-    """The record at `path` and its values; raises InputError if one is missing or they do not belong together."""
-    return with_values(path, read_record(path))
-
-
-def with_values(path: Path, record: Record) -> Evaluation:
-    """The `record` at `path` with its values; raises InputError if they are missing or of another evaluation."""
+def read_evaluation(path: Path, record: Record | None = None) -> Evaluation:
+    """The record at `path`, unless it is given, with its values; raises InputError as `read_values`."""
+    record = record or read_record(path)
     return _evaluation(path, record, read_values(path, record))
 
 
 def _evaluation(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Evaluation:
-    """The evaluation of the `record` at `path`, with these arrays beside it; raises InputError as `with_values`."""
     with np.errstate(invalid="ignore"):  # of infinite terms that cancel
-        nats = np.sum(list(_terms(path, record, arrays).values()), axis=0)
+        nats = np.sum(list(terms_of(path, record, arrays).values()), axis=0)
     return Evaluation(path, record, nats / (record["dataset"]["dims"] * math.log(2)))
 
 
-def read_terms(path: Path, record: Record) -> dict[str, np.ndarray]:
-    """Nats [passes, images] by term, in the order of the `record` at `path`; raises InputError as `with_values`."""
-    return _terms(path, record, read_values(path, record))
-
-
-def _terms(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def terms_of(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Nats [passes, images] by term, of the arrays beside the `record` at `path`; InputError if they lack a term."""
     shape = record["estimator"]["passes"], record["dataset"]["num_examples"]
     terms = [name for name in record["bpd"] if name != TOTAL]
     fits = all(name in arrays and (arrays[name].dtype, arrays[name].shape) == (np.float64, shape) for name in terms)
@@ -117,5 +109,4 @@ def read_values(path: Path, record: Record | None = None) -> dict[str, np.ndarra
 
 def _digest(record: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits of the entries `IDENTITY`."""
-    text = json.dumps({key: record.get(key) for key in IDENTITY}, sort_keys=True)
-    return files.sha256_of(text.encode())[:12]
+    return json_digest({key: record.get(key) for key in IDENTITY})[:12]

@@ -15,10 +15,11 @@ from etils import epath
 from orbax.checkpoint.args import CheckpointArgs, register_with_handler
 from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Future
 
+from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.typed import mismatch
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs.files import parse_json
-from diffenc_jax.runs.hashes import Damaged, Hashes, digest, sum_of_hosts
+from diffenc_jax.runs.hashes import Damaged, Hashes, sum_of_hosts
 
 
 class Stamp(NamedTuple):
@@ -42,7 +43,7 @@ class _Seal(TypedDict):
 def _unsealed(folder: epath.Path, host: int, stamp: Stamp) -> dict[str, Any]:
     """The seal of a host; raises Damaged, or an error of its file, if it is something else or of another stamp."""
     seal = parse_json((folder / f"{host}.json").read_text())
-    if mismatch(seal, _Seal) is not None or seal.pop("sha256", None) != digest(seal) or seal.get("host") != host:
+    if mismatch(seal, _Seal) is not None or seal.pop("sha256", None) != json_digest(seal) or seal.get("host") != host:
         raise Damaged("its list of hashes is not what was saved")
     for name, ours in stamp._asdict().items():
         if seal.get(name) != ours:
@@ -57,7 +58,7 @@ class SealHandler(ocp.AsyncCheckpointHandler):
         async def write() -> None:
             number, count = hosts.number(), jax.process_count()
             content = {"arrays": args.hashes(), "host": number, "hosts": count, **args.stamp._asdict()}
-            (directory / f"{number}.json").write_text(json.dumps(content | {"sha256": digest(content)}))
+            (directory / f"{number}.json").write_text(json.dumps(content | {"sha256": json_digest(content)}))
 
         return [CommitFutureAwaitingContractedSignals(write(), name="seal")]
 

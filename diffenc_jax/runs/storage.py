@@ -20,9 +20,7 @@ from diffenc_jax.core.errors import first_line
 from diffenc_jax.core.process import machine_memory
 
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
-NO_PERMISSION = (
-    "no permission in this bucket; its owner can grant the roles Storage Object User and Storage Legacy Bucket Reader"
-)
+NO_PERMISSION = "no permission in this bucket; its owner can grant Storage Object User and Storage Legacy Bucket Reader"
 
 
 def read(path: Path) -> bytes:
@@ -109,22 +107,12 @@ def changed(path: Path) -> datetime:
 
 
 def glob(folder: Path, pattern: str) -> list[Path]:
-    """Sorted paths below `folder` that match a pattern such as '*/config.json'; empty if there is no such folder."""
+    """Sorted paths in `folder` whose names match a pattern such as '*.json'; empty if there is no such folder."""
     if not is_remote(folder):
         return sorted(folder.glob(pattern))
-    first, _, rest = pattern.partition("/")
-    if "*" in first:
-        paths = [folder / name for name in _names(folder) if fnmatchcase(name, first)]
-    else:
-        paths = [folder / first]
-    if rest:
-        return sorted(itertools.chain.from_iterable(glob(path, rest) for path in paths))
-    return sorted(path for path in paths if "*" in first or exists(path))
-
-
-def _names(folder: Path) -> list[str]:
     with _errors(folder):
-        return [entry.rstrip("/").rpartition("/")[2] for entry in file_system().ls(str(folder), detail=False)]
+        names = [entry.rstrip("/").rpartition("/")[2] for entry in file_system().ls(str(folder), detail=False)]
+    return sorted(folder / name for name in names if fnmatchcase(name, pattern))
 
 
 def make_folder(folder: Path) -> None:
@@ -197,7 +185,7 @@ def _errors(path: Path, writes: bool = False) -> Iterator[None]:
 
 def bucket_reason(error: Exception) -> str:
     """One line for an error of a library that opens a bucket."""
-    said = first_line(error) or type(error).__name__
+    said = first_line(error)
     code = getattr(error, "code", None)
     if code == 401 or type(error).__name__ in ("RefreshError", "DefaultCredentialsError"):
         return NO_CREDENTIALS

@@ -14,7 +14,7 @@ from diffenc_jax.core.typed import mismatch
 from diffenc_jax.core.versions import OURS, Environment, package_version
 from diffenc_jax.runs import files
 from diffenc_jax.runs.metrics import Row, read_metrics
-from diffenc_jax.runs.record_types import ADVICE
+from diffenc_jax.runs.record_types import ADVICE, Record
 from diffenc_jax.runs.records import EVAL_FOLDER, Evaluation, read_evaluation, read_record
 
 CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
@@ -149,19 +149,21 @@ class StoredRun:
         """Sorted paths of the records, of one split and step if given."""
         return files.list_paths(self.workdir / folder, f"{split}-{step}-*.json")
 
-    def last_record(self) -> Path:
-        """The record of the last evaluated step and, of several, the one with most passes.
+    def last_record(self) -> tuple[Path, Record]:
+        """The record of the last evaluated step and, of several, the one with most passes; with its path.
 
         Raises InputError if there is none, or more than one.
         """
-        records = {path: read_record(path) for path in self.record_paths()}
-        require(bool(records), f"{self.workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
-        lengths = {path: (record["step"], record["estimator"]["passes"]) for path, record in records.items()}
-        step, passes = longest = max(lengths.values())
-        paths = [path for path in lengths if lengths[path] == longest]
+        by_length: dict[tuple[int, int], list[tuple[Path, Record]]] = {}
+        for path in self.record_paths():
+            record = read_record(path)
+            by_length.setdefault((record["step"], record["estimator"]["passes"]), []).append((path, record))
+        require(bool(by_length), f"{self.workdir} has no records; evaluate the run with diffenc eval, or {ADVICE}")
+        step, passes = longest = max(by_length)
         several = f"{self.workdir} has several records of step {step} in {passes} passes"
-        require(len(paths) == 1, f"{several}; give one of {', '.join(map(str, paths))}")
-        return paths[0]
+        paths = ", ".join(str(path) for path, _ in by_length[longest])
+        require(len(by_length[longest]) == 1, f"{several}; give one of {paths}")
+        return by_length[longest][0]
 
     @cached_property
     def evaluations(self) -> list[Evaluation]:

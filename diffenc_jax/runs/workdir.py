@@ -1,6 +1,5 @@
 """A workdir as a place: its default name, the files that are its own, and the process that trains in it."""
 
-import json
 import os
 import re
 import secrets
@@ -11,11 +10,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from diffenc_jax.config import Config
+from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import require
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import exists, free_path, sha256_of, writing
+from diffenc_jax.runs.files import exists, free_path, writing
 from diffenc_jax.runs.lock import LOCK, Claim, locked
 from diffenc_jax.runs.stored import CHECKPOINTS, CONFIG_FILE, NAMED, StoredRun
 
@@ -36,7 +36,7 @@ def default_workdir(config: Config, plain: Config) -> Path:
     changes = {key: here for key, (here, _) in config.changes(plain).items() if key not in NAMED}
     suffix = "".join(f"-{'_'.join(key.split('.')[1:])}-{value}" for key, value in changes.items())
     if not SHORT.fullmatch(suffix):
-        suffix = f"-{sha256_of(json.dumps(changes).encode())[:6]}"
+        suffix = f"-{json_digest(changes)[:6]}"
     return Path("runs") / f"{config.name}-{config.arm}-seed{config.seed}{suffix}"
 
 
@@ -103,7 +103,5 @@ def _check_seen_by_all(workdir: Path) -> None:
     blind = [name for name, seen in zip(names, hosts.gather_text(str(is_seen)), strict=True) if seen != str(True)]
     if hosts.is_first():
         storage.delete(token)
-    require(
-        not blind,
-        f"{workdir} is another folder on {'; '.join(blind)} than on {names[0]}; give a shared folder, or gs://B/RUN",
-    )
+    other = f"{workdir} is another folder on {'; '.join(blind)} than on {names[0]}"
+    require(not blind, f"{other}; give a shared folder, or gs://B/RUN")

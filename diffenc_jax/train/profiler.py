@@ -73,6 +73,6 @@ class Profiler:
             jax.profiler.stop_trace()
         except RuntimeError as error:  # such as a full disk
             raise OSError(None, f"the profile cannot be written: {first_line(error)}") from error
-        (run,) = list_paths(Path(self._folder.name), f"{PLUGIN}/*")
+        (run,) = list_paths(Path(self._folder.name, PLUGIN), "*")
         storage.copy_folder(run, self._workdir / PLUGIN / run.name)
         self._say(f"profile: {self._workdir / PLUGIN / run.name}")

@@ -35,7 +35,7 @@ def test_lists_every_key_with_its_default_and_its_meaning(capsys):
 def test_lists_the_keys_of_every_part(kind, capsys):
     section = parts.kinds()[kind].section
     heads = [head for head, _ in listed(capsys, section)]
-    for part in parts.names(kind):
+    for part in sorted(parts.entries(kind)):
         for name, key in parts.keys(kind, part).items():
             assert key.doc.endswith(".")
             assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(of kind={part})") for head in heads)

@@ -112,7 +112,7 @@ def test_every_key_is_documented():
             assert key.default in key.choices
         if key.part and key.default is not dataclasses.MISSING:
             names = key.default if isinstance(key.default, tuple) else (key.default,)
-            assert set(names) <= set(parts.names(key.part))
+            assert set(names) <= set(parts.entries(key.part))
 
 
 def test_the_augmentation_is_described_in_one_order():

@@ -11,7 +11,6 @@ from diffenc_jax.core.numbers import (
     format_terms,
     record_line,
     with_error,
-    with_errors,
 )
 
 
@@ -51,7 +50,7 @@ def test_a_number_says_what_it_is():
 
 
 def test_unknown_values_have_one_sign():
-    assert with_errors(1.89124, 0.00312, None) == "1.8912 ± 0.0031"
+    assert with_error(1.89124, 0.00312, None) == "1.8912 ± 0.0031"
     assert format_number(None) == format_interval(None) == with_error(None, None) == UNKNOWN
     assert (with_error(1.89124, 0.00312), with_error(1.89124, None)) == ("1.8912 ± 0.0031", "1.8912")
     assert format_interval((1.25, 1.5)) == "1.2500 .. 1.5000"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from diffenc_jax.core.errors import InputError
-from diffenc_jax.core.text import has_controls, printable, printable_lines, require_printable
+from diffenc_jax.core.errors import InputError, require_printable
+from diffenc_jax.core.text import has_controls, printable, printable_lines
 
 HOSTILE = ("\x00", "\t", "\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\u2066", "\udcff")
 

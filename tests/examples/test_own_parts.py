@@ -172,14 +172,14 @@ def test_networks_that_cannot_be_called_are_refused(tmp_path, monkeypatch):
 
 
 def test_installed_parts_have_short_names(announced):
-    assert {"fading", "identity"} <= set(parts.names("encoder"))
+    assert {"fading", "identity"} <= set(parts.entries("encoder"))
     kinds = ["encoder.kind=fading", "schedule.kind=cosine", "score.kind=convolutions"]
     config = load_config("digits:vdm", [f"model.{kind}" for kind in kinds])
     assert type(built(config).encoder) is parts.load("encoder", FADING)
     (announced / "entry_points.txt").write_text("[diffenc_jax.parts]\nencoder.identity = own_parts.encoder:Fading\n")
     parts.entries.cache_clear()
     with pytest.raises(InputError, match=r"two installed parts are called encoder.identity: diffenc_jax\S+ and own_p"):
-        parts.names("encoder")
+        parts.entries("encoder")
 
 
 def test_the_encoder_agrees_with_what_the_base_class_derives_from_its_mean(x64):

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1
 
+from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import checkpoint
 from diffenc_jax.runs.checkpoint import METADATA, Checkpoints, SaveFailed
-from diffenc_jax.runs.hashes import digest
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 
@@ -275,7 +275,7 @@ def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_p
 def sealed(seal):
     """The text of a seal with the right hash."""
     content = {name: value for name, value in seal.items() if name != "sha256"}
-    return json.dumps(content | {"sha256": digest(content)})
+    return json.dumps(content | {"sha256": json_digest(content)})
 
 
 def forgeries(seal):
@@ -283,7 +283,7 @@ def forgeries(seal):
     names, texts = list(seal["arrays"]), ["", "[]", "\udcff", json.dumps(seal)[:-80] + "}"]
     wrong = [{"step": None}, {"step": float("nan")}, {"run": None}, {"host": None}, {"host": 1}]
     wrong += [{"hosts": hosts} for hosts in ("one", 0.5, None, 2, 10**9)]
-    wrong += [{"arrays": arrays} for arrays in (names, {}, None, {f"state/{name}": [1, 2] for name in names})]
+    wrong += [{"arrays": arrays} for arrays in (names, None)]
     wrong += [{"arrays": dict.fromkeys(names, pair)} for pair in ([1], ["1", "2"], [-1, 2**40], [1, 2], 3, [[1], 2])]
     return [*texts, sealed({}), json.dumps({**seal, "sha256": None}), *(sealed(seal | change) for change in wrong)]
 

@@ -2,14 +2,13 @@
 
 Reads records of evaluations and their values per image (.npz beside each). The folder of a run stands for the record of
 its last evaluated step and, of several, the one with most passes. Prints one row per record, in increasing bits/dim:
-its standard errors from the noise and from the images, its difference to the reference, paired by image, and a 95 %
+its standard errors from the noise and from the images, its difference to the first one, paired by image, and a 95 %
 interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
 probability 95 %. Records of other images, or of the same images in another order, are refused, and so are records of
 different estimators unless --across-estimators is given.
 """
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from diffenc_jax.commands.arguments import add_json, place, writable_file
 
@@ -18,9 +17,8 @@ EXAMPLE = "diffenc compare runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 
 def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    given = "record of an evaluation, eval/*.json, or folder of a run"
+    given = "record of an evaluation, eval/*.json, or folder of a run; the first is the reference"
     add("records", nargs="+", type=place, metavar="RECORD", help=given)
-    add("--reference", type=place, metavar="RECORD", help="the record to compare with (default: the first)")
     add("--across-estimators", action="store_true", help="compare records of different estimators")
     add_json(parser, "the table")
 
@@ -30,24 +28,18 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.core.terminal import print_document
     from diffenc_jax.lab.comparisons import compare
     from diffenc_jax.runs.files import is_folder, write_json
-    from diffenc_jax.runs.records import read_evaluation
+    from diffenc_jax.runs.records import read_evaluation, read_record
     from diffenc_jax.runs.storage import identity
     from diffenc_jax.runs.stored import StoredRun
 
-    def record_of(given: Path) -> Path:
-        return StoredRun(given).last_record() if is_folder(given) else given
-
-    records: dict[object, Path] = {}  # by the identity of the file
-    for path in map(record_of, arguments.records):
+    output, records = writable_file("json", arguments.json), {}  # records by the identity of the file
+    for given in arguments.records:
+        path, record = StoredRun(given).last_record() if is_folder(given) else (given, read_record(given))
         require(identity(path) not in records, f"{path} is given twice; give every record once")
-        records[identity(path)] = path
-    output, first = writable_file("json", arguments.json), arguments.reference or arguments.records[0]
+        records[identity(path)] = path, record
     is_free = output is None or identity(output) not in records
     require(is_free, f"--json={output} would replace a record; name another file")
-    reference = identity(record_of(first))
-    require(reference in records, f"--reference={first} is not among the records; give one of them")
-    records = {reference: records[reference]} | records  # the reference first
-    evaluations = [*map(read_evaluation, records.values())]
+    evaluations = [read_evaluation(*one) for one in records.values()]
     compare.check_comparable(evaluations, arguments.across_estimators)
     rows = compare.compare(evaluations)
     said = [*compare.notes(rows), *compare.cautions(evaluations)]

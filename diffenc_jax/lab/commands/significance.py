@@ -52,8 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     from diffenc_jax.config.load import read_changes
     from diffenc_jax.core import parts
-    from diffenc_jax.core.errors import require
-    from diffenc_jax.core.text import require_printable
+    from diffenc_jax.core.errors import require, require_printable
     from diffenc_jax.lab.comparisons.significance.grid import Grid
 
     require_printable(arguments.reference or "")

@@ -7,16 +7,11 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.document import Table
-from diffenc_jax.core.errors import InputError
-from diffenc_jax.core.numbers import format_interval, with_errors
+from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.numbers import format_interval, with_error
 from diffenc_jax.evaluation.means import interval, quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
-from diffenc_jax.lab.comparisons.describe import (
-    average_cautions,
-    describe_estimator,
-    describe_images,
-    method,
-)
+from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, describe_images, method
 from diffenc_jax.runs.record_types import DatasetEntry, Record
 from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.runs.stored import StoredRun
@@ -116,14 +111,12 @@ def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool 
     for other in evaluations[1:]:
         first = evaluations[0]
         names = f"{first.path} and {other.path}"
-        if reason := different_images(first.record["dataset"], other.record["dataset"]):
-            raise InputError(f"{names} cannot be compared: {reason}")
+        reason = different_images(first.record["dataset"], other.record["dataset"])
+        require(not reason, f"{names} cannot be compared: {reason}")
         different = different_methods(first.record["estimator"], other.record["estimator"])
-        if different and not across_estimators:
-            raise InputError(
-                f"{names} have different estimators: {', '.join(different)}; "
-                "give --across-estimators to compare them nevertheless"
-            )
+        text = f"{names} have different estimators: {', '.join(different)}"
+        advice = "give --across-estimators to compare them nevertheless"
+        require(across_estimators or not different, f"{text}; {advice}")
 
 
 def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
@@ -154,10 +147,10 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
     for row in rows:
         record = row.evaluation.record
         about = [record["arm"], record["seed"], record["step"], describe_estimator(record["estimator"])]
-        bpd, excess = with_errors(row.bpd, row.error.noise, row.error.images), ["reference", ""]
+        bpd, excess = with_error(row.bpd, row.error.noise, row.error.images), ["reference", ""]
         if row.excess is not None:
             value, error, ends, _ = row.excess
-            excess = [with_errors(value, error.noise, error.images), format_interval(ends)]
+            excess = [with_error(value, error.noise, error.images), format_interval(ends)]
         lines.append([*about, bpd, *(excess if compared else []), *([row.evaluation.path] if with_files else [])])
     heads = [*HEADS, *(columns if compared else []), *(["file"] if with_files else [])]
     return Table(heads, lines, "Differences to the reference, bits/dim" if compared else "")

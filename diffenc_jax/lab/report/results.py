@@ -7,7 +7,7 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.numbers import UNKNOWN, with_errors
+from diffenc_jax.core.numbers import UNKNOWN, with_error
 from diffenc_jax.lab.comparisons.compare import Row, compare, comparison_table, notes
 from diffenc_jax.lab.comparisons.describe import describe_estimator
 from diffenc_jax.lab.comparisons.significance import finished, summary
@@ -75,7 +75,7 @@ def find_over_seeds(collection: Collection, reference: str, target: float) -> Fi
     if collection.root is not None:
         runs, missing = finished.find_runs(collection.root, collection.grid)
     else:
-        expected = finished.by_arm_and_seed((run.workdir, run.config) for run in collection.runs)
+        expected = finished.by_arm_and_seed(collection.runs)
         runs, missing = finished.finished_and_missing(expected, collection.comparable)
     require(bool(runs), "no run is evaluated yet")
     rows = {run.workdir: run.metrics for run in collection.runs}
@@ -130,7 +130,7 @@ def _bits_and_errors(record: Record, name: str) -> str:
     if name not in record["bpd"]:
         return UNKNOWN
     errors = record["standard_error"] if name == "total" else record["standard_error"]["terms"][name]
-    return with_errors(record["bpd"][name], errors["noise"], errors["images"])
+    return with_error(record["bpd"][name], errors["noise"], errors["images"])
 
 
 def significance_section(collection: Collection, results: Results) -> Section:

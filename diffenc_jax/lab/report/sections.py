@@ -7,7 +7,7 @@ from diffenc_jax.config import Config, flatten
 from diffenc_jax.config.recipe import ARMS, AS_PUBLISHED, choose_arm, recipe, with_changes
 from diffenc_jax.core import parts, versions
 from diffenc_jax.core.document import Code, Section, Table, Text
-from diffenc_jax.core.errors import noting
+from diffenc_jax.core.errors import noting, refusing
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab.comparisons.significance.curves import curves_over_seeds, learning_curves
 from diffenc_jax.lab.comparisons.significance.figure import draw_curves, learning_panels
@@ -15,7 +15,7 @@ from diffenc_jax.lab.figures.charts import draw
 from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.html import Fold, embed_figure, embed_file
 from diffenc_jax.lab.studies import load
-from diffenc_jax.lab.studies.study import Measured, Study, whole
+from diffenc_jax.lab.studies.study import ADVICE, Measured, Study
 from diffenc_jax.runs.files import list_paths
 from diffenc_jax.runs.history import noted_commands
 
@@ -74,7 +74,7 @@ def _study_section(collection: Collection, study: Study[Any, Any]) -> Section:
     blocks: list[Any] = []
     for part in [shown] if study.together and shown else [[one] for one in shown]:
         title, sentences = study.title_of(part), [f"{one.sentence()}." for one in part]
-        with noting(collection.notes), whole(f"the result of {study.name} for {title}"):
+        with noting(collection.notes), refusing(f"the result of {study.name} for {title} is damaged", ADVICE):
             pictures = []
             for figure in study.figures(part).values():
                 caption = f"{title}: {figure.caption}."

@@ -38,7 +38,7 @@ from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab.studies.study import Watch
 from diffenc_jax.lab.studies.sweep import by_image, evaluated, sweep
 from diffenc_jax.model import Model, Params, bind_to
-from diffenc_jax.runs.records import read_terms, read_values
+from diffenc_jax.runs.records import read_values, terms_of
 from diffenc_jax.runs.trained import Trained
 
 # In the workdir, of the records.
@@ -86,7 +86,8 @@ def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]
         evaluator = own if variant is run else Evaluator(variant, folder=FOLDER, variant=name)
         with watch(f"bound, encoder: {name}", evaluator.num_batches()) as on_batch:
             one = evaluated(evaluator, variant, on_batch, tables)
-        nats, scale = read_terms(one.path, one.record), run.model.spec.dims * math.log(2)
+        nats = terms_of(one.path, one.record, read_values(one.path, one.record))
+        scale = run.model.spec.dims * math.log(2)
         bits[name] = ours = {"total": one.bits, **{term: values / scale for term, values in nats.items()}}
         paths[name], bounds[name] = one.path, {key: one.record[key] for key in ("bpd", "standard_error")}
         if variant is not run:

@@ -11,14 +11,14 @@ import dataclasses
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from diffenc_jax.core.document import Table, markdown
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import refusing, require
 from diffenc_jax.lab.figures.charts import Board, Chart, draw
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Study(ABC, Generic[A, R]):
         from diffenc_jax.runs.files import read_arrays, read_bytes, read_json, sha256_of
 
         content, arrays = read_json(path, ADVICE), {}
-        with whole(f"{path}, a result of {self.name},"):
+        with refusing(f"{path}, a result of {self.name}, is damaged", ADVICE):  # by somebody who changed it
             result, digest = content.pop("result"), content.pop("arrays_sha256", None)
             if self._arrays():
                 data = read_bytes(path.with_suffix(".npz"), ADVICE)
@@ -246,17 +246,6 @@ class Study(ABC, Generic[A, R]):
     def _arrays(self) -> list[str]:
         """Names of the result's fields that are arrays."""
         return [field.name for field in dataclasses.fields(self.result) if field.type is Array]  # type: ignore[arg-type]
-
-
-@contextmanager
-def whole(what: str) -> Iterator[None]:
-    """Raise InputError for any error about `what`, whose content somebody may have changed."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # tables, sentences and figures raise errors of many kinds
-        raise InputError(f"{what} is damaged; {ADVICE}") from error
 
 
 def common_images(runs: Sequence[Trained]) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import format_number
-from diffenc_jax.runs.records import read_record
 from diffenc_jax.runs.stored import StoredRun
 
 TERMS = ("reconstruction", "latent", "diffusion")
@@ -19,7 +18,7 @@ def bits_table(runs: Sequence[Path]) -> Table:
     integers that the details are given. 'as released' leaves three quarters of their diffusion term out besides, as
     lihenryhfl/pcdm@b43cfa1 does.
     """
-    records = [read_record(StoredRun(run).last_record()) for run in runs]
+    records = [StoredRun(run).last_record()[1] for run in runs]
     dims, rows, terms = sum(record["dataset"]["dims"] for record in records), [], []
     for run, record in zip(runs, records, strict=True):
         share = record["dataset"]["dims"] / dims

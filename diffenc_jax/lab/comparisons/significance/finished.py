@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffenc_jax.config import Config, flatten
-from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.text import require_printable
+from diffenc_jax.core.errors import InputError, require, require_printable
 from diffenc_jax.lab.comparisons.compare import check_comparable, common_evaluations
 from diffenc_jax.lab.comparisons.significance.grid import Grid, cost_file, workdir_of
 from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.record_types import EstimatorEntry, Record
-from diffenc_jax.runs.records import Evaluation, read_evaluation, read_record, with_values
+from diffenc_jax.runs.records import Evaluation, read_evaluation, read_record
 from diffenc_jax.runs.stored import StoredRun, runs_in
 
-# Workdir and configuration by arm and seed; None for the configuration of a run that has not begun.
-Expected = dict[tuple[str, int], tuple[Path, Config | None]]
+# Runs by arm and seed, of which some have not begun.
+Expected = dict[tuple[str, int], StoredRun]
 
 
 class FinishedRun(NamedTuple):
@@ -50,29 +49,28 @@ def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[Mi
     Without a grid these are each arm with each seed that has a workdir below `root`, and `common_evaluations` of their
     last steps. Raises InputError if there are no runs, or they cannot be compared.
     """
-    stored = by_arm_and_seed((run.workdir, run.config) for run in runs_in(root))
+    stored = by_arm_and_seed(runs_in(root))
     arms, seeds = sorted({arm for arm, _ in stored}), sorted({seed for _, seed in stored})
     keys = list(grid.runs()) if grid else [(arm, seed) for seed in seeds for arm in arms]
     require(bool(keys), f"{root} holds no runs; train some with `diffenc significance --root={root} ...`")
-    expected: Expected = {key: stored.get(key, (workdir_of(root, *key), None)) for key in keys}
-    begun = [(workdir, config) for workdir, config in expected.values() if config is not None]
+    expected = {key: stored.get(key) or StoredRun(workdir_of(root, *key)) for key in keys}
+    begun = [run for run in expected.values() if run.exists]
     if grid is None:
-        records = {workdir: _records(workdir, config, config.eval.split) for workdir, config in begun}
-        evaluations = common_evaluations({w: [with_values(*one) for one in own] for w, own in records.items()})
+        records = {run.workdir: _records(run.workdir, run.config, run.config.eval.split) for run in begun}
+        evaluations = common_evaluations({w: [read_evaluation(*one) for one in own] for w, own in records.items()})
     else:
-        wanted = {workdir: final_record(grid, workdir, config) for workdir, config in begun}
-        evaluations = {workdir: read_evaluation(path) for workdir, path in wanted.items() if path}
+        wanted = {run.workdir: final_record(grid, run.workdir, run.config) for run in begun}
+        evaluations = {workdir: read_evaluation(*one) for workdir, one in wanted.items() if one}
     return finished_and_missing(expected, evaluations)
 
 
-def by_arm_and_seed(runs: Iterable[tuple[Path, Config]]) -> Expected:
-    """Workdirs and configurations by arm and seed; raises InputError if two have the same."""
+def by_arm_and_seed(runs: Iterable[StoredRun]) -> Expected:
+    """Runs by arm and seed; raises InputError if two have the same."""
     keyed: Expected = {}
-    for workdir, config in runs:
-        require_printable(config.arm)
-        key = config.arm, config.seed
-        require(key not in keyed, f"{workdir} and {keyed.get(key, ('',))[0]} hold the same arm and seed; move one")
-        keyed[key] = workdir, config
+    for run in runs:
+        require_printable(run.config.arm)
+        other = keyed.setdefault((run.config.arm, run.config.seed), run)
+        require(other is run, f"{run.workdir} and {other.workdir} hold the same arm and seed; move one")
     return keyed
 
 
@@ -85,36 +83,36 @@ def finished_and_missing(
     an arm differ in more than their seeds.
     """
     runs, missing = list[FinishedRun](), list[MissingRun]()
-    for (arm, seed), (workdir, config) in expected.items():
-        evaluation = evaluations.get(workdir)
-        if evaluation is None or config is None:
-            missing.append(MissingRun(arm, seed, _state(workdir, config)))
+    for (arm, seed), run in expected.items():
+        evaluation = evaluations.get(run.workdir)
+        if evaluation is None:
+            missing.append(MissingRun(arm, seed, _state(run)))
         elif not np.isfinite(evaluation.bits).all():
             missing.append(MissingRun(arm, seed, f"evaluated, but values of {evaluation.path} are not finite"))
         else:
-            runs.append(FinishedRun(arm, seed, workdir, config, evaluation))
-            first = next(run for run in runs if run.arm == arm)
-            keys = ", ".join(_different_keys(first.config, config))
-            text = f"{first.workdir} and {workdir} have the same arm and differ in {keys}"
+            runs.append(FinishedRun(arm, seed, run.workdir, run.config, evaluation))
+            first = next(other for other in runs if other.arm == arm)
+            keys = ", ".join(_different_keys(first.config, run.config))
+            text = f"{first.workdir} and {run.workdir} have the same arm and differ in {keys}"
             require(not keys, f"{text}; move one of them to another folder")
     # Arms that are trained with different losses, such as depths, are evaluated with them.
-    check_comparable([run.evaluation for run in runs], len({run.config.loss for run in runs}) > 1)
+    check_comparable([one.evaluation for one in runs], len({one.config.loss for one in runs}) > 1)
     return runs, missing
 
 
-def _state(workdir: Path, config: Config | None) -> str:
+def _state(run: StoredRun) -> str:
     """State of a run without the evaluation."""
-    if config is None:
+    if not run.exists:
         return "not begun"
-    last, wanted = max(StoredRun(workdir).steps(), default=0), config.train.steps
+    last, wanted = max(run.steps(), default=0), run.config.train.steps
     return f"at step {last} of {wanted}" if last < wanted else "trained, but not evaluated like this"
 
 
-def final_record(grid: Grid, workdir: Path, trained: Config) -> Path | None:
-    """The record of the last step of the run `trained` that was evaluated as `grid` says, or None."""
+def final_record(grid: Grid, workdir: Path, trained: Config) -> tuple[Path, Record] | None:
+    """The record of the last step of the run `trained`, evaluated as `grid` says, with its path; None without one."""
     final = grid.final_config(trained)
     records = _records(workdir, trained, final.eval.split)
-    return next((path for path, record in records if _is_made_with(record["estimator"], final)), None)
+    return next(((path, record) for path, record in records if _is_made_with(record["estimator"], final)), None)
 
 
 def _records(workdir: Path, trained: Config, split: str) -> list[tuple[Path, Record]]:
@@ -140,9 +138,8 @@ def _is_made_with(estimator: EstimatorEntry, config: Config) -> bool:
 
 def _different_keys(a: Config, b: Config) -> list[str]:
     """Keys of a run's identity and length, except seed and arm, in which two configurations differ."""
-    ours, theirs = (config.identity() | {"train.steps": config.train.steps} for config in (a, b))
-    keys = sorted((ours.keys() | theirs.keys()) - {"seed", "arm"})
-    return [key for key in keys if ours.get(key, ...) != theirs.get(key, ...)]  # Ellipsis is no key's value
+    steps = {"train.steps"} if a.train.steps != b.train.steps else set()
+    return sorted((a.changes(b).keys() | steps) - {"seed", "arm"})
 
 
 def changed_keys(reference: Config, config: Config) -> dict[str, Any]:

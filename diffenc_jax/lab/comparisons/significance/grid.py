@@ -13,7 +13,7 @@ from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key, keys_of
 from diffenc_jax.lab.comparisons.compare import different_images
-from diffenc_jax.runs.files import list_paths, read_json, write_json, writing
+from diffenc_jax.runs.files import exists, read_json, write_json, writing
 from diffenc_jax.runs.stored import StoredRun
 
 FILE = "experiment.json"
@@ -98,11 +98,8 @@ class Grid(Keyed):
             check_parts(run, trained, trains=True)
             final = evaluated[arm] = self.final_config(trained)
             learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
-            require(
-                trained.loss == final.loss or not learned,
-                f"--final changes the loss of {arm} where loss.variance_ratio={LEARNED}, but ratios are learned in "
-                "training only; leave out --final=loss.KEY=VALUE",
-            )
+            text = f"--final changes the loss of {arm} where loss.variance_ratio={LEARNED} was learned in training"
+            require(trained.loss == final.loss or not learned, f"{text}; leave out --final=loss.KEY=VALUE")
         self._check_images(evaluated)
 
     def note_in(self, root: Path) -> None:
@@ -182,7 +179,7 @@ def cost_file(root: Path, arm: str) -> Path:
 def read_grid(root: Path, plugins: Collection[str] = ()) -> Grid | None:
     """The grid that is noted in `root`, with these plugins, or None; raises InputError if the note cannot be read."""
     path, advice = root / FILE, "delete it, the runs beside it are still found"
-    if not list_paths(root, FILE):
+    if not exists(path):
         return None
     content = read_json(path, advice)
     try:

@@ -162,6 +162,59 @@ def _append(output: Path, log: Path) -> None:
         storage.write(log, (read_if_present(log) + read_if_present(output))[-MOST:])
 
 
+class _Queue:
+    """Jobs that wait, and what became of the others.
+
+    Attributes:
+      failures: a line per failed job.
+    """
+
+    def __init__(self, jobs: Sequence[Job], say: Callable[[str], None]):
+        self.waiting = [(job, 0.0) for job in jobs]  # with the time before which a job is not tried
+        self.failures = list[str]()
+        self._say, self._put_off, self._ended, self._count = say, set[str](), 0, len(jobs)
+
+    def take(self) -> Job | None:
+        """Remove the first job that may be tried; None if there is none."""
+        due = next((one for one in self.waiting if one[1] <= time.monotonic()), None)
+        if due is None:
+            return None
+        self.waiting.remove(due)
+        return due[0]
+
+    def end(self, job: Job, code: int, why: str) -> None:
+        """Note the end of a job's `Work`, or put the job off; raises InputError if it refused its input."""
+        line = f"{job.name}: {why}"
+        if code == BAD_INPUT:
+            raise InputError(f"{job.name}: {why.removeprefix('error: ')}")
+        if code == IN_USE:
+            self.waiting.append((job, time.monotonic() + RETRY_SECONDS))
+            if line not in self._put_off:
+                self._say(line)
+            self._put_off.add(line)
+            return
+        if code:
+            how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+            self.failures.append(f"{job.name}: {how}: {why} (see {job.log})")
+            line = f"{job.name}: failed, {how}"
+        self._ended += 1
+        self._say(f"{line} ({self._ended} of {self._count})")
+
+
+def _advance(job: Job, work: Work) -> subprocess.Popen[bytes] | tuple[int, str]:
+    """The process in progress, or what `work` returns at its end; see `Work`."""
+    try:
+        return next(work)
+    except StopIteration as stop:
+        return stop.value
+    except InUse:
+        return IN_USE, OTHERS
+    except (InputError, OSError) as error:
+        if not is_remote(job.log):
+            raise
+        return IN_USE, f"put off, {reason(error)}"
+
+
 def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], None]) -> list[str]:
     """Run all jobs, as many at a time as there are shares of the devices.
 
@@ -175,52 +228,23 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
       InputError: a job refused its input. Others would too, so all are stopped.
       Interrupted: a signal came; the jobs have saved and ended.
     """
-    waiting = [(job, 0.0) for job in jobs]  # with the time before which a job is not tried
+    queue = _Queue(jobs, say)
     running: dict[int, tuple[Job, Work]] = {}  # by number of the share
     processes: dict[int, subprocess.Popen[bytes]] = {}
-    said, ended, failures = set[str](), list[str](), list[str]()
-
-    def go_on(number: int) -> None:
-        """Begin or continue the job of a share."""
-        job, work = running.pop(number)
-        try:
-            processes[number] = next(work)
-            running[number] = job, work
-            return
-        except StopIteration as stop:
-            code, why = stop.value
-        except InUse:
-            code, why = IN_USE, OTHERS
-        except (InputError, OSError) as error:
-            if not is_remote(job.log):
-                raise
-            code, why = IN_USE, f"put off, {reason(error)}"
-        if code == BAD_INPUT:
-            raise InputError(f"{job.name}: {why.removeprefix('error: ')}")
-        if code == IN_USE:
-            waiting.append((job, time.monotonic() + RETRY_SECONDS))
-            if (line := f"{job.name}: {why}") not in said:
-                said.add(line)
-                say(line)
-            return
-        if code:
-            how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            failures.append(f"{job.name}: {how}: {why} (see {job.log})")
-            why = f"failed, {how}"
-        ended.append(job.name)
-        say(f"{job.name}: {why} ({len(ended)} of {len(jobs)})")
-
     with Shutdown() as shutdown:
         try:
-            while waiting or running:
+            while queue.waiting or running:
                 shutdown.check()
                 for number, share in enumerate(shares):
-                    due = next((one for one in waiting if one[1] <= time.monotonic()), None)
-                    if number not in running and due is not None:
-                        waiting.remove(due)
-                        running[number] = due[0], _work(due[0], share, say)
+                    if number not in running and (taken := queue.take()):
+                        running[number] = taken, _work(taken, share, say)
                     if number in running:
-                        go_on(number)
+                        job, work = running.pop(number)
+                        state = _advance(job, work)
+                        if isinstance(state, tuple):
+                            queue.end(job, *state)
+                        else:
+                            running[number], processes[number] = (job, work), state
                 time.sleep(POLL_SECONDS)
         finally:
             if running:
@@ -229,7 +253,7 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
                 process.terminate()
             for _, work in running.values():
                 work.close()
-    return failures
+    return queue.failures
 
 
 def make_missing(grid: Grid, root: Path, parallel: int, say: Callable[[str], None]) -> list[str]:
