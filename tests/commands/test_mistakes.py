@@ -22,7 +22,7 @@ from diffenc_jax.parallel import memory
 from diffenc_jax.runs.stored import StoredRun
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
-from tests.lab.interop.test_published import published_parameters, write
+from tests.lab.interop.test_convert import published_parameters, write
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "mistakes.md").read_text()

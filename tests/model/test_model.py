@@ -10,7 +10,7 @@ from diffenc_jax.diffusion.flow import flow_of
 from diffenc_jax.diffusion.losses import Noise, bound_at
 from diffenc_jax.model import ImageSpec, build
 from tests import tiny
-from tests.model.test_labels import without_condition
+from tests.model.test_conditioning import without_condition
 from tests.registered import PREDICTIONS
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)

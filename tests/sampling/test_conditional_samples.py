@@ -13,7 +13,7 @@ from tests import tiny
 from tests.evaluation import subject
 from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
-from tests.model.test_labels import without_condition
+from tests.model.test_conditioning import without_condition
 
 CLASSES = len(MEANS)
 

@@ -52,7 +52,7 @@ def restored(workdir, like):
 
 
 def test_parameters_are_the_published_ones(tmp_path):
-    """Whose losses are those of the published code, see test_reference.py."""
+    """Whose losses are those of the published code, see test_parity.py."""
     arrays, config = reference("trainable")
     published = parity.prefixed(arrays, "param:")
     said = import_checkpoint(write(tmp_path / "checkpoint_1300000", published), config, tmp_path / "run")
