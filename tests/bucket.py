@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from tests.processes import free_port
 
 NAME = "bucket"
 # Headers that belong to one connection.

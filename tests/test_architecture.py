@@ -5,11 +5,10 @@ import functools
 import graphlib
 import itertools
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.lab.comparisons.significance import made_up
+from tests.processes import python
 
 PACKAGE = Path(__file__).parents[1] / "diffenc_jax"
 # From the bottom up. A part may import lower floors and itself, nothing else, inside functions too.
@@ -126,9 +125,7 @@ def test_what_trains_and_evaluates_nothing_loads_no_jax(tmp_path):
     light = [p for p in FILES if part(p) in ("lab.stats", "config", "data", "main", "__init__", "__main__")]
     modules = ", ".join("diffenc_jax." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in light)
     arguments = [made_up.write(tmp_path, "vdm", 0), f"--out={tmp_path / 'page.html'}"]
-    command = [sys.executable, "-c", LIGHT.format(modules=modules), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent)
-    assert done.stdout.splitlines()[-1:] == ["{0} set()"], done.stdout + done.stderr
+    assert python("-c", LIGHT.format(modules=modules), *arguments).stdout.splitlines()[-1:] == ["{0} set()"]
 
 
 def test_floors_list_every_part_once():

@@ -15,6 +15,7 @@ from diffenc_jax.commands.arguments import add_config, make_parser
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.core.versions import package_version
 from diffenc_jax.parallel import memory
+from tests.processes import python
 from tests.refusals import refused
 
 ROOT = Path(__file__).parents[2]
@@ -198,11 +199,8 @@ def test_a_computation_goes_on_whatever_becomes_of_its_output(tmp_path, lost):
 
 
 def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
-    argv = [sys.executable, "-c", PRINTS, str(tmp_path / "done")]
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    printed = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, timeout=60)
-    assert (printed.returncode, printed.stderr) == (0, b"an error\n")
-    assert printed.stdout == (rb"\xb1" * 1000 + b"\n") * 1000
+    printed = python("-c", PRINTS, tmp_path / "done", PYTHONIOENCODING="ascii")
+    assert (printed.stdout, printed.stderr) == ((r"\xb1" * 1000 + "\n") * 1000, "an error\n")
 
 
 def test_help_states_defaults(capsys):

@@ -1,8 +1,6 @@
 """The launcher `python -m diffenc_jax.main`: bad input ends in one line on standard error, exit code 2."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from diffenc_jax.runs.lock import locked
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
+from tests.processes import python
 from tests.refusals import refused
 
 ROOT = Path(__file__).parents[2]
@@ -136,8 +135,7 @@ for words in (["--distributed"], ["--coordinator=localhost:1"]):
 
 def test_clusters_that_do_not_exist():
     """In one process of its own, which has not used JAX before."""
-    done = subprocess.run([sys.executable, "-c", CLUSTERS], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    done = python("-c", CLUSTERS)
     reasons = ("coordinator_address should be defined.", "Number of processes must be defined.")
     for line, reason in zip(done.stdout.splitlines(), reasons, strict=True):
         code, error = json.loads(line)

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Barrier
@@ -16,6 +14,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import prepared
 from diffenc_jax.data.dataset import image_shape, load_dataset, prepare
 from tests.data.tfds_archives import write_archive
+from tests.processes import python
 
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
@@ -240,10 +239,8 @@ except InputError as error:
 @pytest.mark.slow
 def test_prepared_data_sets_in_a_bucket(bucket, tmp_path):
     """Copied there by hand or prepared there, by way of a folder on disk."""
-    env = os.environ | {"TFDS_DATA_DIR": "gs://bucket/from environment", "HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-c", FROM_BUCKET, tmp_path]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    environment = {"TFDS_DATA_DIR": "gs://bucket/from environment", "HOME": str(tmp_path / "home")}
+    done = python("-c", FROM_BUCKET, tmp_path, **environment)
     prepared = "tiny_sizes 1.2.3, validation as test, resized to 4x4: train 5, validation 5, test 5 images\n"
     assert done.stdout.count(prepared) == 4
     missing = done.stdout.splitlines()[-1]

@@ -9,7 +9,7 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction, Process
-from tests.diffusion.test_decoder import full_sum
+from tests.diffusion.formulas import full_sum
 from tests.registered import EXTRAPOLATIONS
 
 B, DIMS, LEVELS = 4, 6, 256

@@ -10,7 +10,7 @@ from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Steps
-from tests.diffusion.test_losses import exact_velocity, process_of
+from tests.diffusion.formulas import exact_velocity, process_of
 
 
 def test_images_with_the_pixel_decoder_keep_their_digits_in_float32():

@@ -20,7 +20,7 @@ from diffenc_jax.diffusion.ratios import ByErrorHead, ByEstimate, Table, interpo
 from diffenc_jax.diffusion.reverse import ThroughEncoder, mean
 from diffenc_jax.diffusion.schedules import Polynomial
 from diffenc_jax.diffusion.steps import Steps
-from tests.diffusion.test_losses import exact_velocity, process_of
+from tests.diffusion.formulas import exact_velocity, process_of
 
 LEVELS, DEPTH, GAMMA_0, GAMMA_1 = 4, 3, -2.0, 3.0
 IMAGES = np.asarray(list(product(range(LEVELS), repeat=2)), np.uint8)

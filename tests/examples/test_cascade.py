@@ -21,7 +21,6 @@ from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from tests import refusals, tiny
 from tests.examples.announced import announce
-from tests.lab.studies.runs import drawn
 
 FOLDER = Path(__file__).parents[2] / "examples/cascade"
 SOURCES = ["COARSE_2", "DETAILS_2", "DETAILS_1"]
@@ -84,7 +83,7 @@ def world():
     for section, labels, shape in zip(sections, (False, True), ((1, 1, 1), (1, 1, 3)), strict=True):
         config = tiny.config("vdm", model__score=section, model__labels=labels, data__pixel_levels=2, loss__depth=1)
         models.append(build(config, dj.model.ImageSpec(shape, 2, (1, 1, 1))))
-    return [(model, drawn(model, seed, 0.3)) for seed, model in enumerate(models)]
+    return [(model, tiny.drawn(model, scale=0.3, seed=seed)) for seed, model in enumerate(models)]
 
 
 def test_probabilities_of_four_pixels_sum_to_one():
@@ -140,7 +139,7 @@ def test_the_encoder_sees_the_coarse_image_as_well():
     encoder = {**tiny.ENCODERS["trainable"], "kind": "cascade.networks:BesideEncoder", "levels": 0}
     config = tiny.config("diffenc", model__encoder=encoder, model__labels=True)
     model = build(config, dj.model.ImageSpec((2, 2, 3), 17, (2, 2, 1)))
-    params, pixels = drawn(model), jnp.asarray(tiny.images(2, (2, 2, 3)))
+    params, pixels = tiny.drawn(model), jnp.asarray(tiny.images(2, (2, 2, 3)))
 
     @jax.jit
     def mean(labels):
@@ -161,7 +160,7 @@ def runs(tmp_path_factory):
         config = tiny.config("vdm", small=True, eval__time_sampling="uniform", **given)
         StoredRun(folder / source).write(config)
         with Checkpoints(StoredRun(folder / source), keep_every_steps=1) as checkpoints:
-            checkpoints.save_ema(1, drawn(build(config, spec_of(config))))
+            checkpoints.save_ema(1, tiny.drawn(build(config, spec_of(config))))
         opened.append(dj.open(folder / source, DEPTH, plugins=["cascade"]))
     return opened
 

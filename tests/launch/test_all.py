@@ -9,18 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.stand_ins import (
-    ACTIONS,
-    CONFIG,
-    KIND,
-    LAUNCH,
-    POOL,
-    PROGRAM,
-    ROOT,
-    SCRIPTS,
-    SLICE,
-    assert_refused,
-)
+from tests.launch.stand_ins import ACTIONS, CONFIG, KIND, LAUNCH, POOL, PROGRAM, ROOT, SCRIPTS, SLICE, assert_refused
 
 WATCH = "tpu.sh watch --name=n --zone=z --type=t --runtime=r -- --config=c"
 TPU, RUN = "gcloud compute tpus", ["--", CONFIG, "--workdir=gs://b/r"]

@@ -12,7 +12,7 @@ import pytest
 
 from tests import tiny
 from tests.launch.stand_ins import LAUNCH, ROOT
-from tests.ports import free_port
+from tests.processes import free_port
 from tests.xla_flags import QUICKLY_COMPILED
 
 TINY = tiny.file(train__steps=6, log__every_steps=2, checkpoint__every_steps=100_000)

@@ -33,7 +33,7 @@ CONDITIONS = {
 def labelled():
     """A model that is conditioned on labels, and its parameters."""
     model = build(tiny.config(small=True, model__labels=True), SPEC)
-    return model, tiny.drawn(model.init)
+    return model, tiny.drawn(model, scale=0.3)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -44,23 +44,17 @@ def terms(model, params, batch):
     return bound_at(process, batch.pixels, model.place(params, noise.t), noise)
 
 
-def without_condition(params):
-    """The parameters but for the kernels of the condition."""
-    flat = flatten_dict(params, keep_empty_nodes=True)
-    return unflatten_dict({path: leaf for path, leaf in flat.items() if "condition" not in path})
-
-
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_without_the_kernels_of_the_condition_it_is_the_unconditional_model(condition):
     """Images without augmentation have its values with any kernels."""
     changes, of_plain, batch, changed = CONDITIONS[condition]
     model, plain = (build(tiny.config(small=True, **given), SPEC) for given in (changes, of_plain))
-    params = tiny.drawn(model.init)
+    params = tiny.drawn(model, scale=0.3)
     flat = flatten_dict(params, keep_empty_nodes=True)
     kernels = {path for path in flat if "condition" in path}
     assert {path[0] for path in kernels} == {"score", "encoder"}
     zero = unflatten_dict({path: np.zeros_like(leaf) if path in kernels else leaf for path, leaf in flat.items()})
-    expected = jax.tree.map(np.asarray, terms(plain, without_condition(params), Batch(PIXELS)))
+    expected = jax.tree.map(np.asarray, terms(plain, tiny.without_condition(params), Batch(PIXELS)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), terms(model, zero, batch), expected)
     found = jax.tree.map(np.asarray, terms(model, params, batch))
     for name in ("latent", "diffusion"):

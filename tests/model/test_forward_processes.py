@@ -79,7 +79,7 @@ def test_the_bound_trains_what_is_learned(name, part):
     """Each array of the learned parts has a gradient."""
     model = build(configured(*PROCESSES[name]), SPEC)
     bound = bound_of(model, jax.random.key(2))
-    params = tiny.drawn(model.init)
+    params = tiny.drawn(model, scale=0.3)
     learned = {name: params[name] for name in part.split()}
     value, gradient = jax.jit(jax.value_and_grad(lambda learned: bound(params | learned)))(learned)
     assert np.isfinite(value)
@@ -109,7 +109,7 @@ def test_what_makes_no_sense_is_refused(arm, changes, message):
 def test_each_image_has_the_levels_of_its_own_code():
     """Another code changes the bound of this image, and of no other."""
     model = build(configured(*PROCESSES["mulan"]), SPEC)
-    params, changed = tiny.drawn(model.init), np.asarray([0, 1, 0, 0, 1, 0], bool)
+    params, changed = tiny.drawn(model, scale=0.3), np.asarray([0, 1, 0, 0, 1, 0], bool)
     first = np.eye(5, dtype=np.float32)[[0, 1, 2, 3, 4, 0]] + np.eye(5, dtype=np.float32)[[1, 2, 3, 4, 0, 2]]
 
     @jax.jit
@@ -125,7 +125,7 @@ def test_each_image_has_the_levels_of_its_own_code():
 
 def test_the_codes_of_training_are_drawn_anew_and_those_of_evaluation_are_the_best():
     model = build(configured(*PROCESSES["code"]), SPEC)
-    params, pixels = tiny.drawn(model.init, scale=0.0), jax.device_put(tiny.images(6))
+    params, pixels = tiny.drawn(model, scale=0.0), jax.device_put(tiny.images(6))
     params["code"]["logits"]["bias"] = np.float32([0.3, -0.2, 0.1, 0.5, 0.0])
 
     @jax.jit

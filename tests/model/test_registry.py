@@ -65,7 +65,7 @@ def test_zero_at_initialisation_and_not_after_a_step(kind, x):
 def test_value_and_derivative_see_one_mask(kind, x):
     """jax.jvp in the time, under dropout, against differences under the same key, extrapolated to zero."""
     net = network(kind)
-    params = tiny.parameters(net, x, TIME)
+    params = tiny.drawn(net, x, TIME)
     steps = np.asarray([0.0, 2e-4, -2e-4, 1e-4, -1e-4], np.float32)
 
     @jax.jit

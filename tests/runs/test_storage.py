@@ -3,7 +3,6 @@
 import inspect
 import os
 import re
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +12,7 @@ from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs import files, storage
 from tests.bucket import Faults
+from tests.processes import python
 
 
 @pytest.fixture(params=["disk", "bucket"])
@@ -164,5 +164,4 @@ assert "tensorflow" not in sys.modules
 
 def test_a_bucket_is_opened_by_gcsfs_although_a_local_path_was_opened_first(bucket, tmp_path):
     """As in a notebook that trains in a local workdir and then in a bucket."""
-    command = [sys.executable, "-c", IN_ONE_PROCESS, tmp_path, str(bucket.folder)]
-    subprocess.run(command, check=True)
+    python("-c", IN_ONE_PROCESS, tmp_path, bucket.folder)

@@ -12,7 +12,7 @@ from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
 from tests import tiny
-from tests.lab.studies.runs import drawn, write_images
+from tests.stored_runs import write_images
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def images(tmp_path_factory):
 
 def parameters(config, step):
     """Parameters that differ between steps."""
-    return drawn(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), seed=step)
+    return tiny.drawn(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), seed=step)
 
 
 @pytest.fixture(scope="module")

@@ -20,32 +20,13 @@ from diffenc_jax.runs.files import read_json
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train import loop
 from diffenc_jax.train.loop import Trainer
-from tests import tiny
 from tests.bucket import Faults
 from tests.tensorboard import shown
+from tests.train.bucket_program import GONE_SECONDS, SAVE_EVERY, STEPS, config
 from tests.train.running import assert_same_run, before_each_step, train
 from tests.xla_flags import QUICKLY_COMPILED
 
-STEPS, SAVE_EVERY = 20, 4
-BEAT_SECONDS, GONE_SECONDS = 0.5, 3.0  # a killed process is gone sooner
-TRAIN = """
-import sys
-from rich.console import Console
-from diffenc_jax.core.buckets import as_path
-from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs import lock
-from diffenc_jax.train.loop import Trainer
-from tests.train.test_bucket import BEAT_SECONDS, GONE_SECONDS, config
-lock.BEAT_SECONDS, lock.GONE_SECONDS = BEAT_SECONDS, GONE_SECONDS
-Trainer(Experiment.load(config(sys.argv[1])), as_path(sys.argv[2])).run(Console())
-"""
 pytestmark = pytest.mark.slow
-
-
-def config(images, **changes):
-    settings = {"eval__passes": 1, "eval__time_sampling": "uniform", "log__every_steps": 2, "train__steps": STEPS}
-    settings |= {"checkpoint__every_steps": SAVE_EVERY, "data__source": images, "log__writers": ("tensorboard",)}
-    return tiny.config("vdm", small=True, **(settings | changes))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +39,7 @@ def unbroken(images, tmp_path_factory):
 
 def start(images, workdir, devices=1):
     env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICKLY_COMPILED}"}
-    return subprocess.Popen([sys.executable, "-c", TRAIN, images, str(workdir)], env=env)
+    return subprocess.Popen([sys.executable, "-m", "tests.train.bucket_program", images, str(workdir)], env=env)
 
 
 def kill_amid_a_save(process, workdir, earlier):

@@ -36,7 +36,7 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch):
     monkeypatch.setattr(steps, "gradient", spoilt)
     config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling="importance")
     step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
-    train_step, good, params = jax.jit(step), Batch(tiny.images(8)), tiny.drawn(step.model.init, scale=0.1)
+    train_step, good, params = jax.jit(step), Batch(tiny.images(8)), tiny.drawn(step.model)
     first, before = train_step(jax.jit(lambda: step.init().replace(params=params, ema=params))(), good)
     second, bad = train_step(first, Batch(BAD))
     assert bool(before.finite)

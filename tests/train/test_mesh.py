@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.ports import free_port
-from tests.train.running import save_images
+from tests.processes import free_port
+from tests.stored_runs import write_images
 
 ROOT = Path(__file__).parents[2]
 STOPPED = 3
@@ -51,7 +51,7 @@ def home(tmp_path_factory):
 
     def home():
         folder = tmp_path_factory.mktemp("mesh")
-        save_images(folder)
+        str(write_images(folder / "images.npz"))
         return folder
 
     return home

@@ -12,7 +12,8 @@ from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.train import profiler
 from diffenc_jax.train.loop import Trainer
 from tests import tiny
-from tests.train.running import assert_same_run, before_each_step, save_images
+from tests.stored_runs import write_images
+from tests.train.running import assert_same_run, before_each_step
 
 STEPS = profiler.StepRange(3, 5)
 
@@ -25,7 +26,7 @@ def config(folder, **changes):
         "log__every_steps": 1,
         "log__samples": 0,
     }
-    return tiny.config(small=True, data__source=save_images(folder, num_test=8), **(fewer | changes))
+    return tiny.config(small=True, data__source=str(write_images(folder / "images.npz", count=8)), **(fewer | changes))
 
 
 def train_profiled(config, workdir, action=lambda step: None):

@@ -1,9 +1,6 @@
 """Compression by runs on disk: every arm, shape and number of pixel levels comes back bit for bit."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +11,8 @@ from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.lab.coding import codec
 from diffenc_jax.lab.coding.container import pack, unpack
 from tests import refusals
-from tests.lab.studies.runs import write_images, write_run
+from tests.processes import python
+from tests.stored_runs import write_images, write_run
 from tests.xla_flags import QUICKLY_COMPILED
 
 CHANGES, BATCH = {"loss.depth": 4}, {"batch_size": 5}
@@ -107,8 +105,7 @@ def test_the_commands(home, tmp_path, capsys):
 def test_another_process_decompresses(home, tmp_path):
     run, file, out = dj.open(home / "diffenc", CHANGES), tmp_path / "file", tmp_path / "out.npy"
     file.write_bytes(codec.compress(run, run.test, **BATCH))
-    command = [sys.executable, "-m", "diffenc_jax", "decompress", home / "diffenc", file, "-o", out]
-    subprocess.run(command, check=True, env=os.environ | {"XLA_FLAGS": QUICKLY_COMPILED})
+    python("-m", "diffenc_jax", "decompress", home / "diffenc", file, "-o", out, XLA_FLAGS=QUICKLY_COMPILED)
     np.testing.assert_array_equal(np.load(out), run.test)
 
 

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 from flax import serialization
-from flax.traverse_util import unflatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,10 +21,9 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from tests import refusals, tiny
+from tests.lab.interop.published_file import STEP, published_parameters, write
 
 ROOT = Path(__file__).parents[3]
-STEP = 1_300_000
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
 
 
 def reference(name):
@@ -33,16 +31,6 @@ def reference(name):
     with np.load(ROOT / "tests" / "reference" / f"{name}.npz") as archive:
         arrays = dict(archive)
     return arrays, parity.configuration(json.loads(str(arrays["meta"])))
-
-
-def write(path, ema, step=STEP):
-    """A checkpoint as the published code saves one: averages, other parameters, the optimizer's state."""
-    tree = unflatten_dict(ema, sep="/")
-    others = jax.tree.map(lambda a: a + 1, tree)
-    optimizer = {"0": {"count": np.int32(step), "mu": others, "nu": others}, "1": {}}
-    state = {"step": step, "params": others, "ema_params": tree, "opt_state": optimizer}
-    path.write_bytes(serialization.msgpack_serialize(state))
-    return path
 
 
 def restored(workdir, like):
@@ -107,14 +95,6 @@ def small():
     """A tiny DiffEnc's configuration, and random published parameters of it."""
     config = tiny.config(model__schedule__kind="learned_linear")
     return config, published_parameters(config)
-
-
-def published_parameters(config, spec=SPEC):
-    """Random parameters of a published model for images of `spec`, by their published names."""
-    model = build(config, spec)
-    places = names.places(jax.eval_shape(model.init, jax.random.key(0)), names.Dialect(bare=False, numbered=False))
-    rng = np.random.RandomState(0)
-    return {name: 0.1 * rng.normal(size=place.shape).astype(np.float32) for name, place in places.items()}
 
 
 BIAS, WEIGHT = "score_model/conv_out/bias", "encdec/inner_encoder/conv_in/kernel"

@@ -12,7 +12,7 @@ from diffenc_jax.core.text import CONTROLS
 from tests import refusals
 from tests.lab.comparisons.significance import made_up as runs
 from tests.lab.report import pages
-from tests.lab.studies.runs import change
+from tests.stored_runs import change
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
 

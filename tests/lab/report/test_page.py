@@ -158,13 +158,13 @@ def test_it_is_well_formed_and_needs_nothing_else(page):
 
 def test_a_page_replaces_a_page_and_no_other_file(tmp_path, capsys):
     """Made twice of the same run, it is the same page."""
-    place, file, pages = runs.write(tmp_path, "vdm", 0), tmp_path / "page.html", []
+    place, file, written = runs.write(tmp_path, "vdm", 0), tmp_path / "page.html", []
     pages.write_studies(place)
     for _ in range(2):
         assert main(["report", str(place), f"--out={file}"]) == 0
         assert capsys.readouterr().out == f"1 run in {file} ({file.stat().st_size / 1e6:.1f} MB)\n"
-        pages.append(file.read_text())
-    assert pages[0] == pages[1]
+        written.append(file.read_text())
+    assert written[0] == written[1]
     (tmp_path / "notes.html").write_text("<!doctype html>\n<title>mine</title>\n")
     for other in (tmp_path / "notes.html", place / "config.json", *(place / "eval").iterdir()):
         content = other.read_bytes()

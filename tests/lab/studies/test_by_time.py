@@ -10,9 +10,9 @@ from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies import by_time
 from diffenc_jax.lab.studies.by_time import CellLosses, measure_loss_by_time, summarize
 from tests import tiny
-from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, exact_velocity
+from tests.diffusion.formulas import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
-from tests.lab.studies.runs import write_images, write_run
+from tests.stored_runs import write_images, write_run
 
 SHAPE, CELLS = (4, 4, 1), 6
 DIMS = 16
@@ -45,7 +45,7 @@ def gaussian(request):
     ends = GAMMA_0, GAMMA_1
     model = runs.formula_model(encoder, exact_velocity(factor), ends, SHAPE, pixel_levels=2, schedule=schedule)
     run = runs.opened(model, runs.binary_images(1000), batch_size=250)
-    return request.param, model.process.gamma, measure_loss_by_time(run, CELLS, num_draws=2)
+    return request.param, model.bind({}).gamma, measure_loss_by_time(run, CELLS, num_draws=2)
 
 
 def test_gaussian_data_costs_in_each_cell_what_theory_says(gaussian):

@@ -8,7 +8,7 @@ from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.depth import Arguments, excess_of, steps_of
 from diffenc_jax.runs.records import Evaluation, read_evaluation
 from tests import refusals
-from tests.lab.studies.runs import write_images, write_run
+from tests.stored_runs import write_images, write_run
 
 CHOICES = Arguments().choices
 MEASURED = ("optimal_pixel",)

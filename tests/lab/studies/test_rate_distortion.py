@@ -3,22 +3,20 @@
 import dataclasses
 from functools import cache
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.rate_distortion import ImageRates, measure_rate_distortion, summarize
-from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.evaluation import gaussian
-from tests.lab.studies.runs import trained, write_images, write_run
 from tests.refusals import refused
+from tests.stored_runs import trained, write_images, write_run
 
 DEPTH, PASSES, LEVELS, VALUES = 6, 8, gaussian.LEVELS, gaussian.VALUES
 # x_t / x by arm.
@@ -31,27 +29,13 @@ def gain(gamma, factor):
     return (gaussian.DEVIATION * factor) ** 2 * alpha2**0.5 / ((gaussian.DEVIATION * factor) ** 2 * alpha2 + 1 - alpha2)
 
 
-@dataclasses.dataclass(frozen=True)
-class Exact(Model):
-    """A model whose score network is the exact denoiser of its encoder's x_t."""
-
-    def bind(self, params, dropout_key=None, condition=None):
-        process = super().bind(params)
-
-        def predict(z, gamma):
-            factor = process.encoder.mean(jnp.ones_like(gamma), gamma)
-            return gaussian.exact_prediction(z, gamma, deviation=gaussian.DEVIATION * align(factor, z))
-
-        return dataclasses.replace(process, predict=predict)
-
-
 @cache
 def exact(arm):
     """A run of the exact model, and its rate and distortion."""
     changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 50, "eval__passes": PASSES, "loss__depth": DEPTH}
     # So much noise at z_0 that the pixels are not known yet.
     config = tiny.config(arm, **changes, eval__time_sampling="uniform", model__schedule__gamma_min=-4.0)
-    model = Exact(**vars(build(config, ImageSpec(gaussian.SHAPE, LEVELS))))
+    model = gaussian.Exact(**vars(build(config, ImageSpec(gaussian.SHAPE, LEVELS))))
     run = trained(dataclasses.replace(gaussian.experiment(), config=config, model=model), gaussian.PARAMS)
     return run, measure_rate_distortion(run)
 

@@ -24,7 +24,7 @@ from diffenc_jax.lab.report.sections import study_sections
 from diffenc_jax.lab.studies.study import Array, Study
 from diffenc_jax.lab.table import PARTS
 from tests import refusals
-from tests.lab.studies.runs import change, write_images, write_run
+from tests.stored_runs import change, write_images, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 NAME = "brightness"

@@ -1,8 +1,5 @@
 """Attention against its formula, in values and derivatives, by XLA and by a stand-in for the kernels of cuDNN."""
 
-import os
-import subprocess
-import sys
 from functools import partial
 
 import jax
@@ -12,25 +9,10 @@ import pytest
 
 from diffenc_jax.nets.kernels import attention
 from diffenc_jax.nets.kernels.attention import attend, on_gpu
+from tests.nets.kernels.attention_formula import formula, kernel_of, random
+from tests.processes import python
 
 ALL = (0, 1, 2)  # query, key and value
-
-
-def formula(query, key, value):
-    scores = jnp.einsum("bqc,bkc->bqk", query, key) / np.sqrt(query.shape[-1])
-    return jnp.einsum("bqk,bkc->bqc", jax.nn.softmax(scores), value)
-
-
-def random(shape):
-    """Query, key, value and a cotangent."""
-    return tuple(jax.device_put(np.random.RandomState(0).normal(size=(4, *shape)).astype(np.float32)))
-
-
-def kernel_of(query, key, value):
-    """The formula as cuDNN's kernels have it: with a gradient, and with no derivative in forward mode."""
-    backward = jax.custom_vjp(formula)
-    backward.defvjp(lambda *inputs: jax.vjp(formula, *inputs), lambda pull, out_bar: pull(out_bar))
-    return backward(query, key, value)
 
 
 def assert_close(f, values):
@@ -92,7 +74,7 @@ SHARDED = """
 import jax
 import numpy as np
 from diffenc_jax.nets.kernels import attention
-from tests.nets.kernels.test_attention import kernel_of, random
+from tests.nets.kernels.attention_formula import kernel_of, random
 
 attention._kernel = kernel_of
 
@@ -116,4 +98,4 @@ for wanted, sharding in ((None, by_image), (by_channel, by_channel)):
 def test_kernels_keep_batches_sharded():
     """Also where the results are wanted otherwise."""
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    subprocess.run([sys.executable, "-c", SHARDED], check=True, env={**os.environ, "XLA_FLAGS": flags})
+    python("-c", SHARDED, XLA_FLAGS=flags)

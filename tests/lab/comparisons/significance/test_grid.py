@@ -9,7 +9,7 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid, read_grid
 from tests.lab.comparisons.significance import made_up
-from tests.lab.studies.runs import write_images
+from tests.stored_runs import write_images
 
 
 def make(**changes):
