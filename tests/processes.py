@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
 
 
 def python(*arguments, cwd=ROOT, code=0, timeout=600, **environment):
@@ -16,6 +16,18 @@ def python(*arguments, cwd=ROOT, code=0, timeout=600, **environment):
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == code, done.stdout + done.stderr
     return done
+
+
+def start(*arguments, program=sys.executable, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **environment):
+    """A process of Python, or of another program, with these arguments; its outputs are text."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    command = [program, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=stdout, stderr=stderr, text=True)
+
+
+def resident(pid="self"):
+    """Resident memory of a process on Linux, bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def free_port() -> int:
