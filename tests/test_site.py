@@ -1,16 +1,15 @@
 """The site of the documentation: built strictly, whole in itself, and legible at two widths."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.browser import requested, resize
 from tests.processes import python
 from tests.registered import every_key
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
 # Elements that pass the window or scroll; on a telephone tables and equations may scroll in their own boxes.
 PAGE = """
 const width = document.documentElement.clientWidth;

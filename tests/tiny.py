@@ -6,18 +6,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from diffenc_jax.config import Config
-from diffenc_jax.config.recipe import (
-    ARMS,
-    choose_arm,
-    dct_network,
-    encoder_network,
-    recipe,
-    score_network,
-    score_transformer,
-    transformer_network,
-    with_changes,
-)
+from diffenc_jax.config import Config, recipe
 from diffenc_jax.core import parts
 
 LEVELS = 17
@@ -25,18 +14,18 @@ NORMS = dict(groups=8, mid_groups=8, out_groups=8)
 TRANSFORMER = dict(patch=2, width=8, layers=2, heads=2)
 # Score networks by their registered names.
 SCORE_NETWORKS = {
-    "unet": score_network(width=32, layers=1, **NORMS),
-    "transformer": score_transformer(**TRANSFORMER),
+    "unet": recipe.score_network(width=32, layers=1, **NORMS),
+    "transformer": recipe.score_transformer(**TRANSFORMER),
 }
 # Encoders by a registered name, one per network.
 ENCODERS = {
-    "trainable": encoder_network(width=32, layers=1, levels=1, **NORMS),
-    "transformer": transformer_network(**TRANSFORMER),
-    "dct": dct_network(width=8),
+    "trainable": recipe.encoder_network(width=32, layers=1, levels=1, **NORMS),
+    "transformer": recipe.transformer_network(**TRANSFORMER),
+    "dct": recipe.dct_network(width=8),
 }
 # Networks for tests of what surrounds them: a training step is compiled in a third of the time.
 SMALL = {
-    "model.score": score_transformer(**TRANSFORMER | {"patch": 1, "layers": 1}),
+    "model.score": recipe.score_transformer(**TRANSFORMER | {"patch": 1, "layers": 1}),
     "model.encoder": ENCODERS["dct"],
 }
 
@@ -85,7 +74,7 @@ def config_dict(arm="diffenc", small=False):
         "sample.depth": 3,
     }
     changes |= SMALL if small else {}
-    return choose_arm(with_changes(recipe("tiny", arm), changes), ARMS)
+    return recipe.choose_arm(recipe.with_changes(recipe.recipe("tiny", arm), changes), recipe.ARMS)
 
 
 def config(arm="diffenc", small=False, **changes):

@@ -17,12 +17,12 @@ from diffenc_jax.config import load_config
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel import memory
 from diffenc_jax.runs.stored import StoredRun
+from tests import ROOT
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
 from tests.lab.interop.published_file import published_parameters, write
 from tests.processes import python
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "mistakes.md").read_text()
 IMAGES = np.random.RandomState(0).randint(0, 256, (60, 8, 8, 3)).astype(np.uint8)
 SKIPPED = "[...]"  # a part of a line that is left out of the page

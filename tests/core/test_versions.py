@@ -2,15 +2,14 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from diffenc_jax import __version__
 from diffenc_jax.core import versions
+from tests import ROOT
 from tests.processes import python
 
-ROOT = Path(__file__).parents[2]
 PRINT = "from diffenc_jax.core.versions import package_version; print(package_version())"
 
 

@@ -189,7 +189,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "content", "message"), WRONG, ids=range(len(WRONG)))
-def test_files_that_are_wrong(tmp_path, name, content, message):
+def test_damaged_and_unsuitable_files_are_named_in_one_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught, warnings.catch_warnings(record=True, action="always") as warned:
         read(tmp_path / name)
@@ -283,7 +283,7 @@ def wrong_folders(top):
         yield top / source, "nor a path that can be read"
 
 
-def test_folders_that_are_wrong(tmp_path):
+def test_damaged_and_unsuitable_folders_are_named_in_one_line(tmp_path):
     for path, message in wrong_folders(tmp_path):
         with pytest.raises(InputError) as caught:
             read(path)
@@ -328,7 +328,7 @@ def test_wrong_labels_are_refused_where_they_are_read(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, to whom files are closed")
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a", "b.png"])
-def test_closed_files(tmp_path_factory, name):
+def test_files_without_permission_are_named(tmp_path_factory, name):
     top = tmp_path_factory.mktemp("closed")
     for parent in (top, *top.parents[:3]):
         parent.chmod(0o755)

@@ -74,8 +74,6 @@ def make(**changes):
 
 def evaluate(estimator, pixels, tables):
     """Values [passes, images] by name."""
-    indices = np.arange(len(pixels))
-    rows = [
-        estimator.estimate(Pass(PARAMS, tables, Batch(pixels), indices, np.int32(p))) for p in range(estimator.passes)
-    ]
+    given, passes = (PARAMS, tables, Batch(pixels), np.arange(len(pixels))), map(np.int32, range(estimator.passes))
+    rows = [estimator.estimate(Pass(*given, number)) for number in passes]
     return {name: np.stack([np.asarray(row[name], np.float64) for row in rows]) for name in rows[0]}

@@ -2,9 +2,10 @@
 
 import re
 import textwrap
-from pathlib import Path
 
-PAGE = (Path(__file__).parents[2] / "docs/extending.md").read_text()
+from tests import ROOT
+
+PAGE = (ROOT / "docs/extending.md").read_text()
 
 
 def shown(start):

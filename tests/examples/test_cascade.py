@@ -1,7 +1,6 @@
 """examples/cascade: bands that are a bijection, a sum of probabilities that is 1, and runs that are one model."""
 
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,10 @@ from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.model import bind_to, build, spec_of
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
-from tests import refusals, tiny
+from tests import ROOT, refusals, tiny
 from tests.examples.announced import announce
 
-FOLDER = Path(__file__).parents[2] / "examples/cascade"
+FOLDER = ROOT / "examples/cascade"
 SOURCES = ["COARSE_2", "DETAILS_2", "DETAILS_1"]
 WHOLE = digits(None).splits["test"]()
 DEPTH = {"loss.depth": 3}
@@ -187,7 +186,7 @@ def test_three_runs_are_one_model_of_whole_images(runs):
 
 
 @pytest.mark.slow
-def test_the_command(runs, announced, tmp_path, capsys):
+def test_the_command_compresses_decompresses_and_samples(runs, announced, tmp_path, capsys):
     """Files, pictures and tables of the three runs; what is given wrong is one line."""
     folders = [str(run.experiment.workdir) for run in runs]
     changes, packed, images = ["--config.loss.depth=3"], tmp_path / "packed", tmp_path / "images.npy"

@@ -30,7 +30,7 @@ from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.sampling.samplers import make_sampler
 from diffenc_jax.train import loop
 from diffenc_jax.train.step import Program
-from tests import tiny
+from tests import ROOT, tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.announced import announce
 from tests.examples.extending_page import shown
@@ -38,13 +38,10 @@ from tests.nets import contract
 from tests.stored_runs import change, write_images, write_run
 from tests.train.running import shared_program, train
 
-FOLDER = Path(__file__).parents[2] / "examples/own_parts"
-FADING, COSINE, MIRRORED = map(
-    parts.Allowed, ("own_parts.encoder:Fading", "own_parts.schedule:Cosine", "own_parts.estimator:Mirrored")
-)
-NETWORK, OPTIMIZER, TABLE = map(
-    parts.Allowed, ("own_parts.network:Convolutions", "own_parts.optimizer:Nesterov", "own_parts.writer:Table")
-)
+FOLDER = ROOT / "examples/own_parts"
+NAMES = ("encoder:Fading", "schedule:Cosine", "estimator:Mirrored", "network:Convolutions", "optimizer:Nesterov")
+FADING, COSINE, MIRRORED, NETWORK, OPTIMIZER = (parts.Allowed(f"own_parts.{name}") for name in NAMES)
+TABLE = parts.Allowed("own_parts.writer:Table")
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +78,7 @@ def test_keys_of_another_kind_take_their_defaults_and_its_own_values():
         (["model.encoder.kind=not_here.encoder:X"], "No module named 'not_here'; install it, or start where its file"),
     ],
 )
-def test_refuses_in_one_line(overrides, message):
+def test_parts_and_keys_that_are_none_are_refused_in_one_line(overrides, message):
     with pytest.raises(InputError, match=message) as caught:
         built(load_config("digits:vdm", overrides))
     assert "\n" not in str(caught.value)
@@ -195,10 +192,8 @@ def test_the_encoder_of_the_page_is_that_of_the_package(tmp_path, monkeypatch):
     (tmp_path / "of_the_page.py").write_text(shown("x_t = "))
     monkeypatch.syspath_prepend(tmp_path)
     x, gamma = jnp.ones(2), jnp.asarray([-5.0, 4.0])
-    means = (
-        parts.load("encoder", place)(0.7).mean(x, gamma) for place in (parts.Allowed("of_the_page:Fading"), FADING)
-    )
-    np.testing.assert_allclose(*means)
+    kinds = (parts.load("encoder", place) for place in (parts.Allowed("of_the_page:Fading"), FADING))
+    np.testing.assert_allclose(*(kind(0.7).mean(x, gamma) for kind in kinds))
 
 
 def test_the_network_keeps_the_contract():

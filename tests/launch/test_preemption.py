@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests import tiny
-from tests.launch.stand_ins import ROOT, SLICE
+from tests import ROOT, tiny
+from tests.launch.stand_ins import SLICE
 from tests.stored_runs import write_images
 from tests.train.running import assert_same_run
 

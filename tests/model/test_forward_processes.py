@@ -68,13 +68,8 @@ def test_each_starts_as_vdm(name):
     assert value(*PROCESSES[name]) - COST.get(name, 0.0) == pytest.approx(value_of_vdm(), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        pytest.param("affine", "encoder", marks=pytest.mark.slow),
-        pytest.param("mulan", "schedule code", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "part"), [("affine", "encoder"), ("mulan", "schedule code")])
 def test_the_bound_trains_what_is_learned(name, part):
     """Each array of the learned parts has a gradient."""
     model = build(configured(*PROCESSES[name]), SPEC)
@@ -100,7 +95,7 @@ def test_the_bound_trains_what_is_learned(name, part):
         ("vdm", {"model.code": {**CODE, "active": 5}}, "model.code.active=5 of model.code.units=5 units makes no code"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arm, changes, message):
+def test_parts_that_do_not_fit_together_are_refused_in_one_line(arm, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build(configured(arm, changes), SPEC)
     assert "\n" not in str(caught.value)

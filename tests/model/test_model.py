@@ -74,14 +74,13 @@ def test_what_the_network_says_is_what_the_configuration_names(prediction):
 
 
 @pytest.mark.parametrize(("arm", "head"), [("vdm", False), ("nontrainable", False), ("diffenc", True)])
-def test_the_flow_by_hand(arm, head):
+def test_the_flow_is_what_the_encoder_makes_of_the_prediction(arm, head):
     """u from v̂ and x̂: nothing drifts, x_t shrinks as α_t², or the second head says how it moves."""
     model, z, gamma = built(arm, small=True, model__derivative_head=head), *places()
     process = model.bind(tiny.drawn(model, scale=0.3))
     alpha, sigma = coefficients(gamma)
-    (v_hat, slope_hat, _), flow = jax.jit(lambda z, gamma: (process.predict(z, gamma), flow_of(process)(z, gamma)))(
-        z, gamma
-    )
+    both = jax.jit(lambda z, gamma: (process.predict(z, gamma), flow_of(process)(z, gamma)))
+    (v_hat, slope_hat, _), flow = both(z, gamma)
     x_hat = alpha * z - sigma * v_hat
     bracket = {
         "vdm": lambda: v_hat,
@@ -114,7 +113,7 @@ def test_the_flow_by_hand(arm, head):
         ({"loss.extrapolation": "cubic"}, "unknown loss.extrapolation 'cubic'; known: exponential, linear"),
     ],
 )
-def test_refuses_in_one_line(changes, message):
+def test_models_that_cannot_be_built_are_refused_in_one_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build(tiny.config().replace(changes), SPEC)
     assert "\n" not in str(caught.value)

@@ -94,7 +94,7 @@ def test_value_and_derivative_see_one_mask(kind, x):
         ("dct", {"scan": True}, "model.encoder.kind=dct has no keys scan; it has width; choose"),
     ],
 )
-def test_refuses_in_one_line(kind, changes, message):
+def test_networks_that_cannot_be_built_are_refused_in_one_line(kind, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build_encoder(kind, **changes)
     assert "\n" not in str(caught.value)

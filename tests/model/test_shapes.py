@@ -26,10 +26,9 @@ def terms(model):
 
 
 @pytest.mark.parametrize(
-    ("batch", "shape", "levels"),
-    [(1, (1, 1, 1), 2), pytest.param(3, (2, 6, 4), 256, marks=pytest.mark.slow)],
+    ("batch", "shape", "levels"), [(1, (1, 1, 1), 2), pytest.param(3, (2, 6, 4), 256, marks=pytest.mark.slow)]
 )
-def test_a_model_of_zeros_by_hand(batch, shape, levels):
+def test_networks_of_zeros_have_the_closed_bound_in_unusual_shapes(batch, shape, levels):
     """A network of zeros outputs 0, so v̂ = z_t; nats of one pixel with two levels, and of four channels, in float64."""
     model = build(tiny.config("vdm"), ImageSpec(shape, levels))
     params = tiny.drawn(model, scale=0.0)

@@ -104,9 +104,8 @@ def assert_heads_leave_the_output(net):
         return jnp.sum(jnp.sin(out)), out
 
     gradients = (jax.jit(jax.grad(f, argnums=(0, 1), has_aux=True)) for f in (loss, loss_alone))
-    ((by_params, by_x), (out, heads)), ((expected_by_params, expected_by_x), expected) = (
-        gradient(p, X) for gradient, p in zip(gradients, (params, alone), strict=True)
-    )
+    found, without = (gradient(p, X) for gradient, p in zip(gradients, (params, alone), strict=True))
+    ((by_params, by_x), (out, heads)), ((expected_by_params, expected_by_x), expected) = found, without
     by_head = [by_params["params"].pop(name) for name in HEADS]
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(by_x, expected_by_x, rtol=1e-4, atol=1e-4)

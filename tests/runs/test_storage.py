@@ -46,7 +46,7 @@ def test_what_is_written_is_read_listed_moved_and_deleted(folder):
     assert storage.glob(folder, "*") == [folder / "b", folder / "b.json"]
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_folders_loops_pipes_and_devices_are_not_read(tmp_path):
     """A pipe and a device would be read for ever."""
     loop, pipe, device, link = (tmp_path / name for name in ("loop", "pipe", "device", "link"))
     loop.symlink_to("loop")
@@ -123,7 +123,7 @@ def test_a_missing_bucket_is_named(bucket):
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/run", "gs://bucket/", "gs:/bucket/run"])
-def test_other_places_are_refused(text):
+def test_addresses_of_no_folder_and_no_bucket_are_refused(text):
     with pytest.raises(InputError, match=r"cannot be opened; give a local folder, or gs://BUCKET/FOLDER on Google"):
         as_path(text)
 

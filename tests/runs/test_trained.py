@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
         run.at(8)
 
 
-def test_other_runs_are_refused(workdir, images, tmp_path):
+def test_runs_of_another_configuration_or_without_checkpoints_are_refused(workdir, images, tmp_path):
     with pytest.raises(InputError, match="another configuration: seed=1"):
         open_trained(StoredRun(workdir), tiny.config("vdm", small=True, data__source=images, seed=1))
     StoredRun(tmp_path).write(tiny.config("vdm"))

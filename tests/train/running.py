@@ -16,9 +16,12 @@ from diffenc_jax.train.step import Program
 from tests.logs import logged
 
 
-def train(config, workdir, draw_samples=None):
-    """The state at the end, and the record."""
-    return Trainer(Experiment.load(config), workdir, draw_samples).run(Console())
+def train(config, workdir, draw_samples=None, before_step=None, profiled=None):
+    """The state at the end, and the record. before_step(step) is called before each step, counted from 1."""
+    trainer = Trainer(Experiment.load(config), workdir, draw_samples)
+    if before_step:
+        before_each_step(trainer, before_step)
+    return trainer.run(Console(), profiled)
 
 
 @functools.cache

@@ -3,19 +3,16 @@
 import os
 import threading
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from clu.metric_writers import MultiWriter
 
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.train.writer import Background, Guard, JsonLines, TensorBoard, Writer
-from tests import tiny
+from tests import ROOT, tiny
 from tests.processes import python
 from tests.tensorboard import hyperparameters, shown
 from tests.xla_flags import QUICKLY_COMPILED
-
-ROOT = Path(__file__).parents[2]
 
 
 def writer_of(workdir, part, start=0):

@@ -3,13 +3,11 @@
 import json
 import platform
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests import processes
+from tests import ROOT, processes
 
-ROOT = Path(__file__).parents[3]
 COMMANDS = """
 import json, sys
 from diffenc_jax.__main__ import main

@@ -3,7 +3,6 @@
 import json
 import pickle
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,10 +19,8 @@ from diffenc_jax.lab.interop.convert import import_checkpoint, read_published
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
-from tests import refusals, tiny
+from tests import ROOT, refusals, tiny
 from tests.lab.interop.published_file import STEP, published_parameters, write
-
-ROOT = Path(__file__).parents[3]
 
 
 def reference(name):
@@ -112,11 +109,7 @@ LEARNED = {"loss.depth": 4, "loss.variance_ratio": "learned", "sample.depth": 4}
         ({"gamma/w": np.zeros(1, np.float32)}, {}, "its noise schedule does not increase, from"),
         ({}, LEARNED, "no published model learns a ratio; take another loss.variance_ratio than 'learned'"),
         ({}, {"model.derivative_head": True}, "no published model has it; take --config.model.derivative_head=False"),
-        (
-            {},
-            {"model.encoder": tiny.ENCODERS["dct"].to_dict()},
-            "unknown encoder of a published model 'dct'; known: id",
-        ),
+        ({}, {"model.encoder": tiny.ENCODERS["dct"].to_dict()}, "unknown encoder of a published model 'dct'"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, small, changes, other, message):
@@ -161,7 +154,7 @@ def test_what_flax_writes_in_chunks_is_read(tmp_path, monkeypatch):
         *(serialization.msgpack_serialize({"step": step, "ema_params": {}}) for step in (1.0, "1", None)),
     ],
 )
-def test_other_files_are_refused_in_one_line(tmp_path, content):
+def test_files_that_flax_did_not_write_are_refused_in_one_line(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(InputError, match=r"^[^\n]*file cannot be read as a flax[^\n]*$"):
         read_published(tmp_path / "file")
@@ -217,9 +210,3 @@ def test_imported_evaluated_sampled_and_not_trained(tmp_path, small, capsys):
     assert main(["sample", *common]) == 0
     assert list((tmp_path / "run" / "samples").glob(f"{STEP}-*.png"))
     assert "averaged parameters and no optimizer state" in refusals.refused(main, ["train", *common], capsys)
-
-
-def test_a_folder_is_no_checkpoint(tmp_path, capsys):
-    arguments = ["import-checkpoint", tmp_path, "--config=digits", f"--workdir={tmp_path}/run"]
-    assert f"{tmp_path} cannot be read: Is a directory" in refusals.refused(main, arguments, capsys)
-    assert not (tmp_path / "run").exists()

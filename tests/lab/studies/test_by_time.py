@@ -79,7 +79,7 @@ def test_values_do_not_depend_on_the_batch():
     assert len(np.unique(whole)) == whole.size
 
 
-def test_a_summary_by_hand():
+def test_a_summary_averages_cells_over_draws_and_images():
     """Two draws at two images in two cells of widths 1 and 3 in γ, with two dimensions."""
     nats = np.array([[[4.0, 8.0], [0.0, 4.0]], [[4.0, 16.0], [8.0, 4.0]]]) * np.log(2)
     values = CellLosses(*map(np.array, ([0.25, 0.75], [-0.5, 1.0], [-1.0, 0.0, 3.0])), nats, nats, 0 * nats)

@@ -70,5 +70,5 @@ def test_records_hold_what_was_measured(workdir):
         ("--choices=learned_error", "loss.variance_ratio=learned_error needs the error head"),
     ],
 )
-def test_bad_input_is_refused(workdir, option, message, capsys):
+def test_depths_and_choices_that_are_none_are_refused(workdir, option, message, capsys):
     assert message in refusals.refused(main, ["depth-study", workdir, option], capsys)

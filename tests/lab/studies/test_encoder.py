@@ -142,10 +142,9 @@ def test_the_parts_of_the_study_belong_together(home):
     ("arguments", "message"),
     [
         (["vdm"], "vdm is a run of vdm, whose encoder changes nothing (x_t = x)"),
-        (["nontrainable", "--gammas=1"], "--gammas must be at least 2, not 1"),
         (["nontrainable", "--head-steps=-1"], "--head-steps must be at least 0, not -1"),
     ],
 )
-def test_bad_input_is_refused(home, arguments, message, capsys, monkeypatch):
+def test_runs_without_an_encoder_and_wrong_options_are_refused(home, arguments, message, capsys, monkeypatch):
     monkeypatch.chdir(home)
     assert message in refused(main, ["encoder-study", *arguments], capsys)

@@ -120,7 +120,7 @@ def test_values_depend_on_the_image_the_pass_and_the_seed_alone():
     assert np.all(fewer.rate[..., 1:] != other.rate[..., 1:])
 
 
-def test_a_table_by_hand():
+def test_rates_and_errors_of_pixels_are_means_over_images_and_passes():
     """Two images in two passes over one step."""
     values = ImageRates(
         gamma=np.array([5.0, -8.0]),
@@ -140,7 +140,7 @@ def test_a_table_by_hand():
     assert table.rows[0] == [0, "5.00", "0.2000 ± 0.1000", "14.14 ± 3.54"]
 
 
-def test_the_study(tmp_path, capsys):
+def test_the_depth_of_the_study_is_that_of_the_option_the_key_or_the_run(tmp_path, capsys):
     """The depth is that of the option, of the key or of the run."""
     images = write_images(tmp_path / "images.npz")
     write_run(tmp_path / "diffenc", images, arm="diffenc", loss__depth=2, eval__passes=1)

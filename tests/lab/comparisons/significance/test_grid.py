@@ -58,7 +58,7 @@ LEARNED = ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10")
         ({"overrides": LEARNED, "final": ("loss.variance_ratio=1",)}, "--final changes the loss of vdm where loss."),
     ],
 )
-def test_refused(tmp_path, changes, message):
+def test_grids_that_cannot_be_trained_are_refused_and_leave_nothing(tmp_path, changes, message):
     with pytest.raises(InputError) as error:
         make(**changes).check_runs(tmp_path)
     assert message in str(error.value)
