@@ -18,7 +18,7 @@ from diffenc_jax.core import process
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
 from diffenc_jax.data.dataset import HELD_OUT, image_shape, label_spec, load_dataset
-from diffenc_jax.data.images import LocalPart
+from diffenc_jax.data.images import LabelSpec, LocalPart
 from diffenc_jax.data.sources import all_images
 from tests.data import files
 from tests.data.files import COUNT, GREY, IMAGES, STORED, idx_bytes, npy_bytes, npy_header, zip_bytes
@@ -36,7 +36,7 @@ def test_every_image_has_its_own_class(tmp_path, kind):
     path = files.WRITERS[kind](tmp_path)
     data = DataConfig(str(path))
     dataset = read(path, labels=True)
-    assert dataset.label_spec == label_spec(data) == 3
+    assert dataset.label_spec == label_spec(data) == LabelSpec(3)
     assert image_shape(data) == dataset.shape
     assert sorted(image.tobytes() for images in dataset.splits.values() for image in images) == sorted(
         image.tobytes() for image in (IMAGES if dataset.shape[2] == 3 else GREY)
@@ -50,7 +50,7 @@ def test_every_image_has_its_own_class(tmp_path, kind):
         images = IMAGES if dataset.shape[2] == 3 else GREY[..., None]
         np.testing.assert_array_equal(dataset.splits["train"], images[files.SPLITS["train"]])
     alone = load_dataset(data, "test", labels=True)  # of which not every class need be there
-    assert (alone.label_spec, alone.fingerprint("test")) == (3, dataset.fingerprint("test"))
+    assert (alone.label_spec, alone.fingerprint("test")) == (LabelSpec(3), dataset.fingerprint("test"))
     assert not load_dataset(data, "test").labels
 
 

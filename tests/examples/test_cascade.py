@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 import diffenc_jax as dj
 from diffenc_jax.__main__ import main
-from diffenc_jax.data.images import Batch
+from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.data.sources import digits
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import model_step
@@ -81,7 +81,7 @@ def world():
     models = []
     for section, labels, shape in zip(sections, (False, True), ((1, 1, 1), (1, 1, 3)), strict=True):
         config = tiny.config("vdm", model__score=section, model__labels=labels, data__pixel_levels=2, loss__depth=1)
-        models.append(build(config, dj.model.ImageSpec(shape, 2, (1, 1, 1))))
+        models.append(build(config, dj.model.ImageSpec(shape, 2, LabelSpec(shape=(1, 1, 1)))))
     return [(model, tiny.drawn(model, scale=0.3, seed=seed)) for seed, model in enumerate(models)]
 
 
@@ -137,7 +137,7 @@ def test_the_encoder_sees_the_coarse_image_as_well():
     """y changes with the label of its own image only."""
     encoder = {**tiny.ENCODERS["trainable"], "kind": "cascade.networks:BesideEncoder", "levels": 0}
     config = tiny.config("diffenc", model__encoder=encoder, model__labels=True)
-    model = build(config, dj.model.ImageSpec((2, 2, 3), 17, (2, 2, 1)))
+    model = build(config, dj.model.ImageSpec((2, 2, 3), 17, LabelSpec(shape=(2, 2, 1))))
     params, pixels = tiny.drawn(model), jnp.asarray(tiny.images(2, (2, 2, 3)))
 
     @jax.jit

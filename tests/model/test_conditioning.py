@@ -10,14 +10,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.images import Batch
+from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.nets.network import ScoreNetwork
 from tests import tiny
 
 CLASSES = 3
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS, CLASSES)
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS, LabelSpec(CLASSES))
 PIXELS, LABELS = tiny.images(6), np.asarray([0, 2, 1, 1, 0, 2], np.int32)
 FLAGS = np.asarray([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]], np.float32)
 AUGMENTED = {"train__augment": "flip,rotate"}
@@ -92,13 +92,13 @@ def test_what_cannot_be_conditioned_is_refused():
     config = tiny.config("vdm", small=True, model__labels=True)
     for classes in (0, 1):
         with pytest.raises(InputError, match=rf"needs images of two classes or more; these are of {classes}"):
-            build(config, ImageSpec(SPEC.shape, tiny.LEVELS, classes))
+            build(config, ImageSpec(SPEC.shape, tiny.LEVELS, LabelSpec(classes)))
     plain = config.replace({"model.score": {"kind": parts.Allowed(f"{__name__}:Unconditional")}})
     with pytest.raises(InputError, match=r"networks that take a condition, and that of model.score.kind takes none"):
         build(plain, SPEC)
 
 
-IN_IMAGES = ImageSpec(SPEC.shape, tiny.LEVELS, (2, 2, 1))
+IN_IMAGES = ImageSpec(SPEC.shape, tiny.LEVELS, LabelSpec(shape=(2, 2, 1)))
 
 
 def test_a_label_that_is_an_image_gives_its_values():

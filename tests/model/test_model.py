@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.images import LabelSpec
 from diffenc_jax.diffusion.flow import flow_of
 from diffenc_jax.diffusion.losses import Noise, bound_at
 from diffenc_jax.model import ImageSpec, build
@@ -43,7 +44,7 @@ def test_an_image_counts_for_itself(small):
 
 def test_all_models_start_from_the_same_score_network():
     """An encoder's network, which is zero (test_registry.py), and labels change no draws of the other parameters."""
-    with_both = build(tiny.config(small=True, model__labels=True), ImageSpec((4, 4, 1), tiny.LEVELS, 3))
+    with_both = build(tiny.config(small=True, model__labels=True), ImageSpec((4, 4, 1), tiny.LEVELS, LabelSpec(3)))
     models = with_both, built("nontrainable", small=True)
     both, plain = jax.jit(lambda key: [model.init(key)["score"] for model in models])(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, tiny.without_condition(both), plain)
