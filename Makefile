@@ -1,5 +1,6 @@
 # make demo: install, train a DiffEnc on 8x8 digits, evaluate it and draw samples.
-# make test: install and run the tests. make lint: style and types alone.
+# make test: install and run the tests. make test-library: those of the library, without the lab. make lint: style and
+# types only.
 # make docs: serve the documentation on localhost. make site: build it into build/site, to be opened from disk.
 # make notebook: run docs/digits.ipynb and save it with its outputs, which the site shows.
 # make lock: pin the requirements of pyproject.toml in requirements/.
@@ -8,7 +9,7 @@ BIN := .venv/bin
 # Where this is set, each process compiles all that it imports once more: 2 s for JAX, and tests start many processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-slow soak docs site notebook lint format lock clean
+.PHONY: demo test test-library test-slow soak docs site notebook lint format lock clean
 
 # Three fifths of the configured steps reach 1.95 bits/dim. `diffenc train --config=digits` continues the run.
 DEMO_STEPS = 900
@@ -17,6 +18,13 @@ demo: .venv/installed
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak"
+
+# The tests of the library: those of the lab, the examples, the launchers, the benchmarks and the documentation are left
+# out.
+OTHERS = lab examples launch test_accelerator.py test_benchmarks.py test_results.py test_documents.py test_notebook.py \
+    test_site.py
+test-library: .venv/installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak" $(OTHERS:%=--ignore=tests/%)
 
 # SLOW='slow and not long' leaves out the tests that take several minutes each. Those of the GPU compiler are skipped
 # without `make .venv/gpu`.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from tests.processes import free_port
 
 NAME = "bucket"
 # Headers that belong to one connection.
@@ -76,11 +76,7 @@ class Bucket:
     @property
     def environment(self) -> dict[str, str]:
         url = f"http://127.0.0.1:{self._proxy.server_port}"
-        return {
-            "STORAGE_EMULATOR_HOST": url,
-            "TENSORSTORE_GCS_HTTP_URL": url,
-            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x",
-        }
+        return {"STORAGE_EMULATOR_HOST": url, "TENSORSTORE_GCS_HTTP_URL": url, "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x"}
 
     def _forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)

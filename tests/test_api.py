@@ -14,7 +14,6 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.runs import storage
 from diffenc_jax.sampling.pictures import picture
 from tests import tiny
-from tests.lab.studies.runs import drawn
 from tests.tensorboard import shown
 
 
@@ -225,7 +224,7 @@ def test_a_run_with_labels(run, tmp_path):
     batch = labelled.batch(2)
     numbers = [np.flatnonzero((run.train == image).all(axis=(1, 2, 3)))[0] for image in np.asarray(batch.pixels)]
     np.testing.assert_array_equal(batch.labels, np.array(numbers) % 3)
-    params = drawn(labelled.model)
+    params = tiny.drawn(labelled.model)
     own, other = (labelled.terms(params, run.test, 0, (labelled.test_labels + s) % 3).total for s in (0, 1))
     np.testing.assert_array_equal(own != other, np.ones(12, bool))
     for of, given in ((labelled, None), (run, labelled.test_labels), (labelled, labelled.test_labels + 1)):

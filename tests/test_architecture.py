@@ -5,13 +5,15 @@ import functools
 import graphlib
 import itertools
 import re
-import subprocess
-import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
+from tests import ROOT
 from tests.lab.comparisons.significance import made_up
+from tests.processes import python
 
-PACKAGE = Path(__file__).parents[1] / "diffenc_jax"
+PACKAGE = ROOT / "diffenc_jax"
 # From the bottom up. A part may import lower floors and itself, nothing else, inside functions too.
 FLOORS = [
     ["core"],
@@ -126,9 +128,24 @@ def test_what_trains_and_evaluates_nothing_loads_no_jax(tmp_path):
     light = [p for p in FILES if part(p) in ("lab.stats", "config", "data", "main", "__init__", "__main__")]
     modules = ", ".join("diffenc_jax." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts) for p in light)
     arguments = [made_up.write(tmp_path, "vdm", 0), f"--out={tmp_path / 'page.html'}"]
-    command = [sys.executable, "-c", LIGHT.format(modules=modules), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent)
-    assert done.stdout.splitlines()[-1:] == ["{0} set()"], done.stdout + done.stderr
+    assert python("-c", LIGHT.format(modules=modules), *arguments).stdout.splitlines()[-1:] == ["{0} set()"]
+
+
+def test_names_of_test_files_are_their_own_and_no_module_imports_a_test():
+    files = list((ROOT / "tests").rglob("*.py"))
+    names = Counter(path.name for path in files if path.name not in ("__init__.py", "conftest.py"))
+    assert [name for name, count in names.items() if count > 1] == []
+    tests = re.compile(r"\btests\.(\w+\.)*test_|from tests(\.\w+)* import test_")
+    assert [path for path in files if tests.search(path.read_text()) and path != Path(__file__)] == []
+
+
+def test_files_that_the_project_names_exist():
+    """The tests whose imports follow a change of the environment, and what mypy checks."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    (names,) = (n for n, rules in project["ruff"]["lint"]["per-file-ignores"].items() if rules == ["E402"])
+    folder, _, stems = names.removesuffix("}.py").partition("/{")
+    assert all((ROOT / folder / f"{stem}.py").exists() for stem in stems.split(","))
+    assert all((ROOT / name).exists() for name in project["mypy"]["files"])
 
 
 def test_floors_list_every_part_once():

@@ -2,13 +2,11 @@
 
 import importlib
 import json
-from pathlib import Path
 
 import pytest
 
 from diffenc_jax.__main__ import execute
-
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
 
 
 @pytest.fixture
@@ -17,10 +15,8 @@ def run(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
 
     def run(name, *arguments):
-        benchmark = importlib.import_module(name)
-        return execute(
-            benchmark, f"python benchmarks/{name}.py", [f"--config={ROOT}/configs/digits.py:vdm", *arguments]
-        )
+        arguments = [f"--config={ROOT}/configs/digits.py:vdm", *arguments]
+        return execute(importlib.import_module(name), f"python benchmarks/{name}.py", arguments)
 
     return run
 
@@ -50,7 +46,7 @@ def test_records_are_kept_and_compared(tmp_path, run, capsys):
         (["--config.train.batch_size=0"], "train.batch_size"),
     ],
 )
-def test_refused(tmp_path, arguments, message, run, capsys):
+def test_a_benchmark_refuses_bad_input_in_one_line(tmp_path, arguments, message, run, capsys):
     assert run("input", *(argument.format(tmp_path) for argument in arguments)) == 2
     out, error = capsys.readouterr()
     assert message.format(tmp_path) in error

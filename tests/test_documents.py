@@ -4,15 +4,15 @@ import importlib
 import re
 import runpy
 import shlex
-from pathlib import Path
 
 import pytest
 
 from diffenc_jax.__main__ import COMMANDS, command_of
 from diffenc_jax.commands.arguments import make_parser
 from diffenc_jax.config import load_config
+from diffenc_jax.core import parts
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {path: path.read_text() for path in DOCUMENTS}
 TARGET = re.compile(r'(?:\]\(|src=")([^)\s"]+)')
@@ -74,9 +74,10 @@ KEYS_OF_EXAMPLES = {"model.encoder.power"}  # of the parts in docs/extending.md
 
 
 @documents
-def test_keys_exist(path):
+def test_keys_that_a_document_names_exist(path):
     config = load_config("digits").to_dict()
     config["model"]["score"] |= load_config("digits_variants:vdm-transformer").to_dict()["model"]["score"]
+    config["eval"]["options"] = parts.keys("estimator", "code_length")
     sections = "|".join(name for name, value in config.items() if isinstance(value, dict))
     text = re.sub(r"^ {4}(?:\$|error:) .*$", "", TEXTS[path], flags=re.MULTILINE)  # docs/mistakes.md: wrong input
     found = re.findall(rf"(?<=--config\.)[a-z_.\d]+(?==)|(?<=`)(?:{sections})\.[a-z_.\d]+(?=[=`])", text)
@@ -88,7 +89,7 @@ def test_keys_exist(path):
 
 
 @documents
-def test_functions_exist(path):
+def test_functions_that_a_document_names_exist(path):
     for name in re.findall(r"`((?:diffusion|evaluation|lab)\.[\w.]+)`", TEXTS[path]):
         module, *rest = name.split(".")
         value = importlib.import_module(f"diffenc_jax.{module}")
@@ -99,6 +100,6 @@ def test_functions_exist(path):
 
 
 @documents
-def test_files_exist(path):
+def test_files_that_a_document_names_exist(path):
     for name in re.findall(r"`((?:tests|benchmarks|configs|launch)/[\w/.]*)`", TEXTS[path]):
         assert (ROOT / name).exists(), name

@@ -2,14 +2,12 @@
 
 import importlib
 import re
-from pathlib import Path
 
 import pytest
 
-from tests import tiny
+from tests import ROOT, tiny
 from tests.xla_flags import QUICKLY_COMPILED
 
-ROOT = Path(__file__).parents[1]
 FIGURES = {"samples", "encoder", "by-time"}
 # What makes it shorter here.
 SHORTER = {

@@ -6,14 +6,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = {"": "lock.txt"} | {extra: f"lock-{extra}.txt" for extra in ("tpu", "cuda", "test", "docs")}
 PYTHONS = ("3.11", "3.12", "3.13")

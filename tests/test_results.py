@@ -2,14 +2,14 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, RunError
+from tests import ROOT
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import experiments
 import overview

@@ -1,18 +1,15 @@
 """The site of the documentation: built strictly, whole in itself, and legible at two widths."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.browser import requested, resize
+from tests.processes import python
 from tests.registered import every_key
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
 # Elements that pass the window or scroll; on a telephone tables and equations may scroll in their own boxes.
 PAGE = """
 const width = document.documentElement.clientWidth;
@@ -34,10 +31,7 @@ return {
 def site(tmp_path_factory):
     pytest.importorskip("mkdocs", reason="MkDocs is not installed; pip install '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", f"--site-dir={folder}"]
-    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
+    python("-m", "mkdocs", "build", "--strict", "--quiet", f"--site-dir={folder}", NO_MKDOCS_2_WARNING="1")
     return folder
 
 

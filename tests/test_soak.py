@@ -1,13 +1,10 @@
 """Long versions of the tests of faults: `make soak`, half an hour."""
 
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,11 +14,10 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.stored import StoredRun
-from tests import tiny
+from tests import processes, tiny
 from tests.logs import logged
 
 pytestmark = pytest.mark.soak
-ROOT = Path(__file__).parents[1]
 KILLS = 20
 LONG, WARM = 50_000, 5_000  # all steps, and the steps after which memory should be constant
 
@@ -29,9 +25,8 @@ LONG, WARM = 50_000, 5_000  # all steps, and the steps after which memory should
 def start(folder, workdir, **changes):
     """A run of the tiny model, in a process of its own."""
     (folder / "small.py").write_text(tiny.file(small=False, **changes))
-    command = [sys.executable, "-m", "diffenc_jax.main", f"--config={folder}/small.py", f"--workdir={workdir}"]
-    output = (folder / "output.txt").open("a")
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=output, stderr=output)
+    flags, output = [f"--config={folder}/small.py", f"--workdir={workdir}"], (folder / "output.txt").open("a")
+    return processes.start("-m", "diffenc_jax.main", *flags, stdout=output, stderr=output)
 
 
 def last_logged(workdir):
@@ -70,12 +65,6 @@ def test_a_run_killed_at_random_moments_ends_like_an_uninterrupted_run(tmp_path)
     assert not (broken / "damaged").exists()
 
 
-def resident(process):
-    """Resident memory of a process, bytes."""
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_flat(tmp_path):
     """It grows by less than 2 % in 45,000 steps with logs, evaluations and checkpoints."""
@@ -86,7 +75,7 @@ def test_memory_stays_flat(tmp_path):
         time.sleep(1)
         found = read_metrics(tmp_path / "run")
         if found and run.poll() is None:
-            sizes[int(found[-1]["step"])] = resident(run)
+            sizes[int(found[-1]["step"])] = processes.resident(run.pid)
     assert run.returncode == 0, (tmp_path / "output.txt").read_text()[-2000:]
     steps, values = np.array(sorted(sizes)), np.array([sizes[step] for step in sorted(sizes)], float)
     settled, late = np.median(values[(steps > WARM) & (steps < 2 * WARM)]), np.median(values[steps > LONG - WARM])

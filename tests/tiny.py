@@ -1,20 +1,12 @@
 """A configuration small enough to compile in seconds, and images for it."""
 
+import functools
+
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from diffenc_jax.config import Config
-from diffenc_jax.config.recipe import (
-    ARMS,
-    choose_arm,
-    dct_network,
-    encoder_network,
-    recipe,
-    score_network,
-    score_transformer,
-    transformer_network,
-    with_changes,
-)
+from diffenc_jax.config import Config, recipe
 from diffenc_jax.core import parts
 
 LEVELS = 17
@@ -22,18 +14,18 @@ NORMS = dict(groups=8, mid_groups=8, out_groups=8)
 TRANSFORMER = dict(patch=2, width=8, layers=2, heads=2)
 # Score networks by their registered names.
 SCORE_NETWORKS = {
-    "unet": score_network(width=32, layers=1, **NORMS),
-    "transformer": score_transformer(**TRANSFORMER),
+    "unet": recipe.score_network(width=32, layers=1, **NORMS),
+    "transformer": recipe.score_transformer(**TRANSFORMER),
 }
 # Encoders by a registered name, one per network.
 ENCODERS = {
-    "trainable": encoder_network(width=32, layers=1, levels=1, **NORMS),
-    "transformer": transformer_network(**TRANSFORMER),
-    "dct": dct_network(width=8),
+    "trainable": recipe.encoder_network(width=32, layers=1, levels=1, **NORMS),
+    "transformer": recipe.transformer_network(**TRANSFORMER),
+    "dct": recipe.dct_network(width=8),
 }
 # Networks for tests of what surrounds them: a training step is compiled in a third of the time.
 SMALL = {
-    "model.score": score_transformer(**TRANSFORMER | {"patch": 1, "layers": 1}),
+    "model.score": recipe.score_transformer(**TRANSFORMER | {"patch": 1, "layers": 1}),
     "model.encoder": ENCODERS["dct"],
 }
 
@@ -82,7 +74,7 @@ def config_dict(arm="diffenc", small=False):
         "sample.depth": 3,
     }
     changes |= SMALL if small else {}
-    return choose_arm(with_changes(recipe("tiny", arm), changes), ARMS)
+    return recipe.choose_arm(recipe.with_changes(recipe.recipe("tiny", arm), changes), recipe.ARMS)
 
 
 def config(arm="diffenc", small=False, **changes):
@@ -90,23 +82,35 @@ def config(arm="diffenc", small=False, **changes):
     return Config.parse(config_dict(arm, small)).replace(parts.allowed(by_key(changes)))
 
 
-def parameters(net, x, time, scale=0.1):
-    """Parameters of a network, drawn from N(0, scale²)."""
-    return drawn(net.init, x, time, scale=scale)
+def drawn(net, *inputs, scale=0.1, seed=0):
+    """Parameters of a model, or of a network for these inputs, drawn from N(0, scale²) without compiling their start.
+
+    With scale 0 all are zero.
+    """
+    shapes = shapes_of(net, *(jax.ShapeDtypeStruct(np.shape(x), np.float32) for x in inputs))
+    return away_from_zero(jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes), scale, seed)
 
 
-def drawn(init, *inputs, scale=0.3):
-    """Parameters of the shapes that `init` gives them, drawn from N(0, scale²) without compiling it; 0: all zero."""
-    shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
-    return away_from_zero(jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes), scale)
+@functools.cache
+def shapes_of(net, *inputs):
+    """Shapes of the parameters of a model or a network, traced once for all its draws."""
+    return jax.eval_shape(net.init, jax.random.key(0), *inputs)
 
 
-def away_from_zero(params, scale=0.05):
+def away_from_zero(params, scale=0.05, seed=0):
     """`params` plus draws from N(0, scale²), so that no zero of the initialisation hides an error."""
     leaves, structure = jax.tree.flatten(params)
-    draws = [scale * np.random.RandomState(i).normal(size=leaf.shape) for i, leaf in enumerate(leaves)]
-    changed = [np.asarray(leaf) + np.float32(draw) for leaf, draw in zip(leaves, draws, strict=True)]
-    return jax.device_put(structure.unflatten(changed))  # `jnp.asarray` compiles a program per shape
+    generators = (np.random.RandomState(1000 * seed + i) for i in range(len(leaves)))
+    draws = [scale * rng.normal(size=np.shape(leaf)) for rng, leaf in zip(generators, leaves, strict=True)]
+    # A sum of arrays on a device, and `jnp.asarray`, compile a program per shape.
+    known = [leaf if isinstance(leaf, jax.core.Tracer) else np.asarray(leaf) for leaf in leaves]
+    return jax.device_put(structure.unflatten(leaf + np.float32(d) for leaf, d in zip(known, draws, strict=True)))
+
+
+def without_condition(params):
+    """The parameters but for the kernels of the condition."""
+    flat = flatten_dict(params, keep_empty_nodes=True)
+    return unflatten_dict({path: leaf for path, leaf in flat.items() if "condition" not in path})
 
 
 def images(count=20, shape=(4, 4, 1), seed=0):

@@ -13,7 +13,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import checks, fingerprints, prepared, sources
-from diffenc_jax.data.images import Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, read_rows
+from diffenc_jax.data.images import NO_LABELS, Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, read_rows
 
 TRAIN = "train"
 HELD_OUT = "since at least one is held out where there is no test split"
@@ -28,7 +28,7 @@ class Dataset:
     Attributes:
       labels: classes from 0, int32 [N], or images, uint8 [N, h, w, c], by split, held as the images are; empty where no
         model reads them.
-      label_spec: number of classes, 0 without labels, or the shape of labels that are images.
+      label_spec: the kind of the labels.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Dataset:
     pixel_levels: int
     splits: Mapping[str, np.ndarray | LocalPart]
     labels: Mapping[str, np.ndarray | LocalPart] = field(default_factory=dict)
-    label_spec: LabelSpec = 0
+    label_spec: LabelSpec = NO_LABELS
     _digests: dict[str, tuple[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -124,8 +124,8 @@ def label_spec(data: DataConfig) -> LabelSpec:
     named = _named(data)
     spec = named.labels
     if spec is None:
-        spec = prepared.num_classes(named.tfds, data) if named.tfds else _labels(named.open(data)).spec
-    require(spec != 0, _without_labels(data.source))
+        spec = prepared.label_spec(named.tfds, data) if named.tfds else _labels(named.open(data)).spec
+    require(spec != NO_LABELS, _without_labels(data.source))
     return spec
 
 

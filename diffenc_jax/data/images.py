@@ -1,6 +1,7 @@
 """Images of a split and their labels, read on demand, and the part of a split that one host holds."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,8 +41,22 @@ class OnDemand:
 Images = np.ndarray | OnDemand
 # Functions that open the images or the labels of a split, by the split's name.
 Splits = Mapping[str, Callable[[], Images]]
-# The kind of labels: their number of classes, 0 without labels, or the shape [h, w, c] of labels that are images.
-LabelSpec = int | tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """The kind of the labels of images, which are classes or images.
+
+    Attributes:
+      classes: number of classes; 0 without labels, and for labels that are images.
+      shape: (height, width, channels) of labels that are images; None for classes.
+    """
+
+    classes: int = 0
+    shape: tuple[int, int, int] | None = None
+
+
+NO_LABELS = LabelSpec()
 
 
 def subset(images: Images, rows: np.ndarray) -> Images:
@@ -122,8 +137,8 @@ class Labels(NamedTuple):
 
     @property
     def spec(self) -> LabelSpec:
-        """Number K of classes."""
-        return len(self.values())
+        """The number K of classes."""
+        return LabelSpec(len(self.values()))
 
     def read(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
         """Classes int32 of those images of a split that `images` holds.
@@ -142,20 +157,21 @@ class LabelImages(NamedTuple):
     """Labels that are images, such as smaller copies: uint8, with as many pixel levels as the data set's images.
 
     Attributes:
-      splits: functions that open the labels [N, *spec] of a split, in the order of its images, by the split's name.
-      spec: their shape, (h, w, c).
+      splits: functions that open the labels [N, h, w, c] of a split, in the order of its images, by the split's name.
+      spec: their shape.
     """
 
     splits: Splits
-    spec: tuple[int, int, int]
+    spec: LabelSpec
 
     def read(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
         """The labels of those images of a split that `images` holds.
 
         Raises InputError, which begins with `what`, if the numbers of labels and images differ, or for another shape.
         """
-        labels = _beside(images, self.splits[split](), self.spec, what)
-        return LocalPart(labels, images.rows, (len(images), *self.spec)) if isinstance(images, LocalPart) else labels
+        shape = self.spec.shape or ()
+        labels = _beside(images, self.splits[split](), shape, what)
+        return LocalPart(labels, images.rows, (len(images), *shape)) if isinstance(images, LocalPart) else labels
 
 
 def _beside(images: np.ndarray | LocalPart, labels: Images, shape: tuple[int, ...], what: str) -> np.ndarray:

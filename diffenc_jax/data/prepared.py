@@ -27,7 +27,7 @@ from diffenc_jax.core.errors import InputError, first_line, require, suggestion
 from diffenc_jax.core.tensorflow import hide_gpus, imported_when_used
 from diffenc_jax.core.text import printable
 from diffenc_jax.data.checks import LONGEST, reading
-from diffenc_jax.data.images import Images, Labels, OnDemand, Source
+from diffenc_jax.data.images import Images, Labels, LabelSpec, OnDemand, Source
 from diffenc_jax.data.picture_folders import square
 
 with imported_when_used("tensorflow_datasets"):
@@ -99,11 +99,11 @@ def prepare(name: str, data: DataConfig) -> Any:
     return _builder(name, data)
 
 
-def num_classes(name: str, data: DataConfig) -> int:
-    """Number of classes of a data set's labels, 0 without labels; the data set need not be prepared."""
+def label_spec(name: str, data: DataConfig) -> LabelSpec:
+    """The kind of a data set's labels; the data set need not be prepared."""
     builder = _builder(name, data)
     label = _label_feature(builder)
-    return builder.info.features[label].num_classes if label else 0
+    return LabelSpec(builder.info.features[label].num_classes if label else 0)
 
 
 def image_shape(name: str, data: DataConfig, builder: Any = None) -> tuple[int, int, int]:

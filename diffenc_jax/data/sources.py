@@ -13,7 +13,7 @@ import numpy as np
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.data import array_files, checks, picture_folders, prepared
-from diffenc_jax.data.images import Labels, LabelSpec, Source
+from diffenc_jax.data.images import NO_LABELS, Labels, LabelSpec, Source
 
 DIGITS_TRAIN = 1500
 SWIRL_SIZES = {"train": 50_000, "test": 10_000}
@@ -58,21 +58,21 @@ class NamedSource(NamedTuple):
       shape: (height, width, channels); None if only the source knows it.
       open: function that opens the source that a configuration describes.
       tfds: name in tensorflow-datasets, which prepares it on first use; "" for sources that need no files.
-      labels: number of classes of the labels, 0 without labels, or the shape of labels that are images; None if only
-        the source knows it.
+      labels: kind of the labels; None if only the source knows it.
     """
 
     shape: tuple[int, int, int] | None
     open: Callable[[DataConfig], Source]
     tfds: str = ""
-    labels: LabelSpec | None = 0
+    labels: LabelSpec | None = NO_LABELS
 
 
 def _from_tfds(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> NamedSource:
-    return NamedSource(shape, partial(prepared.open_prepared, name), name, classes)
+    labels = None if classes is None else LabelSpec(classes)
+    return NamedSource(shape, partial(prepared.open_prepared, name), name, labels)
 
 
-DIGITS = NamedSource((8, 8, 1), digits, labels=10)
+DIGITS = NamedSource((8, 8, 1), digits, labels=LabelSpec(10))
 SYNTHETIC = NamedSource((1, 1, 2), synthetic)
 CIFAR10 = _from_tfds("cifar10", (32, 32, 3), 10)
 MNIST = _from_tfds("mnist", (28, 28, 1), 10)

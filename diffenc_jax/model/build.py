@@ -13,6 +13,7 @@ from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import keys_of
 from diffenc_jax.core.versions import OURS
 from diffenc_jax.data.dataset import image_shape, label_spec
+from diffenc_jax.data.images import NO_LABELS
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
 from diffenc_jax.model.augmentation import make_augmentation
@@ -36,8 +37,8 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
 
 def _build(config: Config, spec: ImageSpec, platform: str) -> Model:
     section = config.model
-    if section.labels and spec.label_spec in (0, 1):
-        raise InputError(f"model.labels=True needs images of two classes or more; these have {spec.label_spec}")
+    if section.labels and not spec.labels_are_images and spec.label_size < 2:
+        raise InputError(f"model.labels=True needs images of two classes or more; these have {spec.label_size}")
     remat = section.remat or forms_of(platform).remat
     compute = Compute(getattr(jnp, section.dtype), section.scan, remat, platform)
     given: dict[str, Any] = {"compute": compute, "pixel_levels": spec.pixel_levels}
@@ -183,5 +184,5 @@ def spec_of(config: Config) -> ImageSpec:
 
     Raises InputError as `image_shape` and, for a model that is conditioned on labels, `label_spec` do.
     """
-    labels = label_spec(config.data) if config.model.labels else 0
+    labels = label_spec(config.data) if config.model.labels else NO_LABELS
     return ImageSpec(image_shape(config.data), config.data.pixel_levels, labels)

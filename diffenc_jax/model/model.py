@@ -15,7 +15,7 @@ from flax import linen as nn
 from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
-from diffenc_jax.data.images import Batch, LabelSpec
+from diffenc_jax.data.images import NO_LABELS, Batch, LabelSpec
 from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.decoder import pixel_values
@@ -46,13 +46,12 @@ class ImageSpec:
     Attributes:
       shape: (height, width, channels).
       pixel_levels: number of values that a pixel can have.
-      label_spec: number of classes, or the shape of labels that are images; read only by a model that is conditioned
-        on labels.
+      label_spec: the kind of the labels; read only by a model that is conditioned on them.
     """
 
     shape: tuple[int, int, int]
     pixel_levels: int
-    label_spec: LabelSpec = 0
+    label_spec: LabelSpec = NO_LABELS
 
     def pixels(self, images: Any) -> np.ndarray:
         """`images` as uint8 [N, H, W, C]; raises InputError unless they are whole numbers 0 .. pixel_levels - 1."""
@@ -69,30 +68,30 @@ class ImageSpec:
     def labels(self, labels: Any, count: int) -> np.ndarray:
         """Labels of `count` images, as classes int32 [N] or images uint8 [N, h, w, c]; raises InputError if unfit."""
         array = np.asarray(labels)
-        if not isinstance(self.label_spec, int):
-            array = ImageSpec(self.label_spec, self.pixel_levels).pixels(array)
+        if self.label_spec.shape:
+            array = ImageSpec(self.label_spec.shape, self.pixel_levels).pixels(array)
             require(len(array) == count, f"give one label per image; these are {len(array)} for {count} images")
             return array
         whole = np.issubdtype(array.dtype, np.integer) and array.shape == (count,)
-        inside = whole and bool((array >= 0).all() and (array < self.label_spec).all())
-        require(inside, f"give one label of 0 .. {self.label_spec - 1} per image")
+        inside = whole and bool((array >= 0).all() and (array < self.label_spec.classes).all())
+        require(inside, f"give one label of 0 .. {self.label_spec.classes - 1} per image")
         return array.astype(np.int32)
 
     @property
     def labels_are_images(self) -> bool:
         """Whether labels are images rather than classes."""
-        return not isinstance(self.label_spec, int)
+        return self.label_spec.shape is not None
 
     @property
     def label_size(self) -> int:
         """Number of a label's inputs to the networks: one per class, or one per value of an image."""
-        return self.label_spec if isinstance(self.label_spec, int) else math.prod(self.label_spec)
+        return math.prod(self.label_spec.shape) if self.label_spec.shape else self.label_spec.classes
 
     def label_inputs(self, labels: Any) -> jax.Array:
         """Inputs [B, label_size] of labels: one-hot vectors of classes, or the values in [-1, 1] of images."""
-        if isinstance(self.label_spec, int):
-            return jax.nn.one_hot(labels, self.label_spec, dtype=jnp.float32)
-        return pixel_values(labels, self.pixel_levels).reshape(len(labels), -1)
+        if self.label_spec.shape:
+            return pixel_values(labels, self.pixel_levels).reshape(len(labels), -1)
+        return jax.nn.one_hot(labels, self.label_spec.classes, dtype=jnp.float32)
 
     @property
     def dims(self) -> int:
@@ -187,8 +186,8 @@ class Model:
 
     def batch_shapes(self, size: int) -> Batch:
         """ShapeDtypeStructs of a batch of `size` images."""
-        spec, images = self.spec.label_spec, partial(jax.ShapeDtypeStruct, dtype=jnp.uint8)
-        labels = jax.ShapeDtypeStruct((size,), jnp.int32) if isinstance(spec, int) else images((size, *spec))
+        shape, images = self.spec.label_spec.shape, partial(jax.ShapeDtypeStruct, dtype=jnp.uint8)
+        labels = images((size, *shape)) if shape else jax.ShapeDtypeStruct((size,), jnp.int32)
         return Batch(images((size, *self.spec.shape)), labels if self.labels else None)
 
     def batch(self, pixels: Any, labels: Any = None) -> Batch:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import jax
@@ -15,9 +14,9 @@ from diffenc_jax.commands.arguments import add_config, make_parser
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.core.versions import package_version
 from diffenc_jax.parallel import memory
+from tests import ROOT
+from tests.processes import python
 from tests.refusals import refused
-
-ROOT = Path(__file__).parents[2]
 
 FULL = "No space left on device"
 
@@ -30,7 +29,7 @@ def test_listing_names_every_command_once(capsys):
         assert listed == list(COMMANDS)
 
 
-def test_version(capsys):
+def test_the_version_is_that_of_the_package(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"diffenc_jax {package_version()}\n"
 
@@ -92,7 +91,7 @@ NEEDED = "this command needs at least 130.70 GiB, and 16.00 GiB are available"
         (raising(Interrupted(signal.SIGTERM)), 128 + signal.SIGTERM, "interrupted; all is kept\n"),
     ],
 )
-def test_exit_codes(run, code, message, monkeypatch, capsys):
+def test_a_command_exits_by_how_it_ends(run, code, message, monkeypatch, capsys):
     monkeypatch.setattr(memory, "device_memory", lambda: 2**34)
     assert execute(command(run, ON_INTERRUPT="all is kept"), "do", ["--config=x"]) == code
     assert capsys.readouterr() == ("", message)
@@ -140,7 +139,7 @@ def test_arguments_and_overrides_are_told_apart():
         (["--config=x", "f", "g"], "unrecognized arguments: g"),
     ],
 )
-def test_bad_arguments(argv, message, capsys):
+def test_arguments_that_a_command_does_not_take_are_refused(argv, message, capsys):
     assert message in refused(lambda argv: execute(command(raising(AssertionError())), "do", argv), argv, capsys)
 
 
@@ -198,11 +197,8 @@ def test_a_computation_goes_on_whatever_becomes_of_its_output(tmp_path, lost):
 
 
 def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
-    argv = [sys.executable, "-c", PRINTS, str(tmp_path / "done")]
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    printed = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, timeout=60)
-    assert (printed.returncode, printed.stderr) == (0, b"an error\n")
-    assert printed.stdout == (rb"\xb1" * 1000 + b"\n") * 1000
+    printed = python("-c", PRINTS, tmp_path / "done", PYTHONIOENCODING="ascii")
+    assert (printed.stdout, printed.stderr) == ((r"\xb1" * 1000 + "\n") * 1000, "an error\n")
 
 
 def test_help_states_defaults(capsys):

@@ -4,21 +4,18 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from diffenc_jax.runs.stored import StoredRun
+from tests import processes
 from tests.logs import logged
-
-ROOT = Path(__file__).parents[2]
 
 
 def start(workdir, *args):
-    command = [sys.executable, "-m", "diffenc_jax.main", "--config=configs/digits.py", f"--workdir={workdir}", *args]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    flags = ["--config=configs/digits.py", f"--workdir={workdir}", *args]
+    return processes.start("-m", "diffenc_jax.main", *flags, stderr=subprocess.STDOUT)
 
 
 def finish(run):

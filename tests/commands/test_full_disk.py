@@ -6,7 +6,8 @@ import pytest
 
 from diffenc_jax.__main__ import main
 from tests import tiny
-from tests.train.running import save_images, train
+from tests.stored_runs import write_images
+from tests.train.running import train
 
 RECORDS = ("run/eval/a.json", "run/eval/b.json")
 COMMANDS = {
@@ -26,7 +27,7 @@ COMMANDS = {
 def trained(tmp_path_factory):
     """A folder with a configuration and a run of it."""
     folder = tmp_path_factory.mktemp("trained")
-    changes = {"data__source": save_images(folder), "eval__passes": 2}
+    changes = {"data__source": str(write_images(folder / "images.npz")), "eval__passes": 2}
     (folder / "tiny.py").write_text(tiny.file(**changes))
     train(tiny.config("vdm", small=True, **changes), folder / "run")
     (record,) = (folder / "run" / "eval").glob("*.json")

@@ -47,15 +47,11 @@ def files(tmp_path, monkeypatch):
         (f"{TRAIN} --profile=15:10", "'15:10' is not FIRST:LAST, two steps counted from 1, such as 10:15"),
         (f"{TRAIN} --profile=1499:1501", "--profile=1499:1501 is outside the run, which ends at step 1500"),
         ("depth-study folder --depth=50", "unrecognized arguments: --depth=50, perhaps --depths; see `diffenc depth"),
-        ("train digits", "required: --config"),
         ("eval", "name one run: by its folder, or by --config=NAME[:ARM] and perhaps --workdir"),
         ("eval runs/a --config=digits", "name one run: by its folder, or by --config=NAME[:ARM]"),
-        ("eval runs/a --workdir=runs/a", "name one run: by its folder, or by --config=NAME[:ARM]"),
         ("eval --config=digits --config.train.optimizer.b1=0.5", "runs/digits-diffenc-seed0-optimizer_b1-0.5 holds no"),
-        ("eval --config=digits --overwrite", "unrecognized arguments: --overwrite"),
         ("config-keys train.stepz", "unknown configuration key 'train.stepz', perhaps train.steps; train has the keys"),
         ("costs --config=digits --json=", "--json is empty; name a file"),
-        ("costs --config=digits --json=text.md/costs.json", "text.md cannot be written to: "),
         ("decompress folder none -o a.npy", "none cannot be read: No such file or directory; give a file"),
         ("depth-study folder --depths=99999999999", "each of --depths=99999999999 is too large; take less than 2^31"),
         ("loss-by-time folder --cells=-1", "--cells must be at least 1, not -1"),
@@ -72,7 +68,7 @@ def files(tmp_path, monkeypatch):
         ("parity text.md", "text.md is no .npz archive, or a damaged one; give reference arrays of the published"),
     ],
 )
-def test_bad_input(command, message, capsys):
+def test_bad_input_is_one_line_that_says_what_to_do(command, message, capsys):
     assert message in refused(main, command.split(), capsys)
 
 

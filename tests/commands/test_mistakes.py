@@ -1,10 +1,7 @@
 """docs/mistakes.md: every command that it shows, run, prints the line that stands below it."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from glob import glob
 from pathlib import Path
@@ -20,11 +17,12 @@ from diffenc_jax.config import load_config
 from diffenc_jax.model import ImageSpec
 from diffenc_jax.parallel import memory
 from diffenc_jax.runs.stored import StoredRun
+from tests import ROOT
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
-from tests.lab.interop.test_published import published_parameters, write
+from tests.lab.interop.published_file import published_parameters, write
+from tests.processes import python
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "mistakes.md").read_text()
 IMAGES = np.random.RandomState(0).randint(0, 256, (60, 8, 8, 3)).astype(np.uint8)
 SKIPPED = "[...]"  # a part of a line that is left out of the page
@@ -160,10 +158,8 @@ def test_a_mistake_that_the_environment_makes(heading, tmp_path):
     (mistake,) = (mistake for mistake in mistakes() if mistake.heading == heading)
     assigned, _, rest = mistake.command.rpartition("diffenc ")
     given = dict(word.split("=", 1) for word in shlex.split(assigned))
-    argv = [sys.executable, "-m", "diffenc_jax", *arguments_of(f"diffenc {rest}")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | given | PROCESSES[heading]
-    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
+    words = arguments_of(f"diffenc {rest}")
+    done = python("-m", "diffenc_jax", *words, cwd=tmp_path, code=2, **(given | PROCESSES[heading]))
     check(mistake, done.stderr)
 
 

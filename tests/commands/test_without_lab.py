@@ -1,15 +1,11 @@
 """The library without the lab: a copy of the package, of which the lab is deleted, trains, evaluates and samples."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-from tests import tiny
+from tests import ROOT, tiny
+from tests.processes import python
 from tests.xla_flags import QUICKLY_COMPILED
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]  # finds the lab of a clone
@@ -24,12 +20,8 @@ def test_the_library_works_without_the_lab(tmp_path):
     shutil.copytree(ROOT / "diffenc_jax", tmp_path / "diffenc_jax", ignore=shutil.ignore_patterns("lab", "__pycache__"))
     (tmp_path / "small.py").write_text(tiny.file(train__steps=2, log__samples=0))
     changes = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "XLA_FLAGS": QUICKLY_COMPILED}
-    command = [sys.executable, "-c", PROGRAM, tmp_path / "small.py", tmp_path / "run"]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ | changes, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1:] == ["2 train eval sample prepare-data config-keys"], done.stderr
+    done = python("-c", PROGRAM, tmp_path / "small.py", tmp_path / "run", cwd=tmp_path, **changes)
+    assert done.stdout.splitlines()[-1:] == ["2 train eval sample prepare-data config-keys"]
     assert "error: unknown command 'depth-study'" in done.stderr
-    records, samples = (
-        list((tmp_path / "run" / folder).glob(kind)) for folder, kind in (("eval", "*.json"), ("samples", "*.npz"))
-    )
-    assert records
-    assert samples
+    assert list((tmp_path / "run" / "eval").glob("*.json"))
+    assert list((tmp_path / "run" / "samples").glob("*.npz"))

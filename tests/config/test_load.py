@@ -79,7 +79,6 @@ NO_FILE = "give one of cifar10, "
         (DIGITS, "loss.variance_ratio=b'learned'", "not b'learned'"),
         (DIGITS, "loss.variance_ratio=1j", "not 1j"),
         (DIGITS, "loss={'depth':{2:3}}", "keys ['extrapolation', 'times', 'variance_ratio'] are missing in loss"),
-        (DIGITS, "model.score.width=abc", "model.score.width must be a whole number, not 'abc'"),
         (DIGITS, "model.labels=maybe", "model.labels must be True or False, not 'maybe'"),
         (DIGITS, "arm=vdm", "would change only the arm's name; choose an arm by --config="),
         ("configs", "", f"--config=configs is no configuration; {NO_FILE}"),
@@ -87,7 +86,7 @@ NO_FILE = "give one of cifar10, "
         ("cifar", "", f"--config=cifar is no configuration, perhaps cifar10; {NO_FILE}"),
     ],
 )
-def test_refuses_in_one_line(spec, override, message):
+def test_unknown_files_arms_and_keys_are_refused_in_one_line(spec, override, message):
     assert message in refusal(spec, *filter(None, [override]))
 
 

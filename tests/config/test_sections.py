@@ -12,7 +12,6 @@ from tests import tiny
 from tests.registered import every_key
 
 REFUSED = [
-    ({"los.depth": 1}, "unknown configuration key 'los.depth', perhaps "),
     ({"train.steps.more": 1}, "unknown configuration key 'train.steps.more'"),
     ({"mesh": {"fdsp": 1}}, "unknown configuration keys ['fdsp'] in mesh; known: fsdp"),
     ({"loss": {}}, "keys ['depth', 'extrapolation', 'times', 'variance_ratio'] are missing in loss"),
@@ -42,11 +41,7 @@ REFUSED = [
     ({"loss.times": "optimal"}, "loss.times=optimal needs a finite loss.depth"),
     ({"loss.variance_ratio": "learned"}, "variance_ratio=learned needs a finite loss.depth"),
     ({"loss.variance_ratio": 0.9}, "at infinite depth the bound diverges with any ratio but 1"),
-    (
-        {"loss.depth": 5, "loss.variance_ratio": "best"},
-        "loss.variance_ratio must be a number or one of learned, learned_error, optimal, optimal_channel, "
-        "optimal_pixel, optimal_estimate, not 'best'",
-    ),
+    ({"loss.depth": 5, "loss.variance_ratio": "best"}, "loss.variance_ratio must be a number or one of learned, "),
     ({"loss.depth": 5, "loss.variance_ratio": "learned_error"}, "needs the error head; train with model.error"),
     ({"loss.depth": 4, "loss.variance_ratio": "learned"}, "sample.depth=3 must be loss.depth=4, since one ratio per"),
     ({"eval.num_draws": 5}, "eval.num_draws=5 is read only by eval.estimator=importance_weighted, and this is bound"),
@@ -60,7 +55,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED, ids=range(len(REFUSED)))
-def test_refuses_in_one_line(changes, message):
+def test_values_that_a_key_does_not_allow_are_refused_in_one_line(changes, message):
     with pytest.raises(InputError) as caught:
         tiny.config("vdm").replace(changes)
     assert message in str(caught.value)
@@ -89,14 +84,14 @@ def test_names_of_losses_say_what_differs():
     assert {name: loss.name for name, loss in losses.items()} == {name: name for name in losses}
 
 
-def test_what_is_fitted():
+def test_optimal_ratios_and_times_are_fitted_and_others_are_not():
     ratios = (1.0, 0.5, "learned", "optimal", "optimal_channel", "optimal_pixel")
     fitted = [LossConfig(4, variance_ratio=ratio).is_fitted for ratio in ratios]
     assert fitted == [False, False, False, True, True, True]
     assert LossConfig(4, times="optimal").is_fitted
 
 
-def test_chosen_steps():
+def test_checkpoints_to_evaluate_are_chosen_by_step_or_word():
     available = [2, 4, 6]
     chosen = {text: EvalConfig(checkpoints=text).chosen_steps(available) for text in ("newest", "all", "4, 8")}
     assert chosen == {"newest": [6], "all": available, "4, 8": [4, 8]}

@@ -4,31 +4,29 @@ import pytest
 
 from diffenc_jax.core.document import Code, Items, Section, Table, Text, markdown, numeric_columns
 
+MARKDOWN = """# Outer
+
+Said.
+
+- one
+- two
+
+## Inner
+
+By arm
+
+| arm     |   bpd |
+| ------- | ----: |
+| vdm     |   1.9 |
+| diffenc | 12.25 |
+
+    a
+    b"""
+
 
 def test_markdown_reads_as_plain_text_too():
     inner = Section("Inner", [Table(["arm", "bpd"], [["vdm", 1.9], ["diffenc", 12.25]], "By arm"), Code("a\nb")])
-    assert markdown(Section("Outer", [Text("Said."), Items(["one", "two"]), inner])) == "\n".join(
-        [
-            "# Outer",
-            "",
-            "Said.",
-            "",
-            "- one",
-            "- two",
-            "",
-            "## Inner",
-            "",
-            "By arm",
-            "",
-            "| arm     |   bpd |",
-            "| ------- | ----: |",
-            "| vdm     |   1.9 |",
-            "| diffenc | 12.25 |",
-            "",
-            "    a",
-            "    b",
-        ]
-    )
+    assert markdown(Section("Outer", [Text("Said."), Items(["one", "two"]), inner])) == MARKDOWN
 
 
 @pytest.mark.parametrize(

@@ -17,26 +17,25 @@ def printed(block, width):
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
+FOLDED = """# Outer
+
+One ± 0.1
+of a 5 %
+level.
+
+- first of
+two
+
+| arm | bits/dim ± noise ± images | about      |
+| --- | ------------------------: | ---------- |
+| vdm |  1.8912 ± 0.0031 ± 0.0123 | [bold] :x: |
+
+    diffenc eval runs"""
+
+
 def test_text_is_folded_and_tables_and_code_are_not():
-    page = Section(
-        "Outer", [Text("One ± 0.1 of a 5 % level."), Items(["first of two"]), TABLE, Code("diffenc eval runs")]
-    )
-    assert printed(page, 10) == [
-        "# Outer",
-        "",
-        "One ± 0.1",
-        "of a 5 %",
-        "level.",
-        "",
-        "- first of",
-        "two",
-        "",
-        "| arm | bits/dim ± noise ± images | about      |",
-        "| --- | ------------------------: | ---------- |",
-        "| vdm |  1.8912 ± 0.0031 ± 0.0123 | [bold] :x: |",
-        "",
-        "    diffenc eval runs",
-    ]
+    blocks = [Text("One ± 0.1 of a 5 % level."), Items(["first of two"]), TABLE, Code("diffenc eval runs")]
+    assert "\n".join(printed(Section("Outer", blocks), 10)) == FOLDED
 
 
 def test_text_in_a_pipe_is_wide(capsys):

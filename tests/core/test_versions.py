@@ -1,17 +1,15 @@
 """The version says which sources computed a result, in a clone, a copy and a distribution."""
 
-import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from diffenc_jax import __version__
 from diffenc_jax.core import versions
+from tests import ROOT
+from tests.processes import python
 
-ROOT = Path(__file__).parents[2]
 PRINT = "from diffenc_jax.core.versions import package_version; print(package_version())"
 
 
@@ -31,9 +29,7 @@ def git(folder, *arguments):
 
 
 def version_in(folder):
-    env = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", PRINT], cwd="/", env=env, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return python("-c", PRINT, cwd="/", PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1").stdout.strip()
 
 
 def test_the_version_of_a_clone_is_its_commit_and_its_changes(copy):

@@ -18,7 +18,7 @@ from diffenc_jax.core import process
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
 from diffenc_jax.data.dataset import HELD_OUT, image_shape, label_spec, load_dataset
-from diffenc_jax.data.images import LocalPart
+from diffenc_jax.data.images import LabelSpec, LocalPart
 from diffenc_jax.data.sources import all_images
 from tests.data import files
 from tests.data.files import COUNT, GREY, IMAGES, STORED, idx_bytes, npy_bytes, npy_header, zip_bytes
@@ -36,7 +36,7 @@ def test_every_image_has_its_own_class(tmp_path, kind):
     path = files.WRITERS[kind](tmp_path)
     data = DataConfig(str(path))
     dataset = read(path, labels=True)
-    assert dataset.label_spec == label_spec(data) == 3
+    assert dataset.label_spec == label_spec(data) == LabelSpec(3)
     assert image_shape(data) == dataset.shape
     assert sorted(image.tobytes() for images in dataset.splits.values() for image in images) == sorted(
         image.tobytes() for image in (IMAGES if dataset.shape[2] == 3 else GREY)
@@ -50,7 +50,7 @@ def test_every_image_has_its_own_class(tmp_path, kind):
         images = IMAGES if dataset.shape[2] == 3 else GREY[..., None]
         np.testing.assert_array_equal(dataset.splits["train"], images[files.SPLITS["train"]])
     alone = load_dataset(data, "test", labels=True)  # of which not every class need be there
-    assert (alone.label_spec, alone.fingerprint("test")) == (3, dataset.fingerprint("test"))
+    assert (alone.label_spec, alone.fingerprint("test")) == (LabelSpec(3), dataset.fingerprint("test"))
     assert not load_dataset(data, "test").labels
 
 
@@ -189,7 +189,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "content", "message"), WRONG, ids=range(len(WRONG)))
-def test_files_that_are_wrong(tmp_path, name, content, message):
+def test_damaged_and_unsuitable_files_are_named_in_one_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught, warnings.catch_warnings(record=True, action="always") as warned:
         read(tmp_path / name)
@@ -283,7 +283,7 @@ def wrong_folders(top):
         yield top / source, "nor a path that can be read"
 
 
-def test_folders_that_are_wrong(tmp_path):
+def test_damaged_and_unsuitable_folders_are_named_in_one_line(tmp_path):
     for path, message in wrong_folders(tmp_path):
         with pytest.raises(InputError) as caught:
             read(path)
@@ -328,7 +328,7 @@ def test_wrong_labels_are_refused_where_they_are_read(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, to whom files are closed")
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a", "b.png"])
-def test_closed_files(tmp_path_factory, name):
+def test_files_without_permission_are_named(tmp_path_factory, name):
     top = tmp_path_factory.mktemp("closed")
     for parent in (top, *top.parents[:3]):
         parent.chmod(0o755)

@@ -7,13 +7,14 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import sources
 from diffenc_jax.data.dataset import image_shape, label_spec, load_dataset
+from diffenc_jax.data.images import NO_LABELS, LabelSpec
 from tests.registered import SOURCES
 
 
 def test_shape_and_classes_that_only_the_source_knows_are_asked_of_it(monkeypatch):
     monkeypatch.setattr(sources, "named_source", lambda _: sources.DIGITS._replace(shape=None, labels=None))
     config = DataConfig("mine.sources:MINE", pixel_levels=17)
-    assert (image_shape(config), label_spec(config)) == ((8, 8, 1), 10)
+    assert (image_shape(config), label_spec(config)) == ((8, 8, 1), LabelSpec(10))
 
 
 def test_synthetic_is_a_swirl_of_256_levels():
@@ -45,10 +46,10 @@ def test_shapes_and_classes_are_known_before_the_images_are_there(name):
         assert load_dataset(config, "test").shape == image_shape(config)
     else:
         assert image_shape(DataConfig(f"tfds:{source.tfds}")) == image_shape(config)
-    if source.labels == 0:
+    if source.labels == NO_LABELS:
         with pytest.raises(InputError, match=rf"{name} has no labels, which model.labels=True needs; give a data set"):
             label_spec(config)
     elif source.tfds:
         assert label_spec(config) == label_spec(DataConfig(f"tfds:{source.tfds}"))
     else:
-        assert label_spec(config) == load_dataset(config, "test", labels=True).labels["test"].max() + 1
+        assert label_spec(config).classes == load_dataset(config, "test", labels=True).labels["test"].max() + 1

@@ -7,7 +7,7 @@ import numpy as np
 from diffenc_jax.diffusion.ancestral import ancestral, ancestral_step
 from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.ratios import Table
-from tests.diffusion.test_losses import exact_velocity, process_of
+from tests.diffusion.formulas import exact_velocity, process_of
 
 IDENTITY = process_of(Identity(), exact_velocity(jnp.ones_like))
 

@@ -9,18 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffenc_jax.diffusion import decoder
+from tests.diffusion.formulas import full_sum
 
 log_likelihood = jax.jit(decoder.log_likelihood, static_argnums=3)
 draw_pixel = jax.jit(decoder.draw_pixel, static_argnums=2)
-
-
-def full_sum(u, pixels, gamma_0, levels):
-    """-½ (u - x_k)² e^(-γ_0), normalised over all k, at k = pixels; numpy, float64."""
-    values = 2 * (np.arange(levels) + 0.5) / levels - 1
-    logits = -0.5 * (np.asarray(u, np.float64)[..., None] - values) ** 2 * np.exp(-gamma_0)
-    top = logits.max(-1, keepdims=True)
-    log_probability = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
-    return np.take_along_axis(log_probability, pixels[..., None].astype(int), -1)[..., 0].sum(-1)
 
 
 @settings(deadline=None, max_examples=30)

@@ -8,8 +8,7 @@ import pytest
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.diffusion.process import Prediction, Process
-from tests.diffusion.test_decoder import full_sum
+from tests.diffusion.formulas import full_sum, process_of
 from tests.registered import EXTRAPOLATIONS
 
 B, DIMS, LEVELS = 4, 6, 256
@@ -35,13 +34,8 @@ def _debug_nans():
 def terms(ends, encoder, depth, extrapolation):
     """The package's, in float32, for v̂ = z_t + 0.3 cos z_t."""
     t = jnp.asarray(TIMES, jnp.float32)
-    process = Process(
-        ENCODERS[encoder],
-        lambda z, _: Prediction(z + 0.3 * jnp.cos(z)),
-        lambda t: ends[0] + (ends[1] - ends[0]) * t,
-        EXTRAPOLATIONS[extrapolation],
-        LEVELS,
-    )
+    velocity, gamma = lambda z, _: z + 0.3 * jnp.cos(z), lambda t: ends[0] + (ends[1] - ends[0]) * t
+    process = process_of(ENCODERS[encoder], velocity, EXTRAPOLATIONS[extrapolation], LEVELS, gamma)
     place = process.instant(t) if depth is None else process.uniform_steps(depth).at(t)
     noise = losses.Noise(t, *(jnp.asarray(eps, jnp.float32) for eps in (EPS_0, EPS_T)))
     return losses.bound_at(process, jnp.asarray(PIXELS), place, noise)

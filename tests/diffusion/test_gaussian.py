@@ -7,7 +7,7 @@ import pytest
 
 from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.gaussian import diffuse, image_from_velocity
-from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, diffusion_loss, process_of, schedule
+from tests.diffusion.formulas import GAMMA_0, GAMMA_1, diffusion_loss, process_of, schedule
 from tests.registered import PREDICTIONS
 
 # The quantity that each name stands for, from x_t, ε and γ.

@@ -1,6 +1,7 @@
 """Importance weights in float32 and by hand; that they average to the likelihood is in test_ratios.py."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Steps
-from tests.diffusion.test_losses import exact_velocity, process_of
+from tests.diffusion.formulas import exact_velocity, process_of
 
 
 def test_images_with_the_pixel_decoder_keep_their_digits_in_float32():
@@ -20,14 +21,12 @@ def test_images_with_the_pixel_decoder_keep_their_digits_in_float32():
     for x64 in (False, True):
         with jax.enable_x64(x64):
             dtype = np.float64 if x64 else np.float32
-            noise = np.random.RandomState(0).normal(size=(9, 2, 2)).astype(dtype)
+            noise = jax.device_put(np.random.RandomState(0).normal(size=(9, 2, 2)).astype(dtype))
             gamma = np.linspace(-8.0, 5.0, 9, dtype=dtype)
             process = process_of(Identity(), exact_velocity(jnp.ones_like), pixel_levels=17)
             path = jax.device_put(Steps(gamma, Table(np.ones(8, dtype))))
-            draw = jax.jit(
-                lambda n, process=process, path=path: log_weight(process, path, pixels, n[0], lambda k: n[k + 1])
-            )
-            found.append(np.asarray(draw(noise)))
+            draw = jax.jit(partial(log_weight, process, path, pixels, noise[0], lambda k, n=noise: n[k + 1]))
+            found.append(np.asarray(draw()))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 

@@ -11,39 +11,10 @@ import pytest
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align, diffuse
-from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.diffusion.reverse import linear
-from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.diffusion.steps import Step
-
-GAMMA_0, GAMMA_1 = -13.3, 5.0
-
-
-def schedule(t):
-    return FixedLinear(GAMMA_0, GAMMA_1).apply({}, t)
-
-
-def process_of(encoder, velocity, extrapolation=linear, pixel_levels=256):
-    """A process whose score network is velocity(z, γ)."""
-    return Process(encoder, lambda z, gamma: Prediction(velocity(z, gamma)), schedule, extrapolation, pixel_levels)
-
-
-def diffusion_loss(process, place, x, eps):
-    """The diffusion loss [B] at a place on the path, by the functions that `bound_at` calls."""
-    return place.loss(losses.errors_at(process, place, x, eps))
-
-
-def exact_velocity(factor):
-    """v̂ from E[x_t | z_t] for data N(0, 1) and x_t = factor(γ) x."""
-
-    def velocity(z, gamma):
-        a, s = jnp.sqrt(jax.nn.sigmoid(-gamma)), jnp.sqrt(jax.nn.sigmoid(gamma))
-        f = factor(gamma)
-        x_hat = align(f * a * f / (jnp.square(a * f) + jnp.square(s)), z) * z
-        return (align(a, z) * z - x_hat) / align(s, z)
-
-    return velocity
+from tests.diffusion.formulas import exact_velocity, process_of, schedule
 
 
 def test_end_points_of_some_images_average_to_those_of_all(x64):

@@ -9,7 +9,7 @@ from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Shrinking, Trainable
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.progressive import ends, stage
-from tests.diffusion.test_losses import GAMMA_0, process_of
+from tests.diffusion.formulas import GAMMA_0, process_of
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 3, 2)).astype(np.uint8)
 EPS = np.random.RandomState(1).normal(size=PIXELS.shape).astype(np.float32)

@@ -20,7 +20,7 @@ from diffenc_jax.diffusion.ratios import ByErrorHead, ByEstimate, Table, interpo
 from diffenc_jax.diffusion.reverse import ThroughEncoder, mean
 from diffenc_jax.diffusion.schedules import Polynomial
 from diffenc_jax.diffusion.steps import Steps
-from tests.diffusion.test_losses import exact_velocity, process_of
+from tests.diffusion.formulas import exact_velocity, process_of
 
 LEVELS, DEPTH, GAMMA_0, GAMMA_1 = 4, 3, -2.0, 3.0
 IMAGES = np.asarray(list(product(range(LEVELS), repeat=2)), np.uint8)
@@ -31,9 +31,8 @@ DRAWS = 20_000
 def predict(z, gamma):
     """A network that knows little, with an error head that depends on both pixels."""
     turned = jnp.stack([z[:, 0] + 0.3 * z[:, 1], z[:, 1] - 0.2 * z[:, 0]], axis=1)
-    return Prediction(
-        velocity_from_image(z, 0.6 * jnp.tanh(turned), gamma), log_error=0.5 * jnp.cos(2.0 * turned) - 2.2
-    )
+    log_error = 0.5 * jnp.cos(2.0 * turned) - 2.2
+    return Prediction(velocity_from_image(z, 0.6 * jnp.tanh(turned), gamma), log_error=log_error)
 
 
 def gamma(t):
@@ -105,9 +104,8 @@ def probabilities(process, steps):
         step = process.step(steps, DEPTH - 1 - k, len(z))
         estimate = process.estimate(z, step.gamma_t)
         centre = mean(z, process.assumed(estimate, step), step)
-        variance = jnp.broadcast_to(align(step.variance(process.encoder), z) / step.weight(estimate), z.shape)[
-            ..., None
-        ]
+        variance = align(step.variance(process.encoder), z) / step.weight(estimate)
+        variance = jnp.broadcast_to(variance, z.shape)[..., None]
         kernels = jnp.exp(-0.5 * (GRID - centre[..., None]) ** 2 / variance) / jnp.sqrt(2 * jnp.pi * variance)
         return ((density[:, None] * kernels[:, 0]).T @ kernels[:, 1]).reshape(-1) * width**2
 

@@ -13,7 +13,7 @@ from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_vel
 from diffenc_jax.diffusion.ratios import Table, best_cost, best_ratio
 from diffenc_jax.diffusion.reverse import ThroughEncoder, exponential, linear, mean
 from diffenc_jax.diffusion.steps import Step
-from tests.diffusion.test_losses import diffusion_loss, process_of
+from tests.diffusion.formulas import diffusion_loss, process_of
 
 ENCODERS = Identity(), NonTrainable(), Trainable(lambda x, gamma: jnp.sin(2 * x + align(gamma, x)))
 ASSUMPTIONS = linear, exponential, ThroughEncoder()

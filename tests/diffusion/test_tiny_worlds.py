@@ -17,8 +17,8 @@ from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.reverse import ThroughEncoder, linear
+from tests import tiny
 from tests.diffusion.law import EPS, EPS_WEIGHTS
-from tests.diffusion.test_schedules import disturbed
 from tests.registered import CODES, ENCODERS, SCHEDULES
 
 LEVELS, DEPTH, ENDS = 4, 8, (-2.5, 3.0)
@@ -46,13 +46,12 @@ def schedule_of(kind, code_units):
     """γ(t) and, for a schedule per dimension, (γ, code) -> γ_i, away from its initial parameters."""
     if not SCHEDULES[kind].per_dimension:
         schedule = SCHEDULES[kind](*ENDS)
-        return partial(
-            schedule.apply, disturbed(schedule.init(jax.random.key(0), jnp.zeros(1)), seed=3, scale=0.2)
-        ), None
+        start = schedule.init(jax.random.key(0), jnp.zeros(1))
+        return partial(schedule.apply, tiny.away_from_zero(start, scale=0.2)), None
     schedule = SCHEDULES[kind](*ENDS, shape=(1,), code_units=code_units)
     code = jnp.zeros((1, code_units)) if code_units else None
     start = schedule.init(jax.random.key(0), jnp.zeros(1), code, method="warp")
-    return partial(schedule.apply, start), partial(schedule.apply, disturbed(start, seed=3, scale=0.2), method="warp")
+    return partial(schedule.apply, start), partial(schedule.apply, tiny.away_from_zero(start, scale=0.2), method="warp")
 
 
 def exact(encoder, through, allowed):

@@ -22,15 +22,27 @@ SHAPE, LEVELS, IMAGES = (1, 2, 1), 32, 120
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaussian(Model):
-    """A model with the identity as encoder, whose score network is the exact denoiser of N(0, 0.3²)."""
+class Exact(Model):
+    """A model whose score network is the exact denoiser of its encoder's x_t for pixels N(m, 0.3²).
+
+    The mean m is 0, or that of the image's class in `means`, given the class as a one-hot condition.
+    """
+
+    means: tuple[float, ...] = ()
 
     def bind(self, params, dropout_key=None, condition=None):
-        return dataclasses.replace(super().bind(params), predict=exact_prediction)
+        process = super().bind(params, None, condition)
+
+        def predict(z, gamma):
+            factor = align(process.encoder.mean(jnp.ones_like(gamma), gamma), z)
+            mean = align(condition @ jnp.asarray(self.means), z) if self.means else 0.0
+            return exact_prediction(z, gamma, factor * mean, factor * DEVIATION)
+
+        return dataclasses.replace(process, predict=predict)
 
 
-def exact_prediction(z, gamma, mean=0.0, deviation=DEVIATION):
-    """v̂ = (α z - x̂) / σ with x̂ = E[x | z] for x ~ N(mean, deviation²)."""
+def exact_prediction(z, gamma, mean, deviation):
+    """v̂ = (α z - x̂) / σ with x̂ = E[x_t | z] for x_t ~ N(mean, deviation²)."""
     a2, s2 = (align(jax.nn.sigmoid(sign * gamma), z) for sign in (-1, 1))
     a = jnp.sqrt(a2)
     x_hat = mean + deviation**2 * a / (deviation**2 * a2 + s2) * (z - a * mean)
@@ -50,7 +62,7 @@ def images(count, seed):
 def experiment(**changes):
     """The exact model and images of the population, with a configuration."""
     config = tiny.config("vdm", data__pixel_levels=LEVELS, eval__batch_size=IMAGES, fit__images=20, **changes)
-    model = Gaussian(**vars(build(config, ImageSpec(SHAPE, LEVELS))))
+    model = Exact(**vars(build(config, ImageSpec(SHAPE, LEVELS))))
     dataset = Dataset("gaussian", "1", LEVELS, {"train": images(20, 1), "test": images(IMAGES, 2)})
     return Experiment(config, dataset, make_mesh(), model)
 
@@ -62,8 +74,6 @@ def make(**changes):
 
 def evaluate(estimator, pixels, tables):
     """Values [passes, images] by name."""
-    indices = np.arange(len(pixels))
-    rows = [
-        estimator.estimate(Pass(PARAMS, tables, Batch(pixels), indices, np.int32(p))) for p in range(estimator.passes)
-    ]
+    given, passes = (PARAMS, tables, Batch(pixels), np.arange(len(pixels))), map(np.int32, range(estimator.passes))
+    rows = [estimator.estimate(Pass(*given, number)) for number in passes]
     return {name: np.stack([np.asarray(row[name], np.float64) for row in rows]) for name in rows[0]}

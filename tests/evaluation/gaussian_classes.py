@@ -9,26 +9,15 @@ from flax import linen as nn
 
 from diffenc_jax.config.recipe import code_network
 from diffenc_jax.data.dataset import Dataset
-from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.data.images import LabelSpec
+from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
-from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES, exact_prediction
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES, Exact
 
 # Means of the classes, of which the last two are the same.
 MEANS = np.array([-0.3, 0.0, 0.25, 0.25], np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class GaussianClasses(Model):
-    """A model with the identity as encoder, whose score network is the exact denoiser of N(m_c, 0.3²)."""
-
-    def bind(self, params, dropout_key=None, condition=None):
-        def predict(z, gamma):
-            return exact_prediction(z, gamma, align(condition @ MEANS, z))
-
-        return dataclasses.replace(super().bind(params, None, condition), predict=predict)
 
 
 def draw(count, seed):
@@ -53,10 +42,10 @@ def experiment(count=150, labels=True, **changes):
     """The exact model and images of the classes, with a configuration."""
     changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 64, "fit__images": 20, **changes}
     config = tiny.config("vdm", True, model__labels=labels, **changes)
-    model = GaussianClasses(**vars(build(config, ImageSpec(SHAPE, LEVELS, len(MEANS)))))
+    model = Exact(**vars(build(config, ImageSpec(SHAPE, LEVELS, LabelSpec(len(MEANS))))), means=tuple(MEANS.tolist()))
     splits = {"train": draw(20, 1), "test": draw(count, 2)}
     images, classes = ({split: pair[i] for split, pair in splits.items()} for i in (0, 1))
-    dataset = Dataset("gaussian classes", "1", LEVELS, images, classes, len(MEANS))
+    dataset = Dataset("gaussian classes", "1", LEVELS, images, classes, LabelSpec(len(MEANS)))
     return Experiment(config, dataset, make_mesh(), model)
 
 

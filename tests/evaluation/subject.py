@@ -22,4 +22,4 @@ def experiment(arm="diffenc", small=True, **changes):
 @functools.cache
 def parameters(arm="diffenc", scale=0.1, small=True):
     """Parameters of the arm's model, away from zero."""
-    return tiny.drawn(experiment(arm, small).model.init, scale=scale)
+    return tiny.drawn(experiment(arm, small).model, scale=scale)

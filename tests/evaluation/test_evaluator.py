@@ -17,7 +17,7 @@ from tests.evaluation import gaussian
 from tests.evaluation.subject import experiment, parameters
 
 
-def test_summary_by_hand():
+def test_a_summary_has_the_means_and_errors_of_its_terms():
     """An estimator has two terms, and four passes in two groups."""
     estimator = SimpleNamespace(terms=("a", "b"), replicates=2, diagnostics=lambda v: {"largest": v["c"].max()})
     a = np.log(2) * 10 * np.asarray([[0.0, 4.0], [2.0, 6.0], [0.0, 4.0], [2.0, 10.0]])

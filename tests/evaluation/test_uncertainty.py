@@ -42,7 +42,7 @@ def test_replicates_are_the_smallest_divisor():
     assert [replicates(passes) for passes in (1, 2, 9, 35, 64)] == [None, 2, 3, 5, 2]
 
 
-def test_by_hand():
+def test_standard_errors_of_two_and_of_three_images_by_hand():
     # Variances over replicates 2 and 8, images' means 2 and 4, which is within the noise.
     noise, images, total = standard_errors(np.array([[1.0, 2.0], [3.0, 6.0]]), 2)
     assert (noise, images, total) == (pytest.approx(math.sqrt((2 + 8) / 2 / 4)), None, noise)
@@ -53,7 +53,7 @@ def test_by_hand():
     assert standard_errors(values, 2) == pytest.approx((math.sqrt(noise), math.sqrt(total - noise), math.sqrt(total)))
 
 
-def test_what_cannot_be_told_is_none():
+def test_errors_that_one_pass_or_image_cannot_tell_are_none():
     values = np.array([[1.0, 2.0, 6.0]])
     assert standard_errors(values, None) == (None, None, pytest.approx(math.sqrt(7 / 3)))
     assert standard_errors(np.array([[1.0], [3.0]]), 2) == (pytest.approx(1.0), None, None)

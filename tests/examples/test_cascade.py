@@ -1,7 +1,6 @@
 """examples/cascade: bands that are a bijection, a sum of probabilities that is 1, and runs that are one model."""
 
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from scipy.stats import norm
 
 import diffenc_jax as dj
 from diffenc_jax.__main__ import main
-from diffenc_jax.data.images import Batch
+from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.data.sources import digits
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import model_step
@@ -19,11 +18,10 @@ from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.model import bind_to, build, spec_of
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
-from tests import refusals, tiny
+from tests import ROOT, refusals, tiny
 from tests.examples.announced import announce
-from tests.lab.studies.runs import drawn
 
-FOLDER = Path(__file__).parents[2] / "examples/cascade"
+FOLDER = ROOT / "examples/cascade"
 SOURCES = ["COARSE_2", "DETAILS_2", "DETAILS_1"]
 WHOLE = digits(None).splits["test"]()
 DEPTH = {"loss.depth": 3}
@@ -83,8 +81,8 @@ def world():
     models = []
     for section, labels, shape in zip(sections, (False, True), ((1, 1, 1), (1, 1, 3)), strict=True):
         config = tiny.config("vdm", model__score=section, model__labels=labels, data__pixel_levels=2, loss__depth=1)
-        models.append(build(config, dj.model.ImageSpec(shape, 2, (1, 1, 1))))
-    return [(model, drawn(model, seed, 0.3)) for seed, model in enumerate(models)]
+        models.append(build(config, dj.model.ImageSpec(shape, 2, LabelSpec(shape=(1, 1, 1)))))
+    return [(model, tiny.drawn(model, scale=0.3, seed=seed)) for seed, model in enumerate(models)]
 
 
 def test_probabilities_of_four_pixels_sum_to_one():
@@ -139,8 +137,8 @@ def test_the_encoder_sees_the_coarse_image_as_well():
     """y changes with the label of its own image only."""
     encoder = {**tiny.ENCODERS["trainable"], "kind": "cascade.networks:BesideEncoder", "levels": 0}
     config = tiny.config("diffenc", model__encoder=encoder, model__labels=True)
-    model = build(config, dj.model.ImageSpec((2, 2, 3), 17, (2, 2, 1)))
-    params, pixels = drawn(model), jnp.asarray(tiny.images(2, (2, 2, 3)))
+    model = build(config, dj.model.ImageSpec((2, 2, 3), 17, LabelSpec(shape=(2, 2, 1))))
+    params, pixels = tiny.drawn(model), jnp.asarray(tiny.images(2, (2, 2, 3)))
 
     @jax.jit
     def mean(labels):
@@ -161,7 +159,7 @@ def runs(tmp_path_factory):
         config = tiny.config("vdm", small=True, eval__time_sampling="uniform", **given)
         StoredRun(folder / source).write(config)
         with Checkpoints(StoredRun(folder / source), keep_every_steps=1) as checkpoints:
-            checkpoints.save_ema(1, drawn(build(config, spec_of(config))))
+            checkpoints.save_ema(1, tiny.drawn(build(config, spec_of(config))))
         opened.append(dj.open(folder / source, DEPTH, plugins=["cascade"]))
     return opened
 
@@ -183,7 +181,7 @@ def test_three_runs_are_one_model_of_whole_images(runs):
 
 
 @pytest.mark.slow
-def test_the_command(runs, announced, tmp_path, capsys):
+def test_the_command_samples_a_picture(runs, announced, tmp_path, capsys):
     """A picture by the three runs; what is given wrong is one line."""
     folders = [str(run.experiment.workdir) for run in runs]
     picture = tmp_path / "picture.png"

@@ -14,8 +14,8 @@ from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.runs.stored import StoredRun
 from tests.evaluation import gaussian_classes
 from tests.examples.announced import EXAMPLES, announce
-from tests.lab.studies.runs import CLASSES, trained, write_images, write_run
 from tests.refusals import refused
+from tests.stored_runs import CLASSES, trained, write_images, write_run
 
 
 @pytest.fixture(autouse=True, scope="module")

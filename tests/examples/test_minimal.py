@@ -2,11 +2,12 @@
 
 import ast
 import importlib
-from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "examples/minimal.py"
+from tests import ROOT
+
+FILE = ROOT / "examples/minimal.py"
 
 
 def test_it_needs_the_mathematics_and_the_networks_only():
@@ -17,7 +18,7 @@ def test_it_needs_the_mathematics_and_the_networks_only():
 
 
 @pytest.mark.slow
-def test_it_learns(monkeypatch):
+def test_the_minimal_example_learns(monkeypatch):
     """With smaller networks."""
     monkeypatch.syspath_prepend(FILE.parent)
     minimal = importlib.import_module("minimal")

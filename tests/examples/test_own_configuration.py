@@ -5,7 +5,7 @@ import pytest
 
 from diffenc_jax.config import load_config
 from diffenc_jax.model import ImageSpec, build
-from tests.examples.test_own_parts import shown
+from tests.examples.extending_page import shown
 
 
 def test_the_deeper_arm_has_the_parameters_of_the_encoder_and_the_others_those_of_vdm(tmp_path):

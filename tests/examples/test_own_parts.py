@@ -5,9 +5,7 @@ import dataclasses
 import html
 import inspect
 import json
-import re
 import shutil
-import textwrap
 from pathlib import Path
 
 import jax
@@ -32,27 +30,18 @@ from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.sampling.samplers import make_sampler
 from diffenc_jax.train import loop
 from diffenc_jax.train.step import Program
-from tests import tiny
+from tests import ROOT, tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.announced import announce
-from tests.lab.studies.runs import change, write_images, write_run
-from tests.nets import test_score_networks as contract
+from tests.examples.extending_page import shown
+from tests.nets import contract
+from tests.stored_runs import change, write_images, write_run
 from tests.train.running import shared_program, train
 
-FOLDER = Path(__file__).parents[2] / "examples/own_parts"
-FADING, COSINE, MIRRORED = map(
-    parts.Allowed, ("own_parts.encoder:Fading", "own_parts.schedule:Cosine", "own_parts.estimator:Mirrored")
-)
-NETWORK, OPTIMIZER, TABLE = map(
-    parts.Allowed, ("own_parts.network:Convolutions", "own_parts.optimizer:Nesterov", "own_parts.writer:Table")
-)
-PAGE = (Path(__file__).parents[2] / "docs/extending.md").read_text()
-
-
-def shown(start):
-    """The file of docs/extending.md whose docstring begins with `start`."""
-    (code,) = re.findall(rf'^    """{re.escape(start)}.*?(?=^\S)', PAGE, re.MULTILINE | re.DOTALL)
-    return textwrap.dedent(code)
+FOLDER = ROOT / "examples/own_parts"
+NAMES = ("encoder:Fading", "schedule:Cosine", "estimator:Mirrored", "network:Convolutions", "optimizer:Nesterov")
+FADING, COSINE, MIRRORED, NETWORK, OPTIMIZER = (parts.Allowed(f"own_parts.{name}") for name in NAMES)
+TABLE = parts.Allowed("own_parts.writer:Table")
 
 
 @pytest.fixture(autouse=True)
@@ -83,16 +72,13 @@ def test_keys_of_another_kind_take_their_defaults_and_its_own_values():
     [
         (["model.encoder.power=2"], "unknown configuration key 'model.encoder.power'"),
         ([f"model.encoder.kind={FADING}", "model.encoder.powr=2"], "perhaps model.encoder.power; model.encoder has"),
-        (
-            [f"model.encoder.kind={COSINE}"],
-            "is no encoder, which is a subclass of diffenc_jax.diffusion",
-        ),
+        ([f"model.encoder.kind={COSINE}"], "is no encoder, which is a subclass of diffenc_jax.diffusion"),
         ([f"model.encoder.kind={FADING}", "model.encoder.power=-1"], "model.encoder.power must be at least 0, not -1"),
         (["model.encoder.kind=own_parts.encoder:Fadign"], "own_parts.encoder has no Fadign, perhaps Fading; it has"),
         (["model.encoder.kind=not_here.encoder:X"], "No module named 'not_here'; install it, or start where its file"),
     ],
 )
-def test_refuses_in_one_line(overrides, message):
+def test_parts_and_keys_that_are_none_are_refused_in_one_line(overrides, message):
     with pytest.raises(InputError, match=message) as caught:
         built(load_config("digits:vdm", overrides))
     assert "\n" not in str(caught.value)
@@ -206,17 +192,15 @@ def test_the_encoder_of_the_page_is_that_of_the_package(tmp_path, monkeypatch):
     (tmp_path / "of_the_page.py").write_text(shown("x_t = "))
     monkeypatch.syspath_prepend(tmp_path)
     x, gamma = jnp.ones(2), jnp.asarray([-5.0, 4.0])
-    means = (
-        parts.load("encoder", place)(0.7).mean(x, gamma) for place in (parts.Allowed("of_the_page:Fading"), FADING)
-    )
-    np.testing.assert_allclose(*means)
+    kinds = (parts.load("encoder", place) for place in (parts.Allowed("of_the_page:Fading"), FADING))
+    np.testing.assert_allclose(*(kind(0.7).mean(x, gamma) for kind in kinds))
 
 
 def test_the_network_keeps_the_contract():
     network = parts.load("score", NETWORK)(width=16, layers=1, pixel_levels=17)
-    contract.test_outputs_depend_on_the_mask_and_little_on_how_they_are_computed(network)
-    contract.test_outputs_are_zero_at_initialisation_and_heads_leave_the_other_parameters(network)
-    contract.test_heads_leave_the_output_and_its_gradient(network)
+    contract.assert_mask_matters_and_computation_does_not(network)
+    contract.assert_zero_at_initialisation(network)
+    contract.assert_heads_leave_the_output(network)
 
 
 def test_the_configuration_of_the_page_trains_network_and_optimizer(tmp_path):

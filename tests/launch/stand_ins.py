@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 LAUNCH = ROOT / "launch"
 SCRIPTS = sorted(LAUNCH.glob("*.sh"))
 HOSTILE = "--config.name=a b;$(touch pwned) 'c' \"d\" & \\e `f` ${HOME} *"
@@ -16,22 +17,14 @@ SLICE = ["--name=slice", "--zone=z"]
 KIND = ["--type=v5litepod-16", "--runtime=v2-alpha"]
 TPU = {
     "create": [*SLICE, *KIND, "--yes"],
-    "setup": SLICE,
     "run": [*SLICE, "--", *FLAGS],
-    "tail": SLICE,
-    "logs": SLICE,
-    "stop": SLICE,
-    "delete": SLICE,
+    **dict.fromkeys(("setup", "tail", "logs", "stop", "delete"), SLICE),
     "watch": [*SLICE, *KIND, "--", *FLAGS],
 }
 POOL = ["--image=i", "--accelerator=a", "--topology=4x4", "--hosts=4", "--chips=8", "--claim=c"]
 GKE = {
     "run": ["--name=set", "--yes", *POOL, "--", *FLAGS],
-    "status": ["--name=set"],
-    "tail": ["--name=set"],
-    "logs": ["--name=set"],
-    "stop": ["--name=set"],
-    "delete": ["--name=set"],
+    **{action: ["--name=set"] for action in ("status", "tail", "logs", "stop", "delete")},
 }
 SLURM = {
     "run": ["--", *FLAGS],
@@ -76,15 +69,9 @@ class Place:
         return [call.split("\0")[:-1] for call in text.split("\036\0")[:-1]]
 
     def run(self, script, *args, cwd=None, typed="", timeout=60, program="bash", **environment):
-        return subprocess.run(
-            [program, script, *args],
-            cwd=cwd or self.folder,
-            env=self.environment | environment,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        pipes = dict(input=typed, capture_output=True, text=True, timeout=timeout)
+        command, env = [program, script, *args], self.environment | environment
+        return subprocess.run(command, cwd=cwd or self.folder, env=env, **pipes)
 
 
 def assert_refused(done, message):

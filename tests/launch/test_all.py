@@ -9,18 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.stand_ins import (
-    ACTIONS,
-    CONFIG,
-    KIND,
-    LAUNCH,
-    POOL,
-    PROGRAM,
-    ROOT,
-    SCRIPTS,
-    SLICE,
-    assert_refused,
-)
+from tests import ROOT
+from tests.launch.stand_ins import ACTIONS, CONFIG, KIND, LAUNCH, POOL, PROGRAM, SCRIPTS, SLICE, assert_refused
 
 WATCH = "tpu.sh watch --name=n --zone=z --type=t --runtime=r -- --config=c"
 TPU, RUN = "gcloud compute tpus", ["--", CONFIG, "--workdir=gs://b/r"]
@@ -99,7 +89,7 @@ def test_without_its_program_a_launcher_says_which(place, script):
         ("local.sh --config=c", "unknown argument --config=c; known: --processes= --devices= --dry-run --help"),
     ],
 )
-def test_bad_input(cloud, command, message):
+def test_a_launcher_refuses_bad_input_before_it_calls_anything(cloud, command, message):
     script, *args = shlex.split(command)
     assert_refused(cloud.run(LAUNCH / script, *args), message)
     assert cloud.calls() == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.stand_ins import ROOT
+from tests import ROOT
 
 DOCKERFILE = ROOT / "Dockerfile"
 COPIES = [line.split()[1:-1] for line in DOCKERFILE.read_text().splitlines() if line.startswith("COPY ")]

@@ -1,10 +1,10 @@
 """The launcher of several processes on this machine."""
 
 import signal
-import subprocess
 import sys
 import time
 
+from tests import processes
 from tests.launch.stand_ins import FLAGS, LAUNCH
 
 PROCESS = """
@@ -17,11 +17,9 @@ printf '%s' "$XLA_FLAGS" >"flags$me"
 def start_local(place, does, *options, **environment):
     """The launcher with stand-ins for python, each of which knows the index of its process."""
     python = place.stand_in("stand_in_python", PROCESS + does)
-    command = ["bash", LAUNCH / "local.sh", *options, "--", *FLAGS]
+    command = [LAUNCH / "local.sh", *options, "--", *FLAGS]
     place.environment |= {"PYTHON": str(python), "REAL": sys.executable} | environment
-    return subprocess.Popen(
-        command, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return processes.start(*command, program="bash", cwd=place.folder, **place.environment)
 
 
 def test_local_processes_join_one_cluster(place):

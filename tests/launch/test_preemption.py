@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from tests import tiny
-from tests.launch.stand_ins import ROOT, SLICE
-from tests.train.running import assert_same_run, save_images
+from tests import ROOT, tiny
+from tests.launch.stand_ins import SLICE
+from tests.stored_runs import write_images
+from tests.train.running import assert_same_run
 
 PREEMPTIONS = 10
 CHANGES = {"train__steps": 120, "checkpoint__every_steps": 4, "eval__every_steps": 1000}
@@ -93,7 +94,7 @@ def cloud_of_one_host(place):
 def test_a_run_that_is_preempted_ten_times_ends_bit_for_bit_like_another(place, cloud_of_one_host):
     cloud, launcher = cloud_of_one_host
     config, broken, whole = place.folder / "small.py", place.folder / "broken", place.folder / "whole"
-    config.write_text(tiny.file(data__source=save_images(place.folder), **CHANGES))
+    config.write_text(tiny.file(data__source=str(write_images(place.folder / "images.npz")), **CHANGES))
     kind = ["--type=v5litepod-4", "--runtime=r", "--spot", "--yes", "--every=1", "--restarts=1"]
     flags = [f"--config={config}", f"--workdir={broken}"]
     done = place.run(launcher, "watch", *SLICE, *kind, "--", *flags, RUN=str(broken), timeout=900)

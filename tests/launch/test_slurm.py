@@ -4,7 +4,8 @@ import shlex
 
 import pytest
 
-from tests.launch.stand_ins import CONFIG, FLAGS, LAUNCH, ROOT, SLURM
+from tests import ROOT
+from tests.launch.stand_ins import CONFIG, FLAGS, LAUNCH, SLURM
 
 SRUN = """
 until [[ $1 == bash || $1 == python ]]; do shift; done

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.images import LabelSpec
 from diffenc_jax.diffusion.flow import flow_of
 from diffenc_jax.diffusion.losses import Noise, bound_at
 from diffenc_jax.model import ImageSpec, build
 from tests import tiny
-from tests.model.test_labels import without_condition
 from tests.registered import PREDICTIONS
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
@@ -30,7 +30,7 @@ def draw(count=6, seed=1):
 def test_an_image_counts_for_itself(small):
     """The bound of a batch is that of its images one by one."""
     model = built("diffenc", small=small)
-    params, (pixels, noise) = tiny.drawn(model.init, scale=0.1), draw()
+    params, (pixels, noise) = tiny.drawn(model), draw()
 
     @jax.jit
     def terms(params, pixels, noise):
@@ -44,10 +44,10 @@ def test_an_image_counts_for_itself(small):
 
 def test_all_models_start_from_the_same_score_network():
     """An encoder's network, which is zero (test_registry.py), and labels change no draws of the other parameters."""
-    with_both = build(tiny.config(small=True, model__labels=True), ImageSpec((4, 4, 1), tiny.LEVELS, 3))
+    with_both = build(tiny.config(small=True, model__labels=True), ImageSpec((4, 4, 1), tiny.LEVELS, LabelSpec(3)))
     models = with_both, built("nontrainable", small=True)
     both, plain = jax.jit(lambda key: [model.init(key)["score"] for model in models])(jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, without_condition(both), plain)
+    jax.tree.map(np.testing.assert_array_equal, tiny.without_condition(both), plain)
 
 
 def places():
@@ -64,7 +64,7 @@ def coefficients(gamma):
 def test_what_the_network_says_is_what_the_configuration_names(prediction):
     """v̂ by hand, from the network's output on top of z_t."""
     model, z, gamma = built("vdm", small=True, model__prediction=prediction), *places()
-    params = tiny.drawn(model.init, scale=0.0)
+    params = tiny.drawn(model, scale=0.0)
     bias = np.full_like(params["score"]["out"]["bias"], 0.25)  # a network that says a quarter everywhere
     score = params["score"] | {"out": params["score"]["out"] | {"bias": bias}}
     process = model.bind(params | {"score": score})
@@ -75,14 +75,13 @@ def test_what_the_network_says_is_what_the_configuration_names(prediction):
 
 
 @pytest.mark.parametrize(("arm", "head"), [("vdm", False), ("nontrainable", False), ("diffenc", True)])
-def test_the_flow_by_hand(arm, head):
+def test_the_flow_is_what_the_encoder_makes_of_the_prediction(arm, head):
     """u from v̂ and x̂: nothing drifts, x_t shrinks as α_t², or the second head says how it moves."""
     model, z, gamma = built(arm, small=True, model__derivative_head=head), *places()
-    process = model.bind(tiny.drawn(model.init))
+    process = model.bind(tiny.drawn(model, scale=0.3))
     alpha, sigma = coefficients(gamma)
-    (v_hat, slope_hat, _), flow = jax.jit(lambda z, gamma: (process.predict(z, gamma), flow_of(process)(z, gamma)))(
-        z, gamma
-    )
+    both = jax.jit(lambda z, gamma: (process.predict(z, gamma), flow_of(process)(z, gamma)))
+    (v_hat, slope_hat, _), flow = both(z, gamma)
     x_hat = alpha * z - sigma * v_hat
     bracket = {
         "vdm": lambda: v_hat,
@@ -115,7 +114,7 @@ def test_the_flow_by_hand(arm, head):
         ({"loss.extrapolation": "cubic"}, "unknown loss.extrapolation 'cubic'; known: exponential, linear"),
     ],
 )
-def test_refuses_in_one_line(changes, message):
+def test_models_that_cannot_be_built_are_refused_in_one_line(changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build(tiny.config().replace(changes), SPEC)
     assert "\n" not in str(caught.value)

@@ -65,7 +65,7 @@ def test_zero_at_initialisation_and_not_after_a_step(kind, x):
 def test_value_and_derivative_see_one_mask(kind, x):
     """jax.jvp in the time, under dropout, against differences under the same key, extrapolated to zero."""
     net = network(kind)
-    params = tiny.parameters(net, x, TIME)
+    params = tiny.drawn(net, x, TIME)
     steps = np.asarray([0.0, 2e-4, -2e-4, 1e-4, -1e-4], np.float32)
 
     @jax.jit
@@ -94,7 +94,7 @@ def test_value_and_derivative_see_one_mask(kind, x):
         ("dct", {"scan": True}, "model.encoder.kind=dct has no keys scan; it has width; choose"),
     ],
 )
-def test_refuses_in_one_line(kind, changes, message):
+def test_networks_that_cannot_be_built_are_refused_in_one_line(kind, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build_encoder(kind, **changes)
     assert "\n" not in str(caught.value)

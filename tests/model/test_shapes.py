@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.model import ImageSpec, build
 from tests import tiny
-from tests.diffusion.test_decoder import full_sum
+from tests.diffusion.formulas import full_sum
 
 
 def sigmoid(x):
@@ -26,13 +26,12 @@ def terms(model):
 
 
 @pytest.mark.parametrize(
-    ("batch", "shape", "levels"),
-    [(1, (1, 1, 1), 2), pytest.param(3, (2, 6, 4), 256, marks=pytest.mark.slow)],
+    ("batch", "shape", "levels"), [(1, (1, 1, 1), 2), pytest.param(3, (2, 6, 4), 256, marks=pytest.mark.slow)]
 )
-def test_a_model_of_zeros_by_hand(batch, shape, levels):
+def test_networks_of_zeros_have_the_closed_bound_in_unusual_shapes(batch, shape, levels):
     """A network of zeros outputs 0, so v̂ = z_t; nats of one pixel with two levels, and of four channels, in float64."""
     model = build(tiny.config("vdm"), ImageSpec(shape, levels))
-    params = tiny.drawn(model.init, scale=0.0)
+    params = tiny.drawn(model, scale=0.0)
     pixels = np.random.RandomState(0).randint(0, levels, (batch, *shape)).astype(np.uint8)
     ours, noise = terms(model)(params, pixels)
     low, high = -13.3 + 2 * np.log(256 / levels), 5.0

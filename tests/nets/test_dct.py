@@ -27,7 +27,7 @@ def test_the_transform_is_scipys(x64, shape):
 
 @pytest.fixture
 def params(x64):
-    return tiny.parameters(NET, np.zeros((1, *SHAPE)), np.zeros(1))
+    return tiny.drawn(NET, np.zeros((1, *SHAPE)), np.zeros(1))
 
 
 def test_every_frequency_has_its_gain_and_offset(params):

@@ -16,7 +16,7 @@ apply = jax.jit(NET.apply)
 
 @pytest.fixture(scope="module")
 def params():
-    return tiny.parameters(NET, X, TIME, 0.3)
+    return tiny.drawn(NET, X, TIME, scale=0.3)
 
 
 def test_patches_are_squares_row_by_row():
@@ -62,7 +62,7 @@ def test_patches_and_positions_permute_together(params):
 def test_skip_connections_are_in_reverse_order():
     """Blocks that the output depends on if a joined block takes its skip alone, or its input alone."""
     net = NET.clone(layers=5, skip_connections=True, fourier_bins=(4.0,))
-    params = tiny.parameters(net, X, TIME, 0.3)["params"]
+    params = tiny.drawn(net, X, TIME, scale=0.3)["params"]
     gradient = jax.jit(jax.grad(lambda params: jnp.sum(jnp.sin(net.apply({"params": params}, X, TIME)))))
 
     def used_blocks(keep_inputs, keep_skips):

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from tests.ports import free_port
+from tests.processes import free_port
 
 FIRST_ALONE = """
     import sys, time

@@ -17,9 +17,8 @@ from diffenc_jax.parallel import sharding
 @pytest.fixture(scope="module")
 def shapes():
     """Shapes of the parameters of the published model."""
-    return jax.eval_shape(
-        build(Config.parse(recipe("cifar10", "diffenc")), ImageSpec((32, 32, 3), 256)).init, jax.random.key(0)
-    )
+    model = build(Config.parse(recipe("cifar10", "diffenc")), ImageSpec((32, 32, 3), 256))
+    return jax.eval_shape(model.init, jax.random.key(0))
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 8, 16])
@@ -48,9 +47,7 @@ def test_calls_come_back_in_order_and_few_are_in_flight():
 def test_batches_that_do_not_divide_over_the_devices_are_refused():
     mesh = sharding.make_mesh()
     sharding.check_batch(mesh, 6, "train.batch_size", 3)
-    with pytest.raises(
-        InputError, match=r"train.batch_size=7 does not divide into train.accumulate=3 parts; take a multiple of 3"
-    ):
+    with pytest.raises(InputError, match=r"train.batch_size=7 does not divide into train.accumulate=3 parts"):
         sharding.check_batch(mesh, 7, "train.batch_size", 3)
     with pytest.raises(InputError, match=r"mesh.fsdp=2 does not divide the number of devices; take a divisor of 1"):
         sharding.make_mesh(2, jax.devices()[:1])

@@ -22,6 +22,7 @@ from diffenc_jax.runs import checkpoint
 from diffenc_jax.runs.checkpoint import METADATA, Checkpoints, SaveFailed
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
+from tests.processes import resident
 
 
 @flax.struct.dataclass
@@ -178,10 +179,6 @@ def test_the_best_and_every_nth_and_the_newest_two_are_kept(tmp_path):
         assert checkpoints.steps() == [4, 6, 9, 10]
 
 
-def resident_pages():
-    return int(Path("/proc/self/statm").read_text().split()[1])
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_save_returns_freed_memory_to_the_system(tmp_path):
     """Small objects below one that is in use, whose memory free() alone keeps."""
@@ -190,9 +187,9 @@ def test_a_save_returns_freed_memory_to_the_system(tmp_path):
         checkpoints.save(1, state(1))
         pieces, _top = [bytearray(50_000) for _ in range(2000)], bytearray(50_000)
         del pieces
-        before = resident_pages()
+        before = resident()
         checkpoints.save(2, state(2))
-        assert (before - resident_pages()) * os.sysconf("SC_PAGE_SIZE") > 70_000_000
+        assert before - resident() > 70_000_000
 
 
 def test_orbaxs_next_interface_reads_what_is_saved(saved):

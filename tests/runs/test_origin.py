@@ -154,7 +154,7 @@ def test_a_run_that_cannot_be_read_names_both_versions(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, [{"device": "1 x cpu"}], [environment() | {"parts": {"x": 3}}]])
-def test_other_values_are_refused_in_one_line(tmp_path, value):
+def test_damaged_environments_are_refused_in_one_line(tmp_path, value):
     StoredRun(tmp_path).write(CONFIG)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"environments": value}))

@@ -103,7 +103,7 @@ def test_what_was_not_saved_is_computed_again(record, capsys, digests, name, val
     started_again(record, capsys)
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_a_pipe_in_place_of_partial_values_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.partial.npz")
     refused = pytest.raises(InputError, match=r"a\.partial\.npz cannot be read: .*; delete it$")
     with refused, evaluation(tmp_path / "a.json"):

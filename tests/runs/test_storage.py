@@ -3,7 +3,6 @@
 import inspect
 import os
 import re
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +12,7 @@ from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs import files, storage
 from tests.bucket import Faults
+from tests.processes import python
 
 
 @pytest.fixture(params=["disk", "bucket"])
@@ -45,7 +45,7 @@ def test_what_is_written_is_read_listed_moved_and_deleted(folder):
     assert storage.glob(folder, "*") == [folder / "b", folder / "b.json"]
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_folders_loops_pipes_and_devices_are_not_read(tmp_path):
     """A pipe and a device would be read for ever."""
     loop, pipe, device, link = (tmp_path / name for name in ("loop", "pipe", "device", "link"))
     loop.symlink_to("loop")
@@ -122,7 +122,7 @@ def test_a_missing_bucket_is_named(bucket):
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/run", "gs://bucket/", "gs:/bucket/run"])
-def test_other_places_are_refused(text):
+def test_addresses_of_no_folder_and_no_bucket_are_refused(text):
     with pytest.raises(InputError, match=r"cannot be opened; give a local folder, or gs://BUCKET/FOLDER on Google"):
         as_path(text)
 
@@ -163,5 +163,4 @@ assert "tensorflow" not in sys.modules
 
 def test_a_bucket_is_opened_by_gcsfs_although_a_local_path_was_opened_first(bucket, tmp_path):
     """As in a notebook that trains in a local workdir and then in a bucket."""
-    command = [sys.executable, "-c", IN_ONE_PROCESS, tmp_path, str(bucket.folder)]
-    subprocess.run(command, check=True)
+    python("-c", IN_ONE_PROCESS, tmp_path, bucket.folder)

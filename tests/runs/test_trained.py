@@ -12,7 +12,7 @@ from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
 from tests import tiny
-from tests.lab.studies.runs import drawn, write_images
+from tests.stored_runs import write_images
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def images(tmp_path_factory):
 
 def parameters(config, step):
     """Parameters that differ between steps."""
-    return drawn(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), seed=step)
+    return tiny.drawn(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), seed=step)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
         run.at(8)
 
 
-def test_other_runs_are_refused(workdir, images, tmp_path):
+def test_runs_of_another_configuration_or_without_checkpoints_are_refused(workdir, images, tmp_path):
     with pytest.raises(InputError, match="another configuration: seed=1"):
         open_trained(StoredRun(workdir), tiny.config("vdm", small=True, data__source=images, seed=1))
     StoredRun(tmp_path).write(tiny.config("vdm"))

@@ -40,7 +40,7 @@ def test_the_stored_configuration_leaves_the_computation_to_the_machine(tmp_path
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"name": "a", "arm": "b", "model": 3}', ""])
-def test_other_files_are_refused_in_one_line(tmp_path, text):
+def test_a_damaged_configuration_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=str(tmp_path / "config.json")) as caught:
         _ = StoredRun(tmp_path).config

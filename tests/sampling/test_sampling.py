@@ -1,5 +1,7 @@
 """Images as functions of (seed, number), and their files, which the same command continues after an interruption."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,13 +19,22 @@ from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.pictures import picture
 from diffenc_jax.sampling.samplers import Sampler, make_sampler
+from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
-from tests.evaluation.subject import experiment as experiment_of
-from tests.sampling.subject import experiment, parameters, sampling
+from tests.evaluation import subject
 
 SHAPE, DEPTH = (4, 4, 1), 3
 SMALL = {"sample__num": 12, "sample__batch_size": 4, "sample__depth": DEPTH}
 STEM = f"7-depth{DEPTH}-seed0"
+experiment = partial(subject.experiment, "vdm")
+# Small ones: samples of a random network follow its rounding, not their noise.
+parameters = partial(subject.parameters, "vdm", scale=0.03)
+
+
+@cache
+def sampling(**changes):
+    """The sampling of a configuration, compiled once."""
+    return Sampling(experiment(**changes))
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +156,9 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
 
 def test_a_model_without_a_flow_is_refused():
     changes = {"sample__sampler": "flow", "model__derivative_head": True}
-    assert make_sampler(experiment_of("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
+    assert make_sampler(subject.experiment("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
     with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
-        make_sampler(experiment_of("diffenc", **changes | {"model__derivative_head": False}))
+        make_sampler(subject.experiment("diffenc", **changes | {"model__derivative_head": False}))
 
 
 @pytest.mark.parametrize(

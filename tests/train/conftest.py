@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.train.running import save_images
+from tests.stored_runs import write_images
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """A file of training images, and of 8 test images."""
-    return save_images(tmp_path_factory.mktemp("images"), num_test=8)
+    return str(write_images(tmp_path_factory.mktemp("images") / "images.npz", count=8))

@@ -61,19 +61,11 @@ def die(step):
 def main(folder):
     if "processes" in GIVEN:
         jax.distributed.initialize(f"localhost:{GIVEN['port']}", GIVEN["processes"], GIVEN["process"])
-    config = tiny.config(
-        "diffenc" if GIVEN.get("unet") else "vdm",
-        small=not GIVEN.get("unet"),
-        data__source=str(folder / "images.npz"),
-        model__labels=True,
-        mesh__fsdp=GIVEN["fsdp"],
-        checkpoint__every_steps=SAVE_EVERY,
-        log__samples=GIVEN.get("samples", 0),
-        eval__passes=1,
-        eval__time_sampling="uniform",
-        sample__output="softmax",
-        **WIDE,
-    )
+    unet, source = GIVEN.get("unet", False), str(folder / "images.npz")
+    changes = {"data__source": source, "model__labels": True, "mesh__fsdp": GIVEN["fsdp"], "eval__passes": 1}
+    changes |= {"checkpoint__every_steps": SAVE_EVERY, "log__samples": GIVEN.get("samples", 0)}
+    changes |= {"eval__time_sampling": "uniform", "sample__output": "softmax"}
+    config = tiny.config("diffenc" if unet else "vdm", small=not unet, **changes, **WIDE)
     experiment = Experiment.load(config)
     trainer = Trainer(experiment, WORKDIR, Sampling(experiment).picture if "samples" in GIVEN else None)
     if "die_after" in GIVEN and GIVEN.get("victim") in (None, GIVEN.get("process")):

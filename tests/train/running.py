@@ -13,13 +13,15 @@ from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.step import Program
-from tests import tiny
 from tests.logs import logged
 
 
-def train(config, workdir, draw_samples=None):
-    """The state at the end, and the record."""
-    return Trainer(Experiment.load(config), workdir, draw_samples).run(Console())
+def train(config, workdir, draw_samples=None, before_step=None, profiled=None):
+    """The state at the end, and the record. before_step(step) is called before each step, counted from 1."""
+    trainer = Trainer(Experiment.load(config), workdir, draw_samples)
+    if before_step:
+        before_each_step(trainer, before_step)
+    return trainer.run(Console(), profiled)
 
 
 @functools.cache
@@ -33,16 +35,6 @@ def shared_program(model, config, mesh):
     """A `Program` that is compiled once for all trainings that differ in length or folders only."""
     others = {"train.steps": 1, "data.source": "digits", "eval.every_steps": 1, "log.writers": ()}
     return _shared(model, config.replace(others), mesh)
-
-
-def save_images(folder, num_test=13):
-    """The path of a file of 20 training images: batches of 8 do not fill whole epochs, so that stops are amid one.
-
-    The images are of three classes.
-    """
-    train, test = tiny.images(20), tiny.images(num_test, seed=1)
-    np.savez(folder / "images.npz", train=train, test=test, y_train=np.arange(20) % 3, y_test=np.arange(num_test) % 3)
-    return str(folder / "images.npz")
 
 
 def assert_same_run(a: Path, b: Path, except_steps=()):

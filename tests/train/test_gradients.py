@@ -1,6 +1,7 @@
 """The gradient of a batch: in parts, with the end points of some images, and by a learned schedule's interior."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,32 +10,66 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion.losses import bound_at
+from diffenc_jax.diffusion.encoders import NonTrainable, Trainable
+from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.losses import Noise, bound_at
+from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Monotone
 from diffenc_jax.model import ImageSpec, build
-from diffenc_jax.train.gradients import every_kth
+from diffenc_jax.train import gradients
+from diffenc_jax.train.gradients import StepInputs, every_kth
 from diffenc_jax.train.state import averages
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
-from tests.train.toy import Toy, accumulated_gradient, gradient, random_draw
+from tests.diffusion.formulas import exact_velocity
+from tests.formula_model import FormulaModel
 
 SPEC = ImageSpec((1, 1, 3), 256)
 BITS = SPEC.dims * math.log(2)
-FIXED, LEARNED = (Toy(SPEC, schedule) for schedule in (FixedLinear(-13.3, 5.0), Monotone(-13.3, 5.0, hidden=16)))
+
+
+def toy(schedule):
+    """A model with an exact denoiser of x ~ N(0, I) under x_t = α_t² x, times params['scale'].
+
+    The encoder is x_t = α_t² x, or one of params['encoder'] where there is such.
+    """
+    exact = exact_velocity(lambda gamma: jax.nn.sigmoid(-gamma))
+
+    def process_of(params):
+        encoder = NonTrainable()
+        if "encoder" in params:
+            encoder = Trainable(lambda x, gamma: jnp.sin(params["encoder"] * x + 0.1 * align(gamma, x)))
+        predict = lambda z, gamma: Prediction(params["scale"] * exact(z, gamma))  # noqa: E731
+        return Process(encoder, predict, lambda t: schedule.apply({"params": params["schedule"]}, t))
+
+    return FormulaModel(SPEC, schedule, process_of)
+
+
+FIXED, LEARNED = map(toy, (FixedLinear(-13.3, 5.0), Monotone(-13.3, 5.0, hidden=16)))
+gradient = jax.jit(gradients.gradient, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def accumulated_gradient(model, params, draw, parts, devices):
+    """`gradients.accumulated_gradient` of a draw in `parts` parts."""
+    return gradients.accumulated_gradient(model, params, draw.split(parts, devices))
 
 
 @pytest.fixture
 def params(x64):
     """Parameters of LEARNED."""
-    rng = np.random.RandomState(0)
     schedule = jax.jit(LEARNED.schedule.init)(jax.random.key(0), np.zeros(1))["params"]
-    fresh = {"schedule": schedule, "scale": np.float64(0.9)}
-    return jax.tree.map(lambda p: np.asarray(p) + 0.1 * rng.normal(size=p.shape), fresh)
+    fresh = jax.tree.map(np.float64, {"schedule": schedule, "scale": 0.9})
+    return tiny.away_from_zero(fresh, scale=0.1)
 
 
 @pytest.fixture
 def draw(x64):
-    return random_draw((8, *SPEC.shape))
+    """Eight images with the end points of all."""
+    rng, shape = np.random.RandomState(0), (8, *SPEC.shape)
+    pixels = rng.randint(0, 256, shape).astype(np.uint8)
+    eps_0, eps_t = rng.normal(size=(2, *shape))
+    return StepInputs(Batch(pixels), Noise(rng.uniform(size=8), eps_0, eps_t), np.ones(8), jax.random.key(0))
 
 
 def with_endpoints_of(draw, first, k):

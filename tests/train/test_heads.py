@@ -122,9 +122,8 @@ def test_with_its_own_ratio_the_bound_alone_trains_the_error_head():
     @jax.jit
     def ratios():
         process, place = model.bind(join(rest, "error", own), draw.dropout_key), model.place(rest, draw.noise.t)
-        return place.weight(
-            errors_at(process, place, process.pixel_values(draw.batch.pixels), draw.noise.eps_t).estimate
-        )
+        errors = errors_at(process, place, process.pixel_values(draw.batch.pixels), draw.noise.eps_t)
+        return place.weight(errors.estimate)
 
     outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(join(rest, "error", own))
     rest_grads, own_grads = split(grads, "error")

@@ -4,36 +4,33 @@ import json
 import re
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.ports import free_port
-from tests.train.running import save_images
+from tests import processes
+from tests.stored_runs import write_images
 
-ROOT = Path(__file__).parents[2]
 STOPPED = 3
 pytestmark = pytest.mark.slow  # each process compiles for half a minute
 
 
 def start(folder, **given):
     """A process of mesh_program.py."""
-    command = [sys.executable, "-m", "tests.train.mesh_program", json.dumps({**given, "folder": str(folder)})]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    given = json.dumps({**given, "folder": str(folder)})
+    return processes.start("-m", "tests.train.mesh_program", given, stderr=subprocess.STDOUT)
 
 
 def start_hosts(*folders, **given):
     """Processes of one run, each with a folder of its own."""
-    common = dict(processes=len(folders), port=free_port(), **given)
+    common = dict(processes=len(folders), port=processes.free_port(), **given)
     return [start(folder, process=index, **common) for index, folder in enumerate(folders)]
 
 
 def run(folder, hosts=1, **given):
     """Runs the program on so many hosts, and returns their exit codes."""
     processes = [start(folder, **given)] if hosts == 1 else start_hosts(*[folder] * hosts, **given)
-    outputs = [process.communicate(timeout=600)[0].decode() for process in processes]
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
     codes = [process.returncode for process in processes]
     allowed = {0, -signal.SIGKILL} | ({STOPPED} if "stop" in given else set())
     assert "victim" in given or set(codes) <= allowed, outputs  # those that a victim leaves behind end in several ways
@@ -48,13 +45,7 @@ def result(folder):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """Makes folders with the images of a run."""
-
-    def home():
-        folder = tmp_path_factory.mktemp("mesh")
-        save_images(folder)
-        return folder
-
-    return home
+    return lambda: write_images(tmp_path_factory.mktemp("mesh") / "images.npz").parent
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +128,8 @@ def checkpoints(folder):
 
 def test_hosts_that_see_other_folders_are_refused(home):
     """By the same name, as if a folder were not shared."""
-    processes = start_hosts(home(), home(), devices=1, fsdp=1)
-    for process in processes:
-        said = process.communicate(timeout=300)[0].decode()
+    started = start_hosts(home(), home(), devices=1, fsdp=1)
+    for process in started:
+        said = process.communicate(timeout=300)[0]
         assert process.returncode == 1
-        assert re.search(rf"InputError: .*/run is another folder on \S+, process {processes[1].pid} than on", said), (
-            said
-        )
+        assert re.search(rf"InputError: .*/run is another folder on \S+, process {started[1].pid} than on", said), said

@@ -20,7 +20,7 @@ from tests import tiny
 MODEL = build(tiny.config("vdm", small=True), ImageSpec((4, 4, 1), tiny.LEVELS))
 
 
-def test_what_decays():
+def test_weights_of_networks_decay_and_biases_end_points_and_ratios_do_not():
     """After a step with zero gradients: networks but for their biases, not end points of a schedule nor ratios."""
     optimizer = make_optimizer(tiny.config(train__warmup_steps=0).train, partial(decayed, interior=("network",)))
     stays = {

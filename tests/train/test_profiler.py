@@ -2,36 +2,25 @@
 
 import re
 import signal
+from functools import partial
 
 import jax
 import pytest
-from rich.console import Console
 
 from diffenc_jax.core.errors import InputError, Interrupted
-from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.train import profiler
-from diffenc_jax.train.loop import Trainer
 from tests import tiny
-from tests.train.running import assert_same_run, before_each_step, save_images
-
-STEPS = profiler.StepRange(3, 5)
+from tests.stored_runs import write_images
+from tests.train.running import assert_same_run, train
 
 
 def config(folder, **changes):
-    fewer = {
-        "eval__passes": 1,
-        "checkpoint__every_steps": 2,
-        "checkpoint__on_failure": "go_on",
-        "log__every_steps": 1,
-        "log__samples": 0,
-    }
-    return tiny.config(small=True, data__source=save_images(folder, num_test=8), **(fewer | changes))
+    fewer = {"eval__passes": 1, "log__every_steps": 1, "log__samples": 0}
+    fewer |= {"checkpoint__every_steps": 2, "checkpoint__on_failure": "go_on"}
+    return tiny.config(small=True, data__source=str(write_images(folder / "images.npz", count=8)), **(fewer | changes))
 
 
-def train_profiled(config, workdir, action=lambda step: None):
-    trainer = Trainer(Experiment.load(config), workdir)
-    before_each_step(trainer, action)
-    trainer.run(Console(), STEPS)
+train_profiled = partial(train, profiled=profiler.StepRange(3, 5))
 
 
 def traced_steps(workdir):
@@ -69,9 +58,9 @@ def test_an_interrupted_trace_is_discarded_and_the_run_resumes(tmp_path):
 
     settings = config(tmp_path)
     with pytest.raises(Interrupted):
-        train_profiled(settings, tmp_path / "run", interrupt)
+        train_profiled(settings, tmp_path / "run", before_step=interrupt)
     with pytest.raises(InputError, match=r"--profile=3:5: the run has made 4 of its 8 steps; give later steps"):
         train_profiled(settings, tmp_path / "run")
     assert not list((tmp_path / "run").glob(f"{profiler.PLUGIN}/*"))
-    Trainer(Experiment.load(settings), tmp_path / "run").run(Console(), profiler.StepRange(5, 6))
+    train(settings, tmp_path / "run", profiled=profiler.StepRange(5, 6))
     assert traced_steps(tmp_path / "run")[0] == [5, 6]

@@ -1,22 +1,18 @@
 """Outputs of a training run: rows of metrics.jsonl survive the failures of other writers."""
 
 import os
-import subprocess
-import sys
 import threading
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from clu.metric_writers import MultiWriter
 
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.train.writer import Background, Guard, JsonLines, TensorBoard, Writer
-from tests import tiny
+from tests import ROOT, tiny
+from tests.processes import python
 from tests.tensorboard import hyperparameters, shown
 from tests.xla_flags import QUICKLY_COMPILED
-
-ROOT = Path(__file__).parents[2]
 
 
 def writer_of(workdir, part, start=0):
@@ -107,8 +103,5 @@ def test_only_tensorboard_imports_tensorflow(tmp_path):
     program = "import sys; from diffenc_jax.__main__ import main; sys.exit(sum(main(w.split()) for w in sys.argv[1:]))"
     words = [f"train --config={tmp_path / 'tiny_config.py'}:vdm --workdir=run --config.train.steps=3"]
     words += ["eval run --config.eval.passes=2", "sample run --config.sample.num=2"]
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "XLA_FLAGS": QUICKLY_COMPILED}
-    command = [sys.executable, "-c", program, *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "warning" not in done.stderr
+    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "XLA_FLAGS": QUICKLY_COMPILED}
+    assert "warning" not in python("-c", program, *words, cwd=tmp_path, **environment).stderr

@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.bands import Transform
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.data.images import Images, LabelImages, OnDemand, Source
+from diffenc_jax.data.images import Images, LabelImages, LabelSpec, OnDemand, Source
 from diffenc_jax.data.sources import NamedSource, named_source, open_path
 
 FILES = "*images*idx3-ubyte*"  # in data.dir, of Fashion-MNIST
@@ -34,7 +34,7 @@ def bands(name: str, kind: str, shape: tuple[int, int, int], splits: int) -> lis
         small = (height >> times, width >> times, channels)
         sources.append(NamedSource(small, partial(coarse, name, kind, times)))
         details_of = partial(details, name, kind, times, small)
-        sources.append(NamedSource((*small[:2], 3 * channels), details_of, labels=small))
+        sources.append(NamedSource((*small[:2], 3 * channels), details_of, labels=LabelSpec(shape=small)))
     return sources
 
 
@@ -49,7 +49,7 @@ def details(name: str, kind: str, times: int, label: tuple[int, int, int], data:
     """The details of the last of `times` splits. Their labels are the coarse images, of the shape `label`."""
     images, transform = whole(name, data), Transform(kind, data.pixel_levels)
     splits = _each(images, lambda pixels: transform.parts(pixels, times)[1][0])
-    labels = LabelImages(coarse(name, kind, times, data).splits, label)
+    labels = LabelImages(coarse(name, kind, times, data).splits, LabelSpec(shape=label))
     return Source(f"{name}-{kind}-details-{times}", images.version, splits, lambda: labels)
 
 

@@ -1,9 +1,6 @@
 """Compression by runs on disk: every arm, shape and number of pixel levels comes back bit for bit."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +11,8 @@ from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.lab.coding import codec
 from diffenc_jax.lab.coding.container import pack, unpack
 from tests import refusals
-from tests.lab.studies.runs import write_images, write_run
+from tests.processes import python
+from tests.stored_runs import write_images, write_run
 from tests.xla_flags import QUICKLY_COMPILED
 
 CHANGES, BATCH = {"loss.depth": 4}, {"batch_size": 5}
@@ -85,16 +83,13 @@ def test_images_of_all_kinds_come_back(tmp_path, levels, shape, count):
     np.testing.assert_array_equal(codec.decompress(run, codec.compress(run, given, **BATCH)), given)
 
 
-def test_the_commands(home, tmp_path, capsys):
+def test_the_commands_compress_a_split_or_a_file_and_decompress_it(home, tmp_path, capsys):
     file, out, workdir = tmp_path / "test.diffenc", tmp_path / "out.npy", str(home / "vdm")
     assert main(["compress", workdir, "test", "-o", str(file), *FLAGS]) == 0
-    first, raw, last = capsys.readouterr().out.splitlines()[-3:]
-    size = file.stat().st_size
-    assert first.startswith(f"13 images, {size:,} bytes: net ")
-    assert f"; gross {8 * size / 13 / 16:.4f}, of which initial bits" in first
-    assert raw.startswith("bytes: 208 before")
-    assert raw.endswith(f"17 levels need {np.log2(17):.4f} bits/dim; {size:,} after")
-    assert last == f"file: {file}"
+    said, size = capsys.readouterr().out, file.stat().st_size
+    for part in (f"13 images, {size:,} bytes: net ", f"; gross {8 * size / 13 / 16:.4f}, ", f"{size:,} after"):
+        assert part in said
+    assert said.endswith(f"file: {file}\n")
     assert main(["decompress", workdir, str(file), "-o", str(out)]) == 0
     images = np.load(home / "images.npz")["test"]
     np.testing.assert_array_equal(np.load(out), images)
@@ -107,8 +102,7 @@ def test_the_commands(home, tmp_path, capsys):
 def test_another_process_decompresses(home, tmp_path):
     run, file, out = dj.open(home / "diffenc", CHANGES), tmp_path / "file", tmp_path / "out.npy"
     file.write_bytes(codec.compress(run, run.test, **BATCH))
-    command = [sys.executable, "-m", "diffenc_jax", "decompress", home / "diffenc", file, "-o", out]
-    subprocess.run(command, check=True, env=os.environ | {"XLA_FLAGS": QUICKLY_COMPILED})
+    python("-m", "diffenc_jax", "decompress", home / "diffenc", file, "-o", out, XLA_FLAGS=QUICKLY_COMPILED)
     np.testing.assert_array_equal(np.load(out), run.test)
 
 
@@ -155,9 +149,8 @@ def test_words_that_hold_no_images_end_in_one_line(home, content):
     run, container, random = dj.open(home / "vdm"), unpack(content, "file"), np.random.RandomState(0)
     for _ in range(2):
         lengths = random.randint(1, 60, len(container.lengths)).astype(np.uint32)
-        changed = dataclasses.replace(
-            container, lengths=lengths, words=random.randint(1, 2**32, lengths.sum(), np.uint32)
-        )
+        words = random.randint(1, 2**32, lengths.sum(), np.uint32)
+        changed = dataclasses.replace(container, lengths=lengths, words=words)
         with pytest.raises(RunError, match=r"^[^\n]*(not decoded to the images|is not finite)[^\n]*$"):
             codec.decompress(run, pack(changed))
 
@@ -168,7 +161,6 @@ def test_words_that_hold_no_images_end_in_one_line(home, content):
         ("vdm", "test", [], "a code needs a finite depth, such as --config.loss.depth=50"),
         ("vdm", "nothing", FLAGS, "has no split 'nothing'; it has "),
         ("vdm", "wide.npy", FLAGS, "images must be [N, 4, 4, 1]; these are [2, 4, 5, 1]"),
-        ("vdm", "bright.npy", FLAGS, "pixels must lie in 0 .. 16; those of these images lie in 200 .. 200"),
         ("vdm", "test", [*FLAGS, "--spacing=1e-9"], "makes lattices of more than 2^31 points"),
         ("vdm", "test", [*FLAGS, "--batch-size=0"], "--batch-size must lie in 1 .. 4096, not 0"),
         ("vdm", "test", [*FLAGS, "--config.eval.passes=2"], "--config.eval.passes is not read by this command"),
@@ -176,9 +168,8 @@ def test_words_that_hold_no_images_end_in_one_line(home, content):
         ("labelled", "test", FLAGS, "is a run with labels, which no file here holds; in Python"),
     ],
 )
-def test_bad_input_is_refused(home, tmp_path, run, images, flags, message, capsys):
+def test_images_and_options_that_cannot_be_coded_are_refused(home, tmp_path, run, images, flags, message, capsys):
     np.save(tmp_path / "wide.npy", np.zeros((2, 4, 5, 1), np.uint8))
-    np.save(tmp_path / "bright.npy", np.full((2, 4, 4, 1), 200, np.uint8))
     source = tmp_path / images if images.endswith(".npy") else images
     arguments = ["compress", home / run, source, "-o", tmp_path / "file", *flags]
     assert message in refusals.refused(main, arguments, capsys)

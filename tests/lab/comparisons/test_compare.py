@@ -44,7 +44,7 @@ def table(*paths):
     return [[str(cell) for cell in row] for row in comparison_table(compared(*paths), with_files=True).rows]
 
 
-def test_the_table_by_hand(write, capsys):
+def test_the_table_has_differences_errors_and_intervals(write, capsys):
     """Two images, four passes; replicates are passes 0, 2 and 1, 3."""
     a = np.array([[1.0, 2.0], [1.0, 2.0], [1.2, 2.4], [1.4, 2.4]])
     b = a + np.array([[0.1, 0.9], [0.1, 0.9], [0.1, 0.9], [0.3, 0.9]])
@@ -189,9 +189,7 @@ def test_a_run_stands_for_its_last_record_with_most_passes(write, capsys):
     found = {entry["file"]: entry["excess"] is None for entry in json.loads(Path("out.json").read_text())["rows"]}
     assert found == {"a/eval/test-100-y.json": False, "b/eval/test-100-z.json": True}
     write("b/eval/test-100-w", evaluated(3, 4))
-    assert refused(capsys, "a", "b") == (
-        "b has several records of step 100 in 4 passes; give one of b/eval/test-100-w.json, b/eval/test-100-z.json"
-    )
+    assert "give one of b/eval/test-100-w.json, b/eval/test-100-z.json" in refused(capsys, "a", "b")
 
 
 def test_records_that_are_none_are_named(write, capsys, tmp_path):

@@ -1,15 +1,13 @@
 """The TPU and the GPU compiler for tests, in folders beside the environment; see the Makefile."""
 
 import json
-import os
 import platform
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests import ROOT, processes
+
 COMMANDS = """
 import json, sys
 from diffenc_jax.__main__ import main
@@ -31,11 +29,8 @@ def path(kind):
 
 def python(kind, code, *arguments, **options):
     """Output of a process in which JAX finds a compiler and runs on CPUs."""
-    environment = os.environ | {"PYTHONPATH": f"{path(kind)}:{ROOT}", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, **options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    environment = {"PYTHONPATH": f"{path(kind)}:{ROOT}", "JAX_PLATFORMS": "cpu"}
+    return processes.python("-c", code, *arguments, timeout=900, **environment, **options).stdout
 
 
 def check(kind, flags, folder):

@@ -18,7 +18,7 @@ from diffenc_jax.lab.costs.targets import TARGETS, Target
 from diffenc_jax.model import ImageSpec, spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
-from tests import refusals, tiny
+from tests import tiny
 from tests.lab.costs import compilers
 
 SPEC = "configs/digits.py:vdm"
@@ -164,7 +164,7 @@ def test_failures_to_compile(monkeypatch, said, expected):
     assert caught.value.args == (expected,)
 
 
-def test_work_by_hand():
+def test_the_work_of_a_step_is_the_sum_of_its_kernels():
     """Two kernels of the same part, one of which runs three times in the backward pass and sends what it moves."""
     kernels = [
         hlo.Kernel("copy", "a/optimizer/b", 1, 100, 5),
@@ -191,14 +191,3 @@ def test_a_step_that_does_not_fit_names_what_lowers_its_memory(monkeypatch, caps
         assert title == "digits, vdm: batch 64, float32, 1 x v5e:1x1, chips: 1, hosts: 1"
         assert line.startswith(f"memory: does not fit the 10.00 GiB {said}")
         assert "--config.model.remat=block" in line
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--topology=H1000:8"], "unknown kind of accelerator 'h1000', perhaps h100; known: a100"),
-        (["--topology=v5e:2x2", "--json=tests"], "--json=tests is a folder; name a file"),
-    ],
-)
-def test_bad_input_is_refused(options, message, capsys):
-    assert message in refusals.refused(main, ["compile-check", f"--config={SPEC}", *options], capsys)

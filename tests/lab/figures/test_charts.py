@@ -48,8 +48,7 @@ def test_a_board_shows_every_picture():
     first = np.random.RandomState(0).uniform(-1, 1, (2, 1, 3, 4, 3))
     last = 0.1 * np.random.RandomState(1).uniform(-1, 1, (2, 2, 3, 4, 3))
     last[0, 0, 0, 0] = 0.25
-    shown = (
-        draw(Board("caption", ["a", "b"], [""] * 3, [first, last], symbol="$x_t$"), PATH).axes[0].images[0].get_array()
-    )
+    board = Board("caption", ["a", "b"], [""] * 3, [first, last], symbol="$x_t$")
+    shown = draw(board, PATH).axes[0].images[0].get_array()
     np.testing.assert_allclose(shown[4:, :4], 0.5 + 0.5 * first[1, 0])
     np.testing.assert_allclose(shown[:3, 10:], 0.5 + 0.5 * 4 * last[0, 1])

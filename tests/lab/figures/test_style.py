@@ -1,15 +1,12 @@
 """The style of all figures: arms by their names, text that fits, files of a figure."""
 
-import os
-import subprocess
-import sys
-
 import matplotlib
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diffenc_jax.lab.figures import style
 from tests import shipped
+from tests.processes import python
 
 
 def look(style):
@@ -37,9 +34,7 @@ def test_runs_of_an_arm_differ_in_their_lines():
     assert look(first) == look(second) == look(third)
     assert len({str(one["linestyle"]) for one in (first, second, third)}) == 3
     code = "from diffenc_jax.lab.figures.style import arm_style; print(arm_style('mine, µ'))"
-    environment = os.environ | {"PYTHONHASHSEED": "123"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(first)
+    assert python("-c", code, PYTHONHASHSEED="123").stdout.strip() == str(first)
 
 
 @given(st.text("ab/-_$\\^{}µ漢", max_size=300), st.floats(0.5, 7))

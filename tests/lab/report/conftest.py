@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab.report import made_up
+from tests.lab.report import pages
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -13,17 +13,17 @@ def figures(sketched):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """Three arms of two seeds with all their studies."""
-    return made_up.write_root(tmp_path_factory.mktemp("root"), made_up.ARMS)
+    return pages.write_root(tmp_path_factory.mktemp("root"), pages.ARMS)
 
 
 @pytest.fixture(scope="module")
 def file(root, tmp_path_factory):
     """The page of these runs."""
     path = tmp_path_factory.mktemp("page") / "page.html"
-    made_up.write_page(path, root, "--reference=vdm")
+    pages.write_page(path, root, "--reference=vdm")
     return path
 
 
 @pytest.fixture(scope="module")
 def page(file):
-    return made_up.read(file)
+    return pages.read(file)

@@ -11,8 +11,8 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.core.text import CONTROLS
 from tests import refusals
 from tests.lab.comparisons.significance import made_up as runs
-from tests.lab.report import made_up
-from tests.lab.studies.runs import change
+from tests.lab.report import pages
+from tests.stored_runs import change
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
 
@@ -45,7 +45,7 @@ def test_arguments_that_are_refused(tmp_path, capsys, run):
 
 def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     """The page has all the rest."""
-    made_up.write_studies(run)
+    pages.write_studies(run)
     record = runs.record_file(run)
     values = record.with_suffix(".npz")
     values.write_bytes(values.read_bytes()[:100])
@@ -55,7 +55,7 @@ def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
     metrics = run / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + 'null\n{"step": 1, "bpd": "x"}\n{"step": 1550, "bp')
     (run / "loss-by-time" / "test-1500.json").write_text("[]")
-    page = made_up.write_page(tmp_path / "page.html", run)
+    page = pages.write_page(tmp_path / "page.html", run)
     noted = capsys.readouterr().err
     names = ["x.json", "ode.json", "other.json", values.name, "loss-by-time/test-1500.json"]
     for name in names:
@@ -74,7 +74,7 @@ def test_infinite_values_are_shown(tmp_path):
     rows = [{"step": 50 * i, "bpd": value, "test_total": value} for i, value in enumerate((3, np.inf, -np.inf) * 10, 1)]
     (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["significance", "report", f"--root={root}"]) == 0
-    page = made_up.write_page(tmp_path / "page.html", root)
+    page = pages.write_page(tmp_path / "page.html", root)
     ((name, bits, *_),) = page.tables["Other records, bits/dim ± noise ± images"][1:]
     assert (name, bits.split()[0]) == ("vdm, seed 0", "inf")
     assert [row[:2] for row in page.tables["Values"][1:]] == [["diffenc", "1.9382"], ["vdm", "–"]]
@@ -85,10 +85,10 @@ def test_hostile_names_are_text(tmp_path, run):
     shutil.move(run, place)
     change(runs.record_file(place), device=HOSTILE, software={HOSTILE: HOSTILE}, arm=HOSTILE)
     change(place / "config.json", name=HOSTILE, arm=HOSTILE)
-    made_up.picture(place / "samples" / f"1500-{HOSTILE.replace('/', '∕')}.png")
+    pages.picture(place / "samples" / f"1500-{HOSTILE.replace('/', '∕')}.png")
     with (place / "commands.txt").open("a") as file:
         file.write("diffenc \x1b[2J\u202e\n")
-    page = made_up.write_page(tmp_path / "page.html", place)
+    page = pages.write_page(tmp_path / "page.html", place)
     assert not page.all("script")
     assert all(image["src"].startswith("data:image/png") for image in page.all("img"))
     assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
@@ -106,13 +106,13 @@ def plant(path):
 
 def test_what_is_no_file_is_noted(tmp_path, capsys, run):
     """The page has all the rest. In place of the configuration or the page it is refused."""
-    made_up.write_studies(run)
+    pages.write_studies(run)
     names = ["metrics.jsonl", "loss-by-time/test-1500.json", "depth-study/test-1500.json", "commands.txt"]
     names += ["samples/1500-depth250-seed0.png", "eval/test-1500-other.json"]
     for name in names:
         plant(run / name)
     out = tmp_path / "page.html"
-    page = made_up.write_page(out, run)
+    page = pages.write_page(out, run)
     for name in names:
         assert f"{run / name} cannot be read: " in page.text
     plant(out)

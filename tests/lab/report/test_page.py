@@ -16,9 +16,9 @@ from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.runs.records import read_evaluation, read_record
 from diffenc_jax.runs.stored import StoredRun
 from tests.lab.comparisons.significance import made_up as runs
-from tests.lab.report import made_up
+from tests.lab.report import pages
 
-ARMS = made_up.ARMS
+ARMS = pages.ARMS
 
 
 def cells(page, caption):
@@ -68,12 +68,12 @@ def test_what_significance_says_is_said_in_the_same_figures(root, page):
 def test_loose_runs_are_compared_like_by_the_commands(page, tmp_path):
     """Over seeds as in a root; single runs by diffenc compare, to the arm that is the reference of the page."""
     places = [runs.write(tmp_path / "loose", arm, seed) for arm in sorted(ARMS) for seed in (0, 1)]
-    loose = made_up.write_page(tmp_path / "page.html", *places, "--reference=vdm")
+    loose = pages.write_page(tmp_path / "page.html", *places, "--reference=vdm")
     for title in ("Values", "Differences to vdm", "Tests and power"):
         assert loose.tables[title] == page.tables[title]
     assert "Differences to the reference, bits/dim" not in page.tables
     places = [tmp_path / "loose" / f"{arm}-seed0" for arm in ARMS]
-    page = made_up.write_page(tmp_path / "page.html", *places, "--reference=vdm")
+    page = pages.write_page(tmp_path / "page.html", *places, "--reference=vdm")
     expected = comparison_table(compare([read_evaluation(runs.record_file(place)) for place in places]))
     table = page.tables["Differences to the reference, bits/dim"]
     assert table == [list(expected.heads), *([str(cell) for cell in row] for row in expected.rows)]
@@ -86,7 +86,7 @@ def test_arms_are_compared_by_one_way_of_evaluating_and_common_seeds(tmp_path):
     runs.write_all(tmp_path / "root", ("vdm", "diffenc"), seeds=(0, 1, 2))
     (tmp_path / "root" / "diffenc-seed2" / "config.json").unlink()
     runs.write(tmp_path / "root", "diffenc", 0, runs.values("diffenc", 0, passes=8) - 1)
-    page = made_up.write_page(tmp_path / "page.html", tmp_path / "root", "--reference=vdm")
+    page = pages.write_page(tmp_path / "page.html", tmp_path / "root", "--reference=vdm")
     for arm in ("vdm", "diffenc"):
         mean = np.mean([runs.values(arm, seed).mean() for seed in (0, 1)])
         assert f"{arm}, 2 seeds\n{mean:.4f} ± " in page.text
@@ -101,11 +101,11 @@ def test_runs_that_are_not_one_experiment_are_shown_without_comparison(tmp_path)
     """Runs of one arm and seed, and of different seeds."""
     one = runs.write(None, "vdm", 0, place=tmp_path / "one")
     other = runs.write(None, "vdm", 0, place=tmp_path / "other", overrides=("train.batch_size=32",))
-    page = made_up.write_page(tmp_path / "page.html", one, other)
+    page = pages.write_page(tmp_path / "page.html", one, other)
     assert "hold the same arm and seed" in page.text
     shown = cells(page, "Differences between the runs")["train.batch_size"]
     assert (shown[str(one)], shown[str(other)]) == ("64", "32")
-    page = made_up.write_page(tmp_path / "page.html", one, runs.write(tmp_path, "diffenc", 1))
+    page = pages.write_page(tmp_path / "page.html", one, runs.write(tmp_path, "diffenc", 1))
     assert "Differences to the reference, bits/dim" not in page.tables
     for arm, seed in (("vdm", 0), ("diffenc", 1)):
         total = runs.values(arm, seed).mean()
@@ -114,8 +114,8 @@ def test_runs_that_are_not_one_experiment_are_shown_without_comparison(tmp_path)
 
 def test_studies_have_their_newest_results_their_tables_and_their_sentences(page):
     table = cells(page, "digits (test), step 1500: the diffusion loss, bits/dim")
-    assert [row["area"] for row in table.values()] == [f"{made_up.by_time().area:.4f}"] * 3
-    expected = made_up.depths()
+    assert [row["area"] for row in table.values()] == [f"{pages.by_time().area:.4f}"] * 3
+    expected = pages.depths()
     for table in expected.tables():
         shown = page.tables[f"diffenc, seed 0 on digits (test), step 1500: {table.caption}"]
         assert shown == [list(table.heads), *([str(cell) for cell in row] for row in table.rows)]
@@ -158,13 +158,13 @@ def test_it_is_well_formed_and_needs_nothing_else(page):
 
 def test_a_page_replaces_a_page_and_no_other_file(tmp_path, capsys):
     """Made twice of the same run, it is the same page."""
-    place, file, pages = runs.write(tmp_path, "vdm", 0), tmp_path / "page.html", []
-    made_up.write_studies(place)
+    place, file, written = runs.write(tmp_path, "vdm", 0), tmp_path / "page.html", []
+    pages.write_studies(place)
     for _ in range(2):
         assert main(["report", str(place), f"--out={file}"]) == 0
         assert capsys.readouterr().out == f"1 run in {file} ({file.stat().st_size / 1e6:.1f} MB)\n"
-        pages.append(file.read_text())
-    assert pages[0] == pages[1]
+        written.append(file.read_text())
+    assert written[0] == written[1]
     (tmp_path / "notes.html").write_text("<!doctype html>\n<title>mine</title>\n")
     for other in (tmp_path / "notes.html", place / "config.json", *(place / "eval").iterdir()):
         content = other.read_bytes()
@@ -176,7 +176,7 @@ def test_a_page_replaces_a_page_and_no_other_file(tmp_path, capsys):
 def test_what_is_not_there_yet_has_its_command(tmp_path):
     place = tmp_path / "a run"
     StoredRun(place).write(load_config("digits", ("train.steps=7",)))
-    page = made_up.write_page(tmp_path / "page.html", place)
+    page = pages.write_page(tmp_path / "page.html", place)
     names = ("eval", "loss-by-time", "depth-study", "rate-distortion", "encoder-study", "sample-quality", "sample")
     assert page.code == [f"diffenc {name} '{place}'" for name in names]
     titles = [text for _, text in page.headings]

@@ -8,7 +8,7 @@ from diffenc_jax.lab.stats.hypotheses import paired_t
 from diffenc_jax.lab.stats.power import detectable_difference, power, seeds_needed
 
 
-def test_published_values():
+def test_power_is_that_of_gpower():
     """As G*Power 3.1 gives them for dz = 0.5, and for five pairs."""
     assert seeds_needed(0.5, 1) == 34
     assert detectable_difference(1, 5) == pytest.approx(1.68, abs=0.005)
@@ -27,7 +27,7 @@ def test_both_tails_count():
 
 
 @pytest.mark.parametrize(("seeds", "wanted"), [(2, 0.1), (3, 0.8), (40, 0.999)])
-def test_round_trips(seeds, wanted):
+def test_the_detectable_difference_has_the_power_and_the_seeds_asked_for(seeds, wanted):
     difference = detectable_difference(0.01, seeds, wanted)
     assert power(difference, 0.01, seeds) == pytest.approx(wanted)
     assert seeds_needed(difference * 1.0001, 0.01, wanted) == seeds
@@ -43,7 +43,7 @@ def test_tiny_and_huge_effects():
     assert power(1e4, 1, 2) == 1
 
 
-def test_impossible_arguments_are_refused():
+def test_power_without_spread_difference_or_pairs_is_refused():
     for call, arguments in (
         (seeds_needed, (0, 1)),
         (seeds_needed, (np.nan, 1)),

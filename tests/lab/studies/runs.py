@@ -1,100 +1,34 @@
-"""Runs for studies: written to a workdir without training, or made of formulas instead of networks."""
-
-import functools
-import json
-from typing import NamedTuple
+"""Runs whose models are formulas instead of networks, and data and expectations for them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
-from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import ImageSpec
+from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.parallel.sharding import make_mesh
-from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import Trained
 from tests import tiny
-
-CLASSES = 3
-
-
-def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
-    """A workdir with one checkpoint for images of `shape`, whose parameters are away from zero; returns `folder`."""
-    # The density that times are drawn from by default takes two more programs.
-    changes = {"data__source": str(source), "eval__time_sampling": "uniform", **changes}
-    config = tiny.config(arm, small=True, **changes)
-    spec = ImageSpec(shape, tiny.LEVELS, CLASSES)
-    params = drawn(build(config, spec), config.seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    StoredRun(folder).write(config)
-    with Checkpoints(StoredRun(folder), keep_every_steps=1) as checkpoints:
-        checkpoints.save_ema(1, params)
-    return folder
-
-
-def drawn(model, seed=0, scale=0.1):
-    """Parameters of a model, drawn from N(0, scale²) without compiling its initialisation."""
-    rng = np.random.RandomState(seed)
-    draws = jax.tree.map(lambda leaf: np.float32(rng.normal(scale=scale, size=leaf.shape)), shapes_of(model))
-    return jax.device_put(draws)
-
-
-@functools.cache
-def shapes_of(model):
-    """Shapes of a model's parameters, traced once for all its runs."""
-    return jax.eval_shape(model.init, jax.random.key(0))
-
-
-def write_images(path, count=13, seed=1, shape=(4, 4, 1)):
-    """A data set of 20 training and `count` test images of `CLASSES` classes; returns `path`."""
-    labels = {f"y_{split}": np.arange(number) % CLASSES for split, number in (("train", 20), ("test", count))}
-    np.savez(path, train=tiny.images(20, shape), test=tiny.images(count, shape, seed), **labels)
-    return path
-
-
-def change(path, **changes):
-    """Change entries of a JSON file."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-class FormulaModel(NamedTuple):
-    """A model without parameters."""
-
-    spec: ImageSpec
-    process: Process
-
-    @property
-    def estimates_slope(self):
-        return self.process.encoder.has_slope
-
-    def condition(self, params, batch, dropout_key=None):
-        return None
-
-    def bind(self, params, dropout_key=None, condition=None):
-        return self.process
+from tests.diffusion.formulas import process_of
+from tests.formula_model import FormulaModel
+from tests.stored_runs import trained
 
 
 def formula_model(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=tiny.LEVELS, schedule=FixedLinear):
     """A model whose score network is velocity(z, γ)."""
-    gamma = lambda t: schedule(*gamma_ends).apply({}, t)  # noqa: E731
-    process = Process(encoder, lambda z, g: Prediction(velocity(z, g)), gamma, pixel_levels=pixel_levels)
-    return FormulaModel(ImageSpec(shape, pixel_levels), process)
+    schedule = schedule(*gamma_ends)
+    process = process_of(encoder, velocity, pixel_levels=pixel_levels, gamma=lambda t: schedule.apply({}, t))
+    return FormulaModel(ImageSpec(shape, pixel_levels), schedule, lambda params: process, encoder.has_slope)
 
 
 def opened(model, images, batch_size=8):
     """A run with this model without parameters, opened in memory, which evaluates on `images`."""
     dataset = Dataset("made up", "1", model.spec.pixel_levels, {"test": images})
     return trained(Experiment(tiny.config(eval__batch_size=batch_size), dataset, make_mesh(), model), {})
-
-
-def trained(experiment, params, workdir=None):
-    """A run with this experiment, opened in memory after a step."""
-    return Trained(**vars(experiment), stored=StoredRun(workdir), step=1, steps=[1], params=params)
 
 
 class DoubledIdentity(Identity):
@@ -141,3 +75,12 @@ def constant_image(value):
         return (alpha * z - value) / sigma
 
     return velocity
+
+
+class Affine(ScoreNetwork):
+    """A network that compiles fast, affine in x and time."""
+
+    @nn.compact
+    def __call__(self, x, time, dropout_key=None):
+        time = jnp.broadcast_to(time[:, None, None, None], x.shape)
+        return nn.Dense(1)(jnp.concatenate([x, time], axis=-1))

@@ -10,9 +10,9 @@ from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies import by_time
 from diffenc_jax.lab.studies.by_time import CellLosses, measure_loss_by_time, summarize
 from tests import tiny
-from tests.diffusion.test_losses import GAMMA_0, GAMMA_1, exact_velocity
+from tests.diffusion.formulas import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
-from tests.lab.studies.runs import write_images, write_run
+from tests.stored_runs import write_images, write_run
 
 SHAPE, CELLS = (4, 4, 1), 6
 DIMS = 16
@@ -45,7 +45,7 @@ def gaussian(request):
     ends = GAMMA_0, GAMMA_1
     model = runs.formula_model(encoder, exact_velocity(factor), ends, SHAPE, pixel_levels=2, schedule=schedule)
     run = runs.opened(model, runs.binary_images(1000), batch_size=250)
-    return request.param, model.process.gamma, measure_loss_by_time(run, CELLS, num_draws=2)
+    return request.param, model.bind({}).gamma, measure_loss_by_time(run, CELLS, num_draws=2)
 
 
 def test_gaussian_data_costs_in_each_cell_what_theory_says(gaussian):
@@ -79,7 +79,7 @@ def test_values_do_not_depend_on_the_batch():
     assert len(np.unique(whole)) == whole.size
 
 
-def test_a_summary_by_hand():
+def test_a_summary_averages_cells_over_draws_and_images():
     """Two draws at two images in two cells of widths 1 and 3 in γ, with two dimensions."""
     nats = np.array([[[4.0, 8.0], [0.0, 4.0]], [[4.0, 16.0], [8.0, 4.0]]]) * np.log(2)
     values = CellLosses(*map(np.array, ([0.25, 0.75], [-0.5, 1.0], [-1.0, 0.0, 3.0])), nats, nats, 0 * nats)

@@ -8,7 +8,7 @@ from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.depth import Arguments, excess_of, steps_of
 from diffenc_jax.runs.records import Evaluation, read_evaluation
 from tests import refusals
-from tests.lab.studies.runs import write_images, write_run
+from tests.stored_runs import write_images, write_run
 
 CHOICES = Arguments().choices
 MEASURED = ("optimal_pixel",)
@@ -70,5 +70,5 @@ def test_records_hold_what_was_measured(workdir):
         ("--choices=learned_error", "loss.variance_ratio=learned_error needs the error head"),
     ],
 )
-def test_bad_input_is_refused(workdir, option, message, capsys):
+def test_depths_and_choices_that_are_none_are_refused(workdir, option, message, capsys):
     assert message in refusals.refused(main, ["depth-study", workdir, option], capsys)

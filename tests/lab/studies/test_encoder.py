@@ -16,10 +16,10 @@ from diffenc_jax.lab.studies import encoder_bounds as bounds
 from diffenc_jax.lab.studies.encoder import measure_by_gamma, rows_by_gamma
 from diffenc_jax.lab.studies.encoder_bounds import REPLACEMENTS
 from tests import tiny
-from tests.diffusion.test_losses import exact_velocity
+from tests.diffusion.formulas import exact_velocity
 from tests.lab.studies import runs
-from tests.lab.studies.runs import write_images, write_run
 from tests.refusals import refused
+from tests.stored_runs import write_images, write_run
 
 IMAGES = tiny.images(7)
 X = (2.0 * IMAGES + 1.0) / tiny.LEVELS - 1.0
@@ -83,8 +83,9 @@ def test_the_estimate_of_a_derivative_head_is_used_where_there_is_one():
         has_slope = True
 
     run = opened(Headed())
-    process = dataclasses.replace(run.model.process, predict=lambda z, gamma: Prediction(z, jnp.full_like(z, 0.2)))
-    effects = measure_by_gamma(dataclasses.replace(run, model=run.model._replace(process=process)), 3)
+    process = dataclasses.replace(run.model.bind({}), predict=lambda z, gamma: Prediction(z, jnp.full_like(z, 0.2)))
+    model = dataclasses.replace(run.model, process_of=lambda params: process)
+    effects = measure_by_gamma(dataclasses.replace(run, model=model), 3)
     gamma = effects.gamma[1]
     missed = jax.jit(Wave().mean_and_slope)(np.float32(X), np.full(7, gamma, np.float32)).drift - 0.2
     weight = 0.5 * np.exp(gamma) / (1 + np.exp(gamma)) ** 2
@@ -141,10 +142,9 @@ def test_the_parts_of_the_study_belong_together(home):
     ("arguments", "message"),
     [
         (["vdm"], "vdm is a run of vdm, whose encoder changes nothing (x_t = x)"),
-        (["nontrainable", "--gammas=1"], "--gammas must be at least 2, not 1"),
         (["nontrainable", "--head-steps=-1"], "--head-steps must be at least 0, not -1"),
     ],
 )
-def test_bad_input_is_refused(home, arguments, message, capsys, monkeypatch):
+def test_runs_without_an_encoder_and_wrong_options_are_refused(home, arguments, message, capsys, monkeypatch):
     monkeypatch.chdir(home)
     assert message in refused(main, ["encoder-study", *arguments], capsys)

@@ -2,10 +2,8 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.diffusion.encoders import Trainable
@@ -14,28 +12,16 @@ from diffenc_jax.lab.studies import encoder_bounds as bounds
 from diffenc_jax.lab.studies.encoder_bounds import REPLACEMENTS, measure_bounds, measure_ends
 from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.model import build
-from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.records import read_record, read_values
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
-from tests.lab.studies.runs import drawn, trained, write_images
+from tests.lab.studies.runs import Affine
+from tests.stored_runs import trained, write_images
 
 TERMS = ("reconstruction", "latent", "diffusion", "total")
 GAMMA_MAX = 2.0
 CHANGES = {"eval__passes": 4, "eval__time_sampling": "uniform", "model__schedule__gamma_max": GAMMA_MAX}
-
-
-class Affine(ScoreNetwork):
-    """A network that compiles fast, affine in x and time, with parameters of about `scale`."""
-
-    scale: float
-
-    @nn.compact
-    def __call__(self, x, time, dropout_key=None):
-        draw = nn.initializers.normal(self.scale)
-        time = jnp.broadcast_to(time[:, None, None, None], x.shape)
-        return nn.Dense(1, kernel_init=draw, bias_init=draw)(jnp.concatenate([x, time], axis=-1))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +31,8 @@ def run(tmp_path_factory):
     config = tiny.config("diffenc", data__source=str(write_images(folder / "images.npz")), **CHANGES)
     StoredRun(folder).write(config)
     experiment = Experiment.load(config, "test", TRAIN)
-    model = dataclasses.replace(experiment.model, score=Affine(0.5), encoder=Trainable(Affine(0.0)))
-    params = drawn(model, scale=0.5) | {"encoder": drawn(model, scale=0.0)["encoder"]}
+    model = dataclasses.replace(experiment.model, score=Affine(), encoder=Trainable(Affine()))
+    params = tiny.drawn(model, scale=0.5) | {"encoder": tiny.drawn(model, scale=0.0)["encoder"]}
     return trained(dataclasses.replace(experiment, model=model), params, folder)
 
 
@@ -80,7 +66,7 @@ def test_an_encoder_that_leaves_x_alone_has_the_identitys_bound_with_the_drift(r
 
     monkeypatch.setattr(bounds, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
     StoredRun(tmp_path).write(run.config)
-    model = dataclasses.replace(run.model, encoder=Copying(Affine(0.0)))
+    model = dataclasses.replace(run.model, encoder=Copying(Affine()))
     found, _ = measure_bounds(dataclasses.replace(run, model=model, stored=StoredRun(tmp_path)), UNWATCHED)
     for term in TERMS:
         assert found["identity"]["bpd"][term] == pytest.approx(found["trained"]["bpd"][term], rel=1e-5)

@@ -15,9 +15,8 @@ from diffenc_jax.lab.studies.encoder import measure_by_gamma
 from diffenc_jax.lab.studies.encoder_price import with_head
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment
-from tests import tiny
-from tests.lab.studies import runs
-from tests.lab.studies.test_encoder_bounds import Affine
+from tests import stored_runs, tiny
+from tests.lab.studies.runs import Affine
 
 STEPS = 300
 
@@ -51,8 +50,8 @@ def run(tmp_path_factory):
     np.savez(folder / "images.npz", train=pixels[:200], test=pixels[200:])
     changes = {"data__source": str(folder / "images.npz"), "train__batch_size": 64, "eval__batch_size": 100}
     experiment = Experiment.load(tiny.config("diffenc", **changes), "test", TRAIN)
-    model = dataclasses.replace(experiment.model, score=Pixelwise(), encoder=Trainable(Affine(0.0)))
-    return runs.trained(dataclasses.replace(experiment, model=model), runs.drawn(model, scale=0.0), folder)
+    model = dataclasses.replace(experiment.model, score=Pixelwise(), encoder=Trainable(Affine()))
+    return stored_runs.trained(dataclasses.replace(experiment, model=model), tiny.drawn(model, scale=0.0), folder)
 
 
 @pytest.fixture(scope="module")

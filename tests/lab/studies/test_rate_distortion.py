@@ -3,22 +3,20 @@
 import dataclasses
 from functools import cache
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.rate_distortion import ImageRates, measure_rate_distortion, summarize
-from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.evaluation import gaussian
-from tests.lab.studies.runs import trained, write_images, write_run
 from tests.refusals import refused
+from tests.stored_runs import trained, write_images, write_run
 
 DEPTH, PASSES, LEVELS, VALUES = 6, 8, gaussian.LEVELS, gaussian.VALUES
 # x_t / x by arm.
@@ -31,27 +29,13 @@ def gain(gamma, factor):
     return (gaussian.DEVIATION * factor) ** 2 * alpha2**0.5 / ((gaussian.DEVIATION * factor) ** 2 * alpha2 + 1 - alpha2)
 
 
-@dataclasses.dataclass(frozen=True)
-class Exact(Model):
-    """A model whose score network is the exact denoiser of its encoder's x_t."""
-
-    def bind(self, params, dropout_key=None, condition=None):
-        process = super().bind(params)
-
-        def predict(z, gamma):
-            factor = process.encoder.mean(jnp.ones_like(gamma), gamma)
-            return gaussian.exact_prediction(z, gamma, deviation=gaussian.DEVIATION * align(factor, z))
-
-        return dataclasses.replace(process, predict=predict)
-
-
 @cache
 def exact(arm):
     """A run of the exact model, and its rate and distortion."""
     changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 50, "eval__passes": PASSES, "loss__depth": DEPTH}
     # So much noise at z_0 that the pixels are not known yet.
     config = tiny.config(arm, **changes, eval__time_sampling="uniform", model__schedule__gamma_min=-4.0)
-    model = Exact(**vars(build(config, ImageSpec(gaussian.SHAPE, LEVELS))))
+    model = gaussian.Exact(**vars(build(config, ImageSpec(gaussian.SHAPE, LEVELS))))
     run = trained(dataclasses.replace(gaussian.experiment(), config=config, model=model), gaussian.PARAMS)
     return run, measure_rate_distortion(run)
 
@@ -136,7 +120,7 @@ def test_values_depend_on_the_image_the_pass_and_the_seed_alone():
     assert np.all(fewer.rate[..., 1:] != other.rate[..., 1:])
 
 
-def test_a_table_by_hand():
+def test_rates_and_errors_of_pixels_are_means_over_images_and_passes():
     """Two images in two passes over one step."""
     values = ImageRates(
         gamma=np.array([5.0, -8.0]),
@@ -156,7 +140,7 @@ def test_a_table_by_hand():
     assert table.rows[0] == [0, "5.00", "0.2000 ± 0.1000", "14.14 ± 3.54"]
 
 
-def test_the_study(tmp_path, capsys):
+def test_the_depth_of_the_study_is_that_of_the_option_the_key_or_the_run(tmp_path, capsys):
     """The depth is that of the option, of the key or of the run."""
     images = write_images(tmp_path / "images.npz")
     write_run(tmp_path / "diffenc", images, arm="diffenc", loss__depth=2, eval__passes=1)

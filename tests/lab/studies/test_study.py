@@ -24,7 +24,7 @@ from diffenc_jax.lab.report.sections import study_sections
 from diffenc_jax.lab.studies.study import Array, Study
 from diffenc_jax.lab.table import PARTS
 from tests import refusals
-from tests.lab.studies.runs import change, write_images, write_run
+from tests.stored_runs import change, write_images, write_run
 
 pytestmark = pytest.mark.usefixtures("sketched")
 NAME = "brightness"
@@ -75,9 +75,8 @@ class Brightness(Study):
         images = run.dataset.splits[run.config.eval.split][: arguments.most]
         with watch("means", 1.0) as on_part:
             on_part(1.0)
-        return Means(
-            list(arguments.factors), [float(f * images.mean()) for f in arguments.factors], images[:2] / 8 - 1.0
-        )
+        means = [float(factor * images.mean()) for factor in arguments.factors]
+        return Means(list(arguments.factors), means, images[:2] / 8 - 1.0)
 
     def figures(self, shown):
         curves = [Curve(one.name, one.result.factors, one.result.means, arm=one.arm) for one in shown]
@@ -183,7 +182,7 @@ def test_the_newest_result_is_of_the_split_and_the_last_step(run):
         (["vdm", "others"], "give runs of the same images, or one --config.eval.split for all"),
     ],
 )
-def test_bad_input_is_refused(home, arguments, message, capsys, monkeypatch):
+def test_runs_and_options_that_a_study_cannot_take_are_refused(home, arguments, message, capsys, monkeypatch):
     monkeypatch.chdir(home)
     assert message in refusals.refused(program.main, [NAME, *arguments], capsys)
 

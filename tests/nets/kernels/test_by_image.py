@@ -1,15 +1,13 @@
 """Kernels that are divided over devices by image, on eight fake ones."""
 
-import os
-import subprocess
-import sys
+from tests.processes import python
 
 SHARDED = """
 import jax
 import numpy as np
 from diffenc_jax.nets.kernels import attention
 from diffenc_jax.nets.kernels.by_image import by_image
-from tests.nets.kernels.test_attention import kernel_of, random
+from tests.nets.kernels.attention_formula import kernel_of, random
 
 attention._kernel = kernel_of
 
@@ -34,4 +32,4 @@ for wanted, sharding in ((None, rows), (columns, columns)):
 def test_kernels_keep_batches_sharded():
     """Also where the results are wanted otherwise, and for functions of many arrays."""
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    subprocess.run([sys.executable, "-c", SHARDED], check=True, env={**os.environ, "XLA_FLAGS": flags})
+    python("-c", SHARDED, XLA_FLAGS=flags)

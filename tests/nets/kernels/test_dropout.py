@@ -51,7 +51,7 @@ def test_masks_do_not_depend_on_how_axes_are_divided():
     np.testing.assert_array_equal(np.asarray(flat).reshape(SHAPES[0]), square)
 
 
-def test_no_dropout():
+def test_without_a_key_or_a_rate_nothing_is_dropped():
     x = np.ones(SHAPES[0])
     assert dropout(x, 0.5, None) is x
     assert draw_masks(None, 0.5, SHAPES) == draw_masks(KEY, 0.0, SHAPES) == [None] * 3

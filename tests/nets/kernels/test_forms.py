@@ -1,8 +1,5 @@
 """Every platform's forms of the operations against those of CPUs, in whole networks."""
 
-import subprocess
-import sys
-
 import jax.numpy as jnp
 import pytest
 
@@ -10,7 +7,8 @@ from diffenc_jax.nets import compute
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.kernels import triton_norm
 from diffenc_jax.nets.kernels.forms import PLATFORMS, forms_of
-from tests.nets.test_score_networks import TIME, UNET, assert_computed_alike
+from tests.nets.contract import TIME, UNET, assert_computed_alike
+from tests.processes import python
 
 CPU = Compute(platform="cpu")
 
@@ -38,9 +36,9 @@ import jax
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.kernels.forms import forms_of
 from tests import tiny
-from tests.nets.test_score_networks import KEY, TIME, UNET, X, output_and_slope
+from tests.nets.contract import KEY, TIME, UNET, X, output_and_slope
 
-params = tiny.parameters(UNET, X, TIME)
+params = tiny.drawn(UNET, X, TIME)
 
 def lower(platform):
     net = UNET.clone(compute=Compute(platform=platform))
@@ -63,5 +61,5 @@ warnings(forms_of, "gpu")
 
 def test_networks_are_lowered_for_all_platforms_by_a_jax_without_triton_kernels():
     """A loss and its gradient, through a derivative in time; one warning, where a GPU is compiled for."""
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TRITON], check=False, capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["cpu 0", "tpu 0", "gpu 1", "gpu 0", "gpu 1"], done.stderr
+    said = python("-c", WITHOUT_TRITON).stdout.splitlines()
+    assert said == ["cpu 0", "tpu 0", "gpu 1", "gpu 0", "gpu 1"]

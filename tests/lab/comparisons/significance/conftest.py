@@ -1,15 +1,11 @@
 """Commands over runs that are made up, and commands as users start them."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
 from diffenc_jax.lab.comparisons.significance import grid
-
-ROOT = Path(__file__).parents[4]
+from tests import ROOT, processes
 
 
 @pytest.fixture
@@ -23,10 +19,4 @@ def made_up_runs(monkeypatch):
 @pytest.fixture
 def start():
     """Starts `diffenc` as a user does."""
-
-    def start(*arguments, **pipes):
-        quickly_compiled = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "diffenc_jax", *map(str, arguments)]
-        return subprocess.Popen(command, cwd=ROOT, env=os.environ | quickly_compiled, **pipes)
-
-    return start
+    return partial(processes.start, "-m", "diffenc_jax", XLA_FLAGS="--xla_backend_optimization_level=0")

@@ -9,7 +9,7 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid, read_grid
 from tests.lab.comparisons.significance import made_up
-from tests.lab.studies.runs import write_images
+from tests.stored_runs import write_images
 
 
 def make(**changes):
@@ -58,7 +58,7 @@ LEARNED = ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10")
         ({"overrides": LEARNED, "final": ("loss.variance_ratio=1",)}, "--final changes the loss of vdm where loss."),
     ],
 )
-def test_refused(tmp_path, changes, message):
+def test_grids_that_cannot_be_trained_are_refused_and_leave_nothing(tmp_path, changes, message):
     with pytest.raises(InputError) as error:
         make(**changes).check_runs(tmp_path)
     assert message in str(error.value)

@@ -38,12 +38,10 @@ def test_commands_of_a_job_follow_each_other_and_a_failure_leaves_other_jobs(job
 
 def test_as_many_at_a_time_as_there_are_shares_each_with_its_own(job, tmp_path):
     """Each waits for the other's file, so that neither ends unless both run."""
-    meet = "import os, pathlib, time\nroot = pathlib.Path({root!r})\n(root / '{me}').touch()\n"
-    meet += "while not (root / '{other}').exists(): time.sleep(0.01)\n"
+    meet = "import os, pathlib, time\nroot = pathlib.Path({root!r})\n(root / '{me}.here').touch()\n"
+    meet += "while not (root / '{other}.here').exists(): time.sleep(0.01)\n"
     meet += "print(os.environ['SHARE'], sorted(os.sched_getaffinity(0)))"
-    jobs = [
-        job(me, meet.format(root=str(tmp_path), me=f"{me}.here", other=f"{other}.here")) for me, other in ("ab", "ba")
-    ]
+    jobs = [job(me, meet.format(root=str(tmp_path), me=me, other=other)) for me, other in ("ab", "ba")]
     core = min(os.sched_getaffinity(0))
     assert run_jobs(jobs, [Share({"SHARE": name}, frozenset({core})) for name in "xy"], lambda _: None) == []
     assert [one.log.read_text() for one in jobs] == [f"x [{core}]\n", f"y [{core}]\n"]
@@ -137,7 +135,7 @@ def machine(monkeypatch):
     return machine
 
 
-def test_shares(machine):
+def test_jobs_share_cores_gpus_and_chips(machine):
     machine(5)
     assert jobs.shares(1) == [({}, None)]
     assert [share.cores for share in jobs.shares(2)] == [{0, 2, 4}, {1, 3}]

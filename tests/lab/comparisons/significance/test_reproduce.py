@@ -32,7 +32,7 @@ DIGITS = Reproduction("digits", SEEDS, STEPS, {"vdm": Published(1.85, 0.01), "di
         (["mnist", "--root=r", "--config.seed=1"], "--config.seed is set by the study"),
     ],
 )
-def test_bad_arguments(arguments, message, capsys, tmp_path, monkeypatch):
+def test_arguments_of_reproduce_that_are_wrong_are_refused(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert message in refused(main, ["reproduce", *arguments], capsys)
     assert not list(tmp_path.iterdir())

@@ -1,18 +1,15 @@
 """Runs of several processes, which train, evaluate and save as one."""
 
-import os
 import re
 import signal
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
 
-from tests import tiny
-from tests.launch.stand_ins import LAUNCH, ROOT
-from tests.ports import free_port
+from tests import processes, tiny
+from tests.launch.stand_ins import LAUNCH
 from tests.xla_flags import QUICKLY_COMPILED
 
 TINY = tiny.file(train__steps=6, log__every_steps=2, checkpoint__every_steps=100_000)
@@ -21,11 +18,9 @@ TINY = tiny.file(train__steps=6, log__every_steps=2, checkpoint__every_steps=100
 def start_run(folder, launcher, *flags):
     """A real run with two simulated devices per process."""
     (folder / "small.py").write_text(TINY)
-    environment = os.environ | {"XLA_FLAGS": QUICKLY_COMPILED} | {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable}
-    command = [*launcher, f"--config={folder}/small.py", *flags]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    program, *arguments = [*launcher, f"--config={folder}/small.py", *flags]
+    environment = {"XLA_FLAGS": QUICKLY_COMPILED, "PYTHON": sys.executable}
+    return processes.start(*arguments, program=program, **environment)
 
 
 FITTED = ["--config.loss.depth=4", "--config.loss.times=optimal", "--config.loss.variance_ratio=optimal_pixel"]
@@ -69,8 +64,9 @@ def test_two_processes_train_as_one(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):
-    flags = [f"--workdir={tmp_path}/run", "--config.train.steps=1000000", f"--coordinator=localhost:{free_port()}"]
-    runs = [start_run(tmp_path, ALONE, *flags, "--processes=2", f"--process={process}") for process in (0, 1)]
+    flags = [f"--workdir={tmp_path}/run", "--config.train.steps=1000000", "--processes=2"]
+    flags.append(f"--coordinator=localhost:{processes.free_port()}")
+    runs = [start_run(tmp_path, ALONE, *flags, f"--process={process}") for process in (0, 1)]
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         assert all(run.poll() is None for run in runs), [run.communicate() for run in runs]
         time.sleep(0.1)

@@ -1,7 +1,5 @@
 """The published code's arrays, reproduced: losses, networks, a sampling step, the gradients' norms; and the command."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +9,10 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.diffusion import decoder, losses
 from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.lab.interop import names, parity
+from tests import ROOT
 from tests.refusals import refused
 
-FOLDER = Path(__file__).parents[2] / "reference"
+FOLDER = ROOT / "tests/reference"
 VDM = FOLDER / "vdm.npz"
 
 
@@ -95,8 +94,3 @@ def test_agreement_exits_with_0_and_a_difference_with_1(tmp_path, capsys):
 )
 def test_missing_and_unknown_arrays_are_named(tmp_path, capsys, changes, message):
     assert message in refused(main, ["parity", spoiled(tmp_path, **changes)], capsys)
-
-
-def test_unreadable_files_are_refused(capsys):
-    for file, message in ((__file__, "is no .npz archive, or a damaged one; give"), ("none", "No such file or direc")):
-        assert message in refused(main, ["parity", file], capsys)

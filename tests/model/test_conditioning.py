@@ -10,14 +10,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.images import Batch
+from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.nets.network import ScoreNetwork
 from tests import tiny
 
 CLASSES = 3
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS, CLASSES)
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS, LabelSpec(CLASSES))
 PIXELS, LABELS = tiny.images(6), np.asarray([0, 2, 1, 1, 0, 2], np.int32)
 FLAGS = np.asarray([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]], np.float32)
 AUGMENTED = {"train__augment": "flip,rotate"}
@@ -33,7 +33,7 @@ CONDITIONS = {
 def labelled():
     """A model that is conditioned on labels, and its parameters."""
     model = build(tiny.config(small=True, model__labels=True), SPEC)
-    return model, tiny.drawn(model.init)
+    return model, tiny.drawn(model, scale=0.3)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -44,23 +44,17 @@ def terms(model, params, batch):
     return bound_at(process, batch.pixels, model.place(params, noise.t), noise)
 
 
-def without_condition(params):
-    """The parameters but for the kernels of the condition."""
-    flat = flatten_dict(params, keep_empty_nodes=True)
-    return unflatten_dict({path: leaf for path, leaf in flat.items() if "condition" not in path})
-
-
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_without_the_kernels_of_the_condition_it_is_the_unconditional_model(condition):
     """Images without augmentation have its values with any kernels."""
     changes, of_plain, batch, changed = CONDITIONS[condition]
     model, plain = (build(tiny.config(small=True, **given), SPEC) for given in (changes, of_plain))
-    params = tiny.drawn(model.init)
+    params = tiny.drawn(model, scale=0.3)
     flat = flatten_dict(params, keep_empty_nodes=True)
     kernels = {path for path in flat if "condition" in path}
     assert {path[0] for path in kernels} == {"score", "encoder"}
     zero = unflatten_dict({path: np.zeros_like(leaf) if path in kernels else leaf for path, leaf in flat.items()})
-    expected = jax.tree.map(np.asarray, terms(plain, without_condition(params), Batch(PIXELS)))
+    expected = jax.tree.map(np.asarray, terms(plain, tiny.without_condition(params), Batch(PIXELS)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), terms(model, zero, batch), expected)
     found = jax.tree.map(np.asarray, terms(model, params, batch))
     for name in ("latent", "diffusion"):
@@ -98,13 +92,13 @@ def test_what_cannot_be_conditioned_is_refused():
     config = tiny.config("vdm", small=True, model__labels=True)
     for classes in (0, 1):
         with pytest.raises(InputError, match=rf"needs images of two classes or more; these have {classes}"):
-            build(config, ImageSpec(SPEC.shape, tiny.LEVELS, classes))
+            build(config, ImageSpec(SPEC.shape, tiny.LEVELS, LabelSpec(classes)))
     plain = config.replace({"model.score": {"kind": parts.Allowed(f"{__name__}:Unconditional")}})
     with pytest.raises(InputError, match=r"that take a condition, and the network of model.score.kind takes none"):
         build(plain, SPEC)
 
 
-IN_IMAGES = ImageSpec(SPEC.shape, tiny.LEVELS, (2, 2, 1))
+IN_IMAGES = ImageSpec(SPEC.shape, tiny.LEVELS, LabelSpec(shape=(2, 2, 1)))
 
 
 def test_a_label_that_is_an_image_gives_its_values():

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from diffenc_jax.data.images import Batch
+from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
@@ -18,16 +18,9 @@ LABELS = np.random.RandomState(0).permutation(16).astype(np.int32)
 @functools.cache
 def inputs_of(augment=KINDS, conditioned=True, **changes):
     """The compiled function that draws the inputs of a step."""
-    config = tiny.config(
-        "vdm",
-        small=True,
-        train__augment=augment,
-        train__ends_every=2,
-        model__augmentation=conditioned,
-        model__labels=True,
-        **changes,
-    )
-    return jax.jit(StepFunction(build(config, ImageSpec(SHAPE, tiny.LEVELS, 16)), config).inputs)
+    changes |= {"train__augment": augment, "train__ends_every": 2}
+    config = tiny.config("vdm", small=True, model__augmentation=conditioned, model__labels=True, **changes)
+    return jax.jit(StepFunction(build(config, ImageSpec(SHAPE, tiny.LEVELS, LabelSpec(16))), config).inputs)
 
 
 def draw(inputs, number=3):
@@ -52,9 +45,8 @@ def test_flags_are_those_of_the_transformations_also_at_the_end_points():
     assert_flags_match(found.batch, PIXELS)
     assert np.mean(np.any(found.batch.pixels != PIXELS, axis=(1, 2, 3))) > 0.7
     assert_flags_match(found.endpoints, PIXELS[1::2])
-    jax.tree.map(
-        np.testing.assert_array_equal, found.endpoints, jax.tree.map(lambda x: x[1::2], jax.device_get(found.batch))
-    )
+    every_second = jax.tree.map(lambda x: x[1::2], jax.device_get(found.batch))
+    jax.tree.map(np.testing.assert_array_equal, found.endpoints, every_second)
 
 
 def test_images_keep_their_flags_and_labels_in_parts_of_a_batch():

@@ -7,7 +7,7 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab.studies.by_time import measure_loss_by_time
 from diffenc_jax.lab.studies.rate_distortion import measure_rate_distortion
 from tests.evaluation import gaussian_classes
-from tests.lab.studies.runs import trained
+from tests.stored_runs import trained
 
 
 def evaluated(**changes):

@@ -13,7 +13,6 @@ from tests import tiny
 from tests.evaluation import subject
 from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
 from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
-from tests.model.test_labels import without_condition
 
 CLASSES = len(MEANS)
 
@@ -80,10 +79,10 @@ def test_samples_are_those_of_all_codes_equally():
 
 def test_samples_have_no_augmentation():
     model = subject.experiment("vdm", train__augment="flip", model__augmentation=True).model
-    params = tiny.drawn(model.init, scale=0.1)
+    params = tiny.drawn(model)
     conditioned, plain = (
         Sampling(subject.experiment("vdm", train__augment="flip", sample__depth=8, **changes)).images(given, 6)
-        for given, changes in ((params, {"model__augmentation": True}), (without_condition(params), {}))
+        for given, changes in ((params, {"model__augmentation": True}), (tiny.without_condition(params), {}))
     )
     assert len(np.unique(plain)) > 5
     assert np.mean(conditioned == plain) > 0.99  # but for rounding

@@ -1,0 +1,31 @@
+"""Checkpoints as the published code saves them, with random parameters."""
+
+import jax
+import numpy as np
+from flax import serialization
+from flax.traverse_util import unflatten_dict
+
+from diffenc_jax.lab.interop import names
+from diffenc_jax.model import ImageSpec, build
+from tests import tiny
+
+STEP = 1_300_000
+SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+
+
+def write(path, ema, step=STEP):
+    """A checkpoint as the published code saves one: averages, other parameters, the optimizer's state."""
+    tree = unflatten_dict(ema, sep="/")
+    others = jax.tree.map(lambda a: a + 1, tree)
+    optimizer = {"0": {"count": np.int32(step), "mu": others, "nu": others}, "1": {}}
+    state = {"step": step, "params": others, "ema_params": tree, "opt_state": optimizer}
+    path.write_bytes(serialization.msgpack_serialize(state))
+    return path
+
+
+def published_parameters(config, spec=SPEC):
+    """Random parameters of a published model for images of `spec`, by their published names."""
+    model = build(config, spec)
+    places = names.places(jax.eval_shape(model.init, jax.random.key(0)), names.Dialect(bare=False, numbered=False))
+    rng = np.random.RandomState(0)
+    return {name: 0.1 * rng.normal(size=place.shape).astype(np.float32) for name, place in places.items()}

@@ -1,0 +1,37 @@
+"""Processes that tests start, and ports for them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import ROOT
+
+
+def python(*arguments, cwd=ROOT, code=0, timeout=600, **environment):
+    """Run Python in a process of its own; returns it with its outputs as text. Its exit status must be `code`."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def start(*arguments, program=sys.executable, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **environment):
+    """A process of Python, or of another program, with these arguments; its outputs are text."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    command = [program, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=stdout, stderr=stderr, text=True)
+
+
+def resident(pid="self"):
+    """Resident memory of a process on Linux, bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
