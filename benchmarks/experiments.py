@@ -7,6 +7,8 @@ from typing import NamedTuple
 import peers
 import result_tables as tables
 
+PEERS = "python benchmarks/peers.py --diffenc=DiffEnc --json=peers.jsonl"
+
 
 class Step(NamedTuple):
     """A command, run in the common folder.
@@ -222,16 +224,7 @@ EXPERIMENTS = {
     ),
     "fashion-compression": Experiment([compression("runs/fashion/vdm-seed0", images=200, batch=8)], 10),
     "precision": benchmark("precision", 5, f" {VDM} {DIFFENC}"),
-    "peers": Experiment(
-        [
-            Step(
-                "python benchmarks/peers.py --diffenc=DiffEnc --json=peers.jsonl",
-                partial(tables.beside_published, "peers.jsonl"),
-                ["peers.jsonl"],
-            )
-        ],
-        20,
-    ),
+    "peers": Experiment([Step(PEERS, tables.beside_published, ["peers.jsonl"])], 20),
     "tpu-searched": compiled_steps("searched", 30, "tpu"),
     **{name: compiled_steps(name, minutes) for name, minutes in (TPU_MINUTES | GPU_MINUTES).items()},
     "gpu-jax-0.12": compiled_steps("gpu", 90, "gpu-jax-0.12"),

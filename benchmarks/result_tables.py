@@ -134,9 +134,9 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def beside_published(file: str, work: Path, output: str) -> Iterable[Table]:
+def beside_published(work: Path, output: str) -> Iterable[Table]:
     """Medians and ratios of benchmarks/peers.py, and the load of the machine, by the file that it wrote."""
-    pairs = json_lines(work / file)
+    pairs = json_lines(work / "peers.jsonl")
     rows = [row for pair in pairs for row in peers.table_rows(pair["pair"], pair["rounds"], pair["ratios"])]
     loads = [side["load_average"] for pair in pairs for sides in pair["rounds"] for side in sides.values()]
     caption = f"Load average of the machine {min(loads):.1f} to {max(loads):.1f}"
