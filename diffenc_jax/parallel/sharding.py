@@ -51,7 +51,7 @@ def missing_platform() -> str | None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # jax asserts that there is one, where a plugin is not installed
-        reason = first_line(error).partition(" (set JAX_PLATFORMS")[0]
+        reason = str(error) and first_line(error).partition(" (set JAX_PLATFORMS")[0]
         platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
         install = "install diffenc_jax with the extra cuda or tpu and check the driver"
         advice = f"{install}, or unset JAX_PLATFORMS to use any device"
