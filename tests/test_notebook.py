@@ -13,7 +13,6 @@ FIGURES = {"samples", "encoder", "by-time"}
 SHORTER = {
     '"digits:': '"small.py:',
     '"train.steps": 400': '"train.steps": 20, "eval.passes": 2, "eval.time_sampling": "uniform"',
-    '"test", 400': '"test", 20',
     '"gammas": 21, "images": 3': '"gammas": 5, "images": 1',
     "cells=25, draws=2": "cells=5, draws=1",
 }
