@@ -28,8 +28,8 @@ from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunE
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
 
-KINDS = ("command", *(name for name, kind in parts.kinds().items() if kind.command))  # of parts that are commands
-COMMANDS = {name: (kind, entry) for kind in KINDS for name, entry in parts.own(kind).items()}
+COMMAND_KINDS = ("command", *(name for name, kind in parts.kinds().items() if kind.command))
+COMMANDS = {name: (kind, entry) for kind in COMMAND_KINDS for name, entry in parts.own(kind).items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def commands() -> dict[str, tuple[str, parts.Entry]]:
     """The kind and the entry of all commands: those of the package, and those of other packages."""
-    return COMMANDS | {name: (kind, entry) for kind in KINDS for name, entry in parts.entries(kind).items()}
+    return COMMANDS | {name: (kind, entry) for kind in COMMAND_KINDS for name, entry in parts.entries(kind).items()}
 
 
 def _entry(name: str) -> tuple[str, parts.Entry]:

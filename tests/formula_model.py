@@ -18,7 +18,7 @@ from diffenc_jax.nets.compute import Compute
 
 
 class Bindable(Protocol):
-    """What a gradient of training and a study ask of a model."""
+    """Protocol of the models whose gradients training computes and whose runs studies measure."""
 
     @property
     def spec(self) -> ImageSpec: ...

@@ -114,7 +114,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        with contextlib.suppress(*([] if kind is None else [SaveFailed])):
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(SaveFailed):
             if self._opened is not None:
                 self._or_save_failed(self._opened.close)
 

@@ -1,4 +1,4 @@
-"""Means with their intervals, and standard errors against known variances: by hand, and in simulated evaluations."""
+"""Standard errors against known variances: by hand, and in simulated evaluations."""
 
 import math
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffenc_jax.evaluation.means import interval, interval_of_sum, mean_of
 from diffenc_jax.evaluation.uncertainty import difference, means_and_errors, replicates, standard_errors
 
 PASSES, IMAGES, REPEATS = 8, 40, 1000
@@ -14,28 +13,6 @@ SPREAD, SLOPE, WHITE = 0.5, 6.0, 0.4
 # Of the mean over a replicate's m passes at t = (u + j)/m: slope² var(u)/m² from the times, and the white noise.
 PER_REPLICATE = PASSES // 2
 NOISE = math.sqrt((SLOPE**2 / (12 * PER_REPLICATE**2) + WHITE**2 / PER_REPLICATE) / 2 / IMAGES)
-
-
-def test_the_mean_and_its_interval_by_hand():
-    got = mean_of(np.array([1.0, 2.0, 6.0]))
-    assert got[:4] == pytest.approx((3, 3, math.sqrt(7), math.sqrt(7 / 3)))
-    # t's quantile with two degrees of freedom is known in closed form.
-    assert mean_of(np.array([2.5])) == (1, 2.5, None, None, None)
-    t = 0.95 * math.sqrt(2 / (1 - 0.95**2))
-    assert got.interval == pytest.approx((3 - t * math.sqrt(7 / 3), 3 + t * math.sqrt(7 / 3)))
-
-
-@pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_infinite_values_determine_no_interval():
-    assert mean_of(np.array([1.0, math.inf])) == (2, math.inf, None, None, None)
-    assert math.isnan(mean_of(np.array([-math.inf, math.inf])).mean)
-
-
-def test_the_interval_of_a_difference_is_welchs():
-    a, b = np.array([2.61, 2.64, 2.62, 2.66, 2.63]), np.array([2.7, 2.65, 2.72])
-    parts = [(x.std(ddof=1) / math.sqrt(len(x)), len(x) - 1) for x in (a, b)]
-    expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
-    assert interval_of_sum(a.mean() - b.mean(), parts) == pytest.approx(tuple(expected))
 
 
 def test_replicates_are_the_smallest_divisor():
@@ -107,7 +84,8 @@ def test_what_is_printed_covers_however_little_the_images_differ(spread):
         noise, images, total = standard_errors(values, 2)
         assert total >= noise
         stated += images is not None
-        low, high = interval(values.mean(), total if images is None else math.hypot(noise, images), IMAGES - 1)
+        error = total if images is None else math.hypot(noise, images)
+        low, high = stats.t.interval(0.95, IMAGES - 1, values.mean(), error)
         covered += low < SLOPE / 2 < high
     assert covered / REPEATS > 0.935
     assert (stated / REPEATS < 0.06) == (spread == 0)

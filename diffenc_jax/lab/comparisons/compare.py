@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import format_interval, with_error
-from diffenc_jax.evaluation.means import interval, quietly
+from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
 from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, describe_images, method
+from diffenc_jax.lab.stats.means import interval
 from diffenc_jax.runs.record_types import DatasetEntry, Record
 from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.runs.stored import StoredRun

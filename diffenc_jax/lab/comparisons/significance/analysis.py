@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.comparisons.significance.curves import Curves, Fall, fall_of
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, MissingRun, changed_keys
 from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
+from diffenc_jax.lab.stats.means import mean_of
 from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
 
 # With fewer seeds nothing is concluded, and no spread over seeds is extrapolated.

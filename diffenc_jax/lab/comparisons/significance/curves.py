@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
+from diffenc_jax.lab.stats.means import mean_of
 from diffenc_jax.runs.metrics import TOTAL, Row, read_metrics
 
 Points = list[tuple[int, list[float]]]  # (step, value of each seed)

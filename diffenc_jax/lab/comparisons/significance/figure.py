@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffenc_jax.evaluation.means import mean_of
 from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, OverSeeds
 from diffenc_jax.lab.comparisons.significance.curves import Curves, Points
 from diffenc_jax.lab.figures import charts, style
+from diffenc_jax.lab.stats.means import mean_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

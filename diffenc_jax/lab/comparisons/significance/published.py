@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from diffenc_jax.core.document import Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, with_error
-from diffenc_jax.evaluation.means import interval_of_sum
 from diffenc_jax.lab.comparisons.significance.analysis import Analysis, OverSeeds
 from diffenc_jax.lab.comparisons.significance.grid import Grid
+from diffenc_jax.lab.stats.means import interval_of_sum
 
 PAPER = "arXiv 2310.19789"
 

@@ -1,0 +1,66 @@
+"""Means of a few values, such as one per training seed, and intervals around them.
+
+Infinite values, such as the bits/dim of a model that has diverged, have no errors; they have a mean unless they cancel.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+
+from diffenc_jax.evaluation.means import quietly
+
+
+class Mean(NamedTuple):
+    """Mean of n values, in their unit. Attributes that a single value, or infinite values, leave open are None.
+
+    Attributes:
+      n: number of values.
+      mean: their mean.
+      sd: standard deviation of a value, with n − 1.
+      standard_error: standard error of the mean, sd/√n.
+      interval: Student's t interval for the mean of the distribution that the values come from.
+    """
+
+    n: int
+    mean: float
+    sd: float | None
+    standard_error: float | None
+    interval: tuple[float, float] | None
+
+
+def interval(mean: float, standard_error: float, df: float, level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval mean ± t · standard_error, where P(|T| < t) = `level` for T of `df` degrees of freedom.
+
+    The total error of N images has at least N − 1 degrees of freedom. The level is exact for normal values. For skewed
+    values fewer intervals hold the mean: for exponential values 88, 90, 94 and 95 % at N = 3, 10, 100 and 300, instead
+    of 95 %.
+    """
+    half = float(scipy.stats.t.isf((1 - level) / 2, df)) * standard_error
+    return mean - half, mean + half
+
+
+@quietly
+def mean_of(values: np.ndarray | Sequence[float], level: float = 0.95) -> Mean:
+    """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom."""
+    n, mean = len(values), float(np.mean(values))
+    sd = float(np.std(values, ddof=1)) if n > 1 else math.nan
+    if not math.isfinite(sd):
+        return Mean(n, mean, None, None, None)
+    error = sd / math.sqrt(n)
+    return Mean(n, mean, sd, error, interval(mean, error, n - 1, level))
+
+
+def interval_of_sum(value: float, parts: Sequence[tuple[float, float]], level: float = 0.95) -> tuple[float, float]:
+    """t interval around `value`, a sum or difference of independent estimates.
+
+    With standard errors e_i, e² = Σ e_i², and by Welch and Satterthwaite there are e⁴/Σ(e_i⁴/ν_i) degrees of freedom.
+
+    Args:
+      parts: standard error e_i > 0 and degrees of freedom ν_i of each estimate.
+    """
+    variance = sum(error**2 for error, _ in parts)
+    df = variance**2 / sum(error**4 / df for error, df in parts)
+    return interval(value, math.sqrt(variance), df, level)
