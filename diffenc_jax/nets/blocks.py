@@ -47,9 +47,7 @@ class ResnetBlock(nn.Module):
     attention: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: Features, cond: jax.Array, mask: Mask | None = None, skip: Features | None = None
-    ) -> Features:
+    def __call__(self, x, cond, mask=None, skip=None):
         norm, settle = partial(GroupNorm, self.groups, self.compute, swish=True), self.compute.forms.settle
         conv = partial(Conv, self.width, self.compute)
         zeros, parts = nn.initializers.zeros, (x,) if skip is None else (x, skip)

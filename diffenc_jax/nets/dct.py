@@ -24,13 +24,7 @@ class FrequencyGains(Network):
     takes_outputs = False
 
     @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        time: jax.Array,
-        dropout_key: jax.Array | None = None,
-        condition: jax.Array | None = None,
-    ) -> jax.Array:
+    def __call__(self, x, time, dropout_key=None, condition=None):
         cond = TimeEmbedding(self.width, name="time")(time, condition)
         values, zeros = 2 * math.prod(x.shape[1:]), nn.initializers.zeros
         gains = nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="gains")(cond)

@@ -12,7 +12,7 @@ from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
 from diffenc_jax.nets.blocks import Chain
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST, WIDTHS, TimeEmbedding, fourier_features
-from diffenc_jax.nets.kernels.dropout import Mask, draw_masks, dropout
+from diffenc_jax.nets.kernels.dropout import draw_masks, dropout
 from diffenc_jax.nets.kernels.norm import EPSILON
 from diffenc_jax.nets.network import ScoreNetwork
 
@@ -48,14 +48,7 @@ class Transformer(ScoreNetwork):
             raise InputError(f"{path}.patch={self.patch} does not divide height and width; the images are {size}")
 
     @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        time: jax.Array,
-        dropout_key: jax.Array | None = None,
-        condition: jax.Array | None = None,
-        with_heads: bool = False,
-    ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
         cond = TimeEmbedding(self.width, name="time")(time, condition)
         patches = to_patches(fourier_features(x, self.fourier_bins, self.pixel_levels), self.patch)
@@ -94,9 +87,7 @@ class TransformerBlock(nn.Module):
     compute: Compute
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, cond: jax.Array, mask: Mask | None = None, skip: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, x, cond, mask=None, skip=None):
         width, dtype = self.width, self.compute.dtype
         x = x if skip is None else self.compute.forms.join(x, skip)
         if x.shape[-1] != width:

@@ -56,14 +56,7 @@ class UNet(ScoreNetwork):
                 raise InputError(f"{path}.width: {ATTENTION_GROUPS} must divide {norm}")
 
     @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        time: jax.Array,
-        dropout_key: jax.Array | None = None,
-        condition: jax.Array | None = None,
-        with_heads: bool = False,
-    ) -> jax.Array | tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
         """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
         inputs, condition = self.inputs(x, condition)
         cond = TimeEmbedding(self.width, name="time")(time, condition)
