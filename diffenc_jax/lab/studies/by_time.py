@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
-    from diffenc_jax.data.images import Batch
-    from diffenc_jax.lab.studies.sweep import OnPart
-    from diffenc_jax.model import Model, Params
+    from diffenc_jax.lab.studies.sweep import Chunk, OnPart
 
 # Vertical axes of the panels by column.
 PANELS = {
@@ -141,7 +139,7 @@ def measure_loss_by_time(
     from diffenc_jax.lab.studies.sweep import by_image
 
     points = list(product(np.arange(num_draws, dtype=np.int32), np.arange(cells, dtype=np.int32)))
-    values = by_image(run, points, partial(_values, run.model, seed, cells), on_part)
+    values = by_image(run, points, partial(_values, seed, cells), on_part)
     values = values.reshape(num_draws, cells, 3, -1).transpose(2, 0, 3, 1)
     t = np.arange(2 * cells + 1) / (2 * cells)  # edges and centres alternate
     gamma = np.asarray(run.model.bind(run.params).gamma(jnp.asarray(t, jnp.float32)), np.float64)
@@ -165,9 +163,7 @@ def summarize(values: CellLosses, dims: int) -> ByTime:
     return ByTime(rows_of_columns(columns), *map(float, area))
 
 
-def _values(
-    model: "Model", seed: int, cells: int, params: "Params", batch: "Batch", indices, valid, draw, cell
-) -> "jax.Array":
+def _values(seed: int, cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
     """[3, B]: diffusion, velocity and residual of `CellLosses`, at times uniform in `cell`."""
     import jax
     import jax.numpy as jnp
@@ -175,15 +171,16 @@ def _values(
     from diffenc_jax.core.streams import gaussian, stream, uniform
     from diffenc_jax.diffusion.gaussian import sum_dims
     from diffenc_jax.diffusion.losses import errors_at
-    from diffenc_jax.model import bind_to
+
+    process, pixels = chunk.process, chunk.pixels
 
     def time_and_noise(index):
         key = jax.random.fold_in(stream(seed, "loss by time"), index)
         key_t, key_eps = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, cell), draw))
-        return (cell + uniform(key_t)) / cells, gaussian(key_eps, model.spec.shape)
+        return (cell + uniform(key_t)) / cells, gaussian(key_eps, pixels.shape[1:])
 
-    process, (t, eps) = bind_to(model, params, batch), jax.vmap(time_and_noise)(indices)
+    t, eps = jax.vmap(time_and_noise)(chunk.indices)
     instant = process.place(t)
-    errors = errors_at(process, instant, process.pixel_values(batch.pixels), eps)
+    errors = errors_at(process, instant, process.pixel_values(pixels), eps)
     squares = (sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
     return jnp.stack([instant.loss(errors), *squares])

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
-    from diffenc_jax.data.images import Batch
-    from diffenc_jax.lab.studies.sweep import OnPart
-    from diffenc_jax.model import Model, Params
+    from diffenc_jax.lab.studies.sweep import Chunk, OnPart
+    from diffenc_jax.model import Model
 
 # Number of γ whose images are drawn.
 COLUMNS = 5
@@ -251,7 +250,7 @@ def measure_by_gamma(run: Trained, gammas: int, seed: int = 0, on_part: "OnPart"
     return ByGamma(gamma, *np.ascontiguousarray(values.transpose(1, 2, 0)))
 
 
-def _effects(model: "Model", seed: int, params: "Params", batch: "Batch", indices, valid, gamma, number) -> "jax.Array":
+def _effects(model: "Model", seed: int, chunk: "Chunk", gamma, number) -> "jax.Array":
     """The values of `ByGamma` of a batch at one γ, [3, B], or [4, B] with the price."""
     import jax
     import jax.numpy as jnp
@@ -259,14 +258,13 @@ def _effects(model: "Model", seed: int, params: "Params", batch: "Batch", indice
     from diffenc_jax.core.streams import gaussian_each, stream
     from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
     from diffenc_jax.lab.studies.encoder_price import model_rate
-    from diffenc_jax.model import bind_to
 
-    process = bind_to(model, params, batch)
-    x = process.pixel_values(batch.pixels)
+    process = chunk.process
+    x = process.pixel_values(chunk.pixels)
     gammas, sigma2 = jnp.full(len(x), gamma), jax.nn.sigmoid(gamma)
 
     def noise(name: str) -> jax.Array:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, name), indices)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(stream(seed, name), chunk.indices)
         return gaussian_each(keys, number, x.shape[1:])
 
     x_t, slope, *_ = process.encoder.mean_and_slope(x, gammas)

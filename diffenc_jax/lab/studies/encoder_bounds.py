@@ -19,7 +19,7 @@ KL(q(z_1) ‖ N(0, I)) - KL(q(z_1) ‖ p(z_1)): the second part, but for what th
 
 import dataclasses
 import math
-from functools import cache, partial, reduce
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -28,16 +28,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.data.dataset import TRAIN
-from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import latent
+from diffenc_jax.diffusion.process import Process
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab.studies.study import Watch
-from diffenc_jax.lab.studies.sweep import by_image, evaluated, sweep
-from diffenc_jax.model import Model, Params, bind_to
+from diffenc_jax.lab.studies.sweep import Chunk, by_image, evaluated, sweep
 from diffenc_jax.runs.records import read_values, terms_of
 from diffenc_jax.runs.trained import Trained
 
@@ -133,30 +132,29 @@ def measure_ends(run: Trained, records: dict[str, Path]) -> dict[str, Ends]:
       run: has the training images as well.
       records: of both paths, by name of the bound.
     """
-    sums = (np.asarray(part, np.float64) for _, _, part in sweep(run, [()], partial(_sums, run.model), split=TRAIN))
+    sums = (np.asarray(part, np.float64) for _, _, part in sweep(run, [()], _sums, split=TRAIN))
     moments = reduce(np.add, sums) / len(run.dataset.splits[TRAIN])
     variance = np.maximum(moments[1] - moments[0] ** 2, 0)
-    (nats,) = by_image(run, [(np.float32(moments[0]), np.float32(variance))], partial(_nats, run.model))
+    (nats,) = by_image(run, [(np.float32(moments[0]), np.float32(variance))], _nats)
     reconstruction = [read_values(records[path])["reconstruction"].mean(axis=0) for path in PATHS]
     return {path: Ends(first, *others) for path, first, others in zip(PATHS, reconstruction, nats, strict=True)}
 
 
-def _ends(model: Model, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+def _ends(process: Process, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """x_1 along both paths, [2, B, H, W, C], and γ_1."""
-    process = bind_to(model, params, batch)
-    x, gamma_1 = process.pixel_values(batch.pixels), process.endpoints[1]
+    x, gamma_1 = process.pixel_values(pixels), process.endpoints[1]
     return jnp.stack([process.encoder.mean(x, jnp.full(len(x), gamma_1)), x]), gamma_1
 
 
-def _sums(model: Model, params: Params, batch: Batch, indices, valid) -> jax.Array:
+def _sums(chunk: Chunk) -> jax.Array:
     """Sums over the images of x_1 and of its square, [2, 2, H, W, C]: by power, and by path."""
-    x_1, _ = _ends(model, params, batch)
-    weight = (jnp.arange(len(batch.pixels)) < valid).astype(jnp.float32)
+    x_1, _ = _ends(chunk.process, chunk.pixels)
+    weight = (jnp.arange(len(chunk.pixels)) < chunk.valid).astype(jnp.float32)
     return jnp.stack([jnp.einsum("pb...,b->p...", power, weight, precision="highest") for power in (x_1, x_1**2)])
 
 
-def _nats(model: Model, params: Params, batch: Batch, indices, valid, mean, variance) -> jax.Array:
+def _nats(chunk: Chunk, mean, variance) -> jax.Array:
     """'latent' and 'fitted' of `Ends` along both paths, [2, 2, B], for moments [2, H, W, C]."""
-    x_1, gamma_1 = _ends(model, params, batch)
+    x_1, gamma_1 = _ends(chunk.process, chunk.pixels)
     nats = [[latent(x, gamma_1), fitted_latent(x, gamma_1, *fit)] for x, *fit in zip(x_1, mean, variance, strict=True)]
     return jnp.asarray(nats)

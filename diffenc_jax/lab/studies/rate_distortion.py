@@ -14,19 +14,14 @@ from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, Trained, Watch
 
 if TYPE_CHECKING:
-    import jax
     import numpy as np
 
-    from diffenc_jax.data.images import Batch
     from diffenc_jax.lab.studies.sweep import OnPart
-    from diffenc_jax.model import Model, Params
 
 # Number of steps for a run at infinite depth.
 DEPTH = 100
 # Number of rows that are printed, and the last two.
 PRINTED = 5
-# Errors of pixels are on this scale, whatever the number of pixel levels.
-LARGEST_PIXEL = 255
 COLUMNS = ("steps", "gamma", "rate", "rate_se", "rmse", "rmse_se")
 SHOWN = "the image shown at z_t is the model's estimate of x, or x̂ where a trained encoder does not determine one"
 
@@ -145,6 +140,7 @@ def measure_rate_distortion(run: Trained, on_part: "OnPart" = lambda part: None)
 
     from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
     from diffenc_jax.evaluation.fit import steps_for
+    from diffenc_jax.lab.studies.progressive import at_ends, at_step
     from diffenc_jax.lab.studies.sweep import by_image
 
     run, settings = in_eval_dtype(run), run.config.eval
@@ -152,54 +148,11 @@ def measure_rate_distortion(run: Trained, on_part: "OnPart" = lambda part: None)
     with eval_precision(settings):
         steps = steps_for(run, run.params, run.config.loss)
         places = product(np.arange(steps.depth, dtype=np.int32), passes)
-        stages = by_image(run, [(steps, *place) for place in places], partial(_at_step, run.model, seed), on_part)
-        ends = by_image(run, [(np.int32(steps.depth), number) for number in passes], partial(_at_ends, run.model, seed))
+        stages = by_image(run, [(steps, *place) for place in places], partial(at_step, seed), on_part)
+        ends = by_image(run, [(np.int32(steps.depth), number) for number in passes], partial(at_ends, seed))
     costs, squares = stages.reshape(steps.depth, len(passes), 2, -1).transpose(2, 1, 3, 0)
     latent, reconstruction, last = ends.swapaxes(0, 1)[..., None]
     nats = np.concatenate([latent, costs, reconstruction], axis=2)
     rate = np.cumsum(nats, axis=2) / (math.log(2) * run.model.spec.dims)
     gamma = np.asarray(steps.gamma, np.float64)[::-1]
     return ImageRates(gamma, rate, np.concatenate([squares, last], axis=2))
-
-
-def _at_step(
-    model: "Model", seed: Any, params: "Params", batch: "Batch", indices, valid, steps, number, group
-) -> "jax.Array":
-    """Nats of the next step after `number` of the steps, and the squared error of the image shown, [2, B]."""
-    import jax.numpy as jnp
-
-    from diffenc_jax.diffusion import progressive
-
-    process, eps = _drawn(model, seed, params, batch, indices, number, group)
-    step = process.step(steps, steps.depth - 1 - number, len(batch.pixels))
-    stage = progressive.stage(process, step, batch.pixels, eps)
-    return jnp.stack([stage.cost, _square(model, stage.pixels, batch.pixels)])
-
-
-def _at_ends(model: "Model", seed: Any, params: "Params", batch: "Batch", indices, valid, number, group) -> "jax.Array":
-    """Nats of the latent and the reconstruction term, and the squared error after all `number` steps, [3, B]."""
-    import jax.numpy as jnp
-
-    from diffenc_jax.diffusion import progressive
-
-    process, eps = _drawn(model, seed, params, batch, indices, number, group)
-    shown, latent, reconstruction = progressive.ends(process, batch.pixels, eps)
-    return jnp.stack([latent, reconstruction, _square(model, shown, batch.pixels)])
-
-
-def _drawn(model: "Model", seed: Any, params: "Params", batch: "Batch", indices, number, group) -> Any:
-    """The process of a batch, and ε [B, H, W, C] after `number` of the steps in one pass."""
-    from diffenc_jax.core.streams import gaussian_each
-    from diffenc_jax.evaluation.estimator import image_keys
-    from diffenc_jax.model import bind_to
-
-    eps = gaussian_each(image_keys(seed, indices, group), number, model.spec.shape)
-    return bind_to(model, params, batch), eps
-
-
-def _square(model: "Model", shown: "jax.Array", pixels: "jax.Array") -> "jax.Array":
-    """Mean squared error of the pixels shown [B], on a scale of 0 .. 255."""
-    from diffenc_jax.diffusion.gaussian import sum_dims
-
-    scale = LARGEST_PIXEL / (model.spec.pixel_levels - 1)
-    return sum_dims((scale * (shown.astype("float32") - pixels.astype("float32"))) ** 2) / model.spec.dims

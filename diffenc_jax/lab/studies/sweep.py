@@ -2,21 +2,39 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.pipeline import eval_batches
+from diffenc_jax.diffusion.process import Process
 from diffenc_jax.evaluation.evaluator import Evaluator, MakeTables, OnBatch
 from diffenc_jax.evaluation.means import mean_and_error
+from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import in_flight, replicated, round_up, to_devices
 from diffenc_jax.runs.records import Evaluation
 from diffenc_jax.runs.trained import Trained
 
 # Called after each part of the work with its fraction of the whole.
 OnPart = Callable[[float], None]
+
+
+class Chunk(NamedTuple):
+    """A batch of the images of a split, as `compute` of `sweep` gets it.
+
+    Attributes:
+      process: the diffusion process of the run's model for these images.
+      pixels: uint8 [B, H, W, C].
+      indices: [B] positions in the split.
+      valid: number [] of the images that count; the others fill the batch.
+    """
+
+    process: Process
+    pixels: jax.Array
+    indices: jax.Array
+    valid: jax.Array
 
 
 def sweep(
@@ -31,8 +49,7 @@ def sweep(
     Args:
       run: gives the images, the parameters, the mesh and the batch size.
       points: tuples of the further arguments of `compute`: scalars with a dtype, or trees of arrays.
-      compute: pure function (params, batch, indices [B], valid [], *point) -> arrays. `indices` are positions in the
-        split. Only the first `valid` images of a batch count.
+      compute: pure function (Chunk, *point) -> arrays.
       split: other images to go through.
 
     Yields:
@@ -41,13 +58,16 @@ def sweep(
     size = round_up(run.mesh, min(run.config.eval.batch_size, len(split_images(run))))
     images = run.dataset.examples(split or run.config.eval.split)
     total = math.ceil(len(images.pixels) / size) * len(points)
-    compute = jax.jit(compute, out_shardings=replicated(run.mesh))
+
+    def of_batch(params, batch, indices, valid, *point):
+        return compute(Chunk(bind_to(run.model, params, batch), batch.pixels, indices, valid), *point)
 
     def calls():
+        jitted = jax.jit(of_batch, out_shardings=replicated(run.mesh))
         for part in eval_batches(images, size):
             batch, indices = to_devices(run.mesh, (part.batch, part.indices))
             for number, point in enumerate(points):
-                values = compute(run.params, batch, indices, np.int32(part.valid), *point)
+                values = jitted(run.params, batch, indices, np.int32(part.valid), *point)
                 yield part.indices[: part.valid], number, values
 
     for call in in_flight(calls()):

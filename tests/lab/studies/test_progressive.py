@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Shrinking, Trainable
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.diffusion.progressive import ends, stage
+from diffenc_jax.lab.studies.progressive import ends, stage
 from tests.diffusion.formulas import GAMMA_0, process_of
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 3, 2)).astype(np.uint8)
@@ -39,7 +39,7 @@ def test_an_exact_estimate_of_the_encoded_image_shows_the_image_where_the_encode
         process = process_of(encoder, velocity)
         step = process.uniform_steps(6).step(number, len(pixels))
         shown = x if is_exact else encoder.mean(x, step.gamma_t)
-        return stage(process, step, pixels, eps).pixels, decoder.in_bins(shown, 256)
+        return stage(process, step, pixels, eps)[0], decoder.in_bins(shown, 256)
 
     for number in (2, 4, 5):
         pixels, expected = map(np.asarray, shown_and_expected(number, PIXELS, EPS))

@@ -1,0 +1,74 @@
+"""Progressive coding: the image that a receiver can show after some of the steps (arXiv 2006.11239, section 4.3).
+
+The bound is the length of a code that sends z_1, then z_s given z_t step by step from the noise to the data, and last
+the pixels given z_0. A receiver of z_t has received the latent term and the steps above t, and can show an image.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffenc_jax.core.streams import gaussian_each
+from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.arrays import Images, PerExample, Pixels
+from diffenc_jax.diffusion.gaussian import sum_dims
+from diffenc_jax.diffusion.losses import errors_at, latent
+from diffenc_jax.diffusion.process import Process
+from diffenc_jax.diffusion.steps import Step, Steps
+from diffenc_jax.evaluation.estimator import image_keys
+from diffenc_jax.lab.studies.sweep import Chunk
+
+# Errors of pixels are on this scale, whatever the number of pixel levels.
+LARGEST_PIXEL = 255
+
+
+def at_step(seed: Any, chunk: Chunk, steps: Steps, number: jax.Array, group: jax.Array) -> jax.Array:
+    """Nats of the next step after `number` of the steps, and the squared error of the image shown, [2, B]."""
+    step = chunk.process.step(steps, steps.depth - 1 - number, len(chunk.pixels))
+    shown, nats = stage(chunk.process, step, chunk.pixels, _noise(seed, chunk, number, group))
+    return jnp.stack([nats, _square(chunk, shown)])
+
+
+def at_ends(seed: Any, chunk: Chunk, number: jax.Array, group: jax.Array) -> jax.Array:
+    """Nats of the latent and the reconstruction term, and the squared error after all `number` steps, [3, B]."""
+    shown, *nats = ends(chunk.process, chunk.pixels, _noise(seed, chunk, number, group))
+    return jnp.stack([*nats, _square(chunk, shown)])
+
+
+def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> tuple[Pixels, PerExample]:
+    """The image shown at z_t = α_t x_t + σ_t ε, and the cost of the next step.
+
+    Returns:
+      uint8 [B, ...], the pixels nearest to `Process.image` at z_t, or to x̂(z_t) if that determines no image; and
+      KL(q(z_s | z_t, x) ‖ p(z_s | z_t)), nats per example [B].
+    """
+    errors = errors_at(process, step, process.pixel_values(pixels), eps)
+    image = process.image(errors.estimate, step.gamma_t)
+    shown = errors.estimate.x_hat if image is None else image
+    return decoder.nearest_pixel(shown, process.pixel_levels), step.loss(errors) / step.depth
+
+
+def ends(process: Process, pixels: Pixels, eps: Images) -> tuple[Pixels, PerExample, PerExample]:
+    """The most probable pixels given z_0 = α_0 x_0 + σ_0 ε, and the terms of the bound at both ends.
+
+    Returns:
+      Pixels uint8 [B, ...], and the latent and the reconstruction term, nats per example [B].
+    """
+    x, levels, (gamma_0, gamma_1) = process.pixel_values(pixels), process.pixel_levels, process.endpoints
+    start, end = (process.encoder.encode(x, jnp.full(len(x), gamma)) for gamma in (gamma_0, gamma_1))
+    u = start.x_t + jnp.exp(0.5 * gamma_0) * start.noise(eps)
+    at_noise = latent(end.x_t, gamma_1, end.log_std, process.code_nats)
+    return decoder.nearest_pixel(u, levels), at_noise, -decoder.log_likelihood(u, pixels, gamma_0, levels)
+
+
+def _noise(seed, chunk, number, group):
+    """ε [B, H, W, C] after `number` of the steps in one pass."""
+    return gaussian_each(image_keys(seed, chunk.indices, group), number, chunk.pixels.shape[1:])
+
+
+def _square(chunk, shown):
+    """Mean squared error of the pixels shown [B], on a scale of 0 .. 255."""
+    scale = LARGEST_PIXEL / (chunk.process.pixel_levels - 1)
+    difference = scale * (shown.astype(jnp.float32) - chunk.pixels.astype(jnp.float32))
+    return sum_dims(jnp.square(difference)) / shown[0].size
