@@ -11,8 +11,8 @@ from diffenc_jax.sampling.samplers import Request, Sampler
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
 from tests.evaluation import subject
-from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
-from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE
+from tests.evaluation.gaussian_classes import MEANS, coded_experiment, experiment
 
 CLASSES = len(MEANS)
 
