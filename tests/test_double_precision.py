@@ -14,7 +14,7 @@ from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.estimator import Pass, make_estimator
+from diffenc_jax.evaluation.estimator import Estimator, Pass
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
@@ -73,7 +73,7 @@ def test_programs_stay_in_float32(x64, arm, small):
     assert types(after) == types(state)
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype("float32"), jnp.dtype("int32")}
 
-    estimator = make_estimator(run)
+    estimator = Estimator.of(run)
     loss = dataclasses.replace(model.loss, depth=model.loss.depth or 3)
     steps = jax.eval_shape(partial(model.steps, loss=loss), state.params)
     tables = jax.eval_shape(Steps.to_arrays, steps) | {"mass": jax.ShapeDtypeStruct((4,), jnp.float32)}

@@ -13,5 +13,5 @@ Gammas = Float[Array, "b ..."]
 Scalar = Float[Array, ""]
 # The condition of each image of a batch, such as its label, as K numbers.
 Condition = Float[Array, "b k"]
-# Numbers of any shape, the same for all arguments of a function.
+# An array of any shape. All arguments of this type have the same shape.
 AnyShape = Float[Array, "*b"]

@@ -115,9 +115,9 @@ class Encoder:
         """x_t, and ρ if the encoder scales the noise."""
         return Encoded(self.mean(x, gamma))
 
-    def variance_share(self, gamma_s: Gammas, gamma_t: Gammas) -> Gammas | None:
-        """σ_Q² of a step as a share of σ_s² c, for an encoder that scales the noise (`Affine`)."""
-        return None
+    def variance_share(self, gamma_s: Gammas, gamma_t: Gammas) -> Gammas:
+        """σ_Q² of a step as a share of σ_s² c: 1, unless the encoder scales the noise (`Affine`)."""
+        return jnp.ones_like(gamma_s)
 
     def mean_and_slope(self, x: Images, gamma: Gammas) -> Encoding:
         """x_t and (dx_t/dγ) / σ_t²."""

@@ -41,7 +41,7 @@ class Solver(NamedTuple):
 
     Attributes:
       rtol, atol: relative and absolute tolerance of a step.
-      max_steps: an example that needs more steps has no solution.
+      max_steps: number of steps after which the solver gives up.
     """
 
     rtol: float

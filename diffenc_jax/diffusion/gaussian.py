@@ -56,12 +56,9 @@ def align(scalar: AnyShape, x: Images) -> Float[Array, "..."]:
     return scalar.reshape(scalar.shape + (1,) * (x.ndim - scalar.ndim))
 
 
-def sum_dims(x: Images, weight: Gammas | None = None) -> PerExample:
-    """Sum over all axes but the first, weighted by `weight` per example or dimension: nats per example."""
-    if weight is not None and weight.ndim > 1:
-        x, weight = weight * x, None
-    total = jnp.sum(x, axis=tuple(range(1, x.ndim)))
-    return total if weight is None else weight * total
+def sum_dims(x: Images) -> PerExample:
+    """Sum over all axes except the first: nats per example from nats per dimension."""
+    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
 def diffuse(x_t: Images, gamma: Gammas, eps: Images) -> tuple[Images, Images]:

@@ -39,24 +39,17 @@ class Terms(NamedTuple):
     The end-point terms, reconstruction and latent, may be evaluated on fewer images [E].
 
     Attributes:
-      slope_error: ‖(dx_t/dγ) / σ_t² - ŝ‖² [B], the loss of the derivative head, not a part of the bound. Its minimum
-        is ŝ = E[(dx_t/dγ) / σ_t² | z_t]; no gradient goes through the target. None without a derivative head.
-      error_score: ½ Σ (ln V + e²/V) [B] with e = v_t - v̂ + σ_t (drift + k x̂), the loss of the error head, not a part
-        of the bound: -ln N(e; 0, V) up to a constant. Its minimum is V = E[e² | z_t]; no gradient goes through e. None
-        without an error head.
+      head_losses: the losses [B] of additional heads by name, which are not a part of the bound. No gradient goes
+        through the targets.
+        'slope_error': ‖(dx_t/dγ) / σ_t² - ŝ‖² of a derivative head. Its minimum is ŝ = E[(dx_t/dγ) / σ_t² | z_t].
+        'error_score': ½ Σ (ln V + e²/V) of an error head, with e = v_t - v̂ + σ_t (drift + k x̂): -ln N(e; 0, V) up to
+          a constant. Its minimum is V = E[e² | z_t].
     """
 
     reconstruction: Float[Array, "*e"]
     latent: Float[Array, "*e"]
     diffusion: AnyShape
-    slope_error: AnyShape | None = None
-    error_score: AnyShape | None = None
-
-    @property
-    def head_losses(self) -> dict[str, AnyShape]:
-        """The losses of the additional heads, by name."""
-        losses = {"slope_error": self.slope_error, "error_score": self.error_score}
-        return {name: loss for name, loss in losses.items() if loss is not None}
+    head_losses: dict[str, AnyShape]
 
     @property
     def total(self) -> AnyShape:
@@ -67,11 +60,7 @@ class Terms(NamedTuple):
         """The terms for times that are not uniform: terms that depend on the time are multiplied by `weight`."""
         weight = align(weight, self.diffusion)
         heads = {name: weight * loss for name, loss in self.head_losses.items()}
-        return self._replace(diffusion=weight * self.diffusion, **heads)
-
-    def means(self) -> "Terms":
-        """The mean [] of each term."""
-        return jax.tree.map(jnp.mean, self)
+        return self._replace(diffusion=weight * self.diffusion, head_losses=heads)
 
 
 def bound(process: Process, pixels: Pixels, key: jax.Array, steps: Steps | None = None) -> Terms:
@@ -114,17 +103,18 @@ def bound_at(
     with jax.named_scope("losses"):
         gamma_0, gamma_1 = process.endpoints
         errors = process.errors(place, estimate, v, encoding)
-        slope_error = None
+        heads = {}
         if estimate.slope is not None:
             slope = jax.lax.stop_gradient(place.slope(process.encoder, x, encoding))
-            slope_error = sum_dims(jnp.square(slope - estimate.slope))
+            heads["slope_error"] = sum_dims(jnp.square(slope - estimate.slope))
+        if estimate.log_error is not None:
+            heads["error_score"] = error_score(errors, estimate.log_error)
         endpoint_pixels = pixels if endpoint_pixels is None else endpoint_pixels
         return Terms(
             reconstruction(data_end.x_t, endpoint_pixels, gamma_0, process.pixel_levels, data_end.noise(noise.eps_0)),
             latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats),
             place.loss(errors),
-            slope_error,
-            None if estimate.log_error is None else error_score(errors, estimate.log_error),
+            heads,
         )
 
 
@@ -178,7 +168,7 @@ def reconstruction(x_0: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: i
 
 
 def error_score(errors: Errors, log_error: Images) -> PerExample:
-    """½ Σ [ln V + e²/V], nats per example [B] without the constant, from ln V [B, ...]; see `Terms.error_score`."""
+    """½ Σ [ln V + e²/V], nats per example [B] without the constant, from ln V [B, ...]; see `Terms.head_losses`."""
     square = jax.lax.stop_gradient(jnp.square(errors.velocity + errors.drift))
     return 0.5 * sum_dims(log_error + square * jnp.exp(-log_error))
 

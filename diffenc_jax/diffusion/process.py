@@ -71,7 +71,7 @@ class Process:
         return self.gamma(jnp.zeros(())), self.gamma(jnp.ones(()))
 
     def gammas(self, gamma: PerExample) -> Gammas:
-        """The γ of each dimension [B, ...] at γ [B]; itself where all dimensions have one γ."""
+        """The γ of each dimension [B, ...] at γ [B]; γ itself where all dimensions share it."""
         return gamma if self.warp is None else self.warp(gamma)
 
     def gammas_of(self, gamma: Scalar, count: int) -> Gammas:
@@ -79,7 +79,7 @@ class Process:
         return self.gammas(jnp.broadcast_to(gamma, (count,)))
 
     def warped(self, place: AnyPlace) -> AnyPlace:
-        """The place with the γ of each dimension; itself where all dimensions have one γ."""
+        """The place with the γ of each dimension; the place itself where all dimensions have the same γ."""
         return place if self.warp is None else place.warped(self.warp)
 
     def instant(self, t: PerExample) -> Instant:

@@ -67,7 +67,7 @@ class ByErrorHead(NamedTuple):
 
 
 Ratio = Table | ByEstimate | ByErrorHead
-# The kinds of ratios; one without arrays is the last.
+# `Steps.from_arrays` takes the first kind whose arrays are given; `ByErrorHead`, which has none, is the last.
 RATIOS: tuple[type[Ratio], ...] = (Table, ByEstimate, ByErrorHead)
 
 

@@ -76,7 +76,8 @@ class Instant(NamedTuple):
         which divides by nothing small at either end.
         """
         weight = 0.5 * self.dgamma * jax.nn.sigmoid(-self.gamma_t)
-        return sum_dims(jnp.square(errors.velocity + errors.drift), weight)
+        square = jnp.square(errors.velocity + errors.drift)
+        return weight * sum_dims(square) if weight.ndim == 1 else sum_dims(weight * square)
 
     def warped(self, warp: Warp) -> "Instant":
         """The place with the γ of each dimension, and its derivative by t."""
@@ -103,9 +104,8 @@ class Step(NamedTuple):
 
     def variance(self, encoder: Encoder) -> Gammas:
         """σ_Q² [B], or [B, ...]."""
-        share = encoder.variance_share(self.gamma_s, self.gamma_t)
         variance = jax.nn.sigmoid(self.gamma_s) * -jnp.expm1(self.gamma_s - self.gamma_t)
-        return variance if share is None else variance * share
+        return variance * encoder.variance_share(self.gamma_s, self.gamma_t)
 
     def encode(self, encoder: Encoder, x: Images) -> Encoding:
         """x_t and the quotient."""
@@ -121,8 +121,7 @@ class Step(NamedTuple):
 
     def relative(self, encoder: Encoder, error: Images) -> Images:
         """An error of the mean, divided by the root of `Encoder.variance_share`."""
-        share = encoder.variance_share(self.gamma_s, self.gamma_t)
-        return error if share is None else error / jnp.sqrt(align(share, error))
+        return error / jnp.sqrt(align(encoder.variance_share(self.gamma_s, self.gamma_t), error))
 
     def deviation(self, errors: Errors) -> Images:
         """(μ_Q - μ_P) / σ_Q at z_t = α_t x_t + σ_t ε, for each dimension.

@@ -15,11 +15,6 @@ def antithetic(u: Scalar, batch_size: int) -> PerExample:
     return jnp.mod(u + jnp.arange(batch_size, dtype=u.dtype) / batch_size, 1.0)
 
 
-def systematic(u: PerExample, j: Int[Array, ""], strata: Int[Array, ""]) -> PerExample:
-    """(u + j / strata) mod 1: one point per stratum for j = 0 .. strata - 1, each point uniform if u is uniform."""
-    return jnp.mod(u + j / strata, 1.0)
-
-
 def by_density(mass: Float[Array, " n"], s: PerExample) -> tuple[PerExample, PerExample]:
     """t = Q^-1(s) and the weight 1 / q(t), both [B], for importance sampling of times.
 
@@ -37,7 +32,7 @@ def by_density(mass: Float[Array, " n"], s: PerExample) -> tuple[PerExample, Per
     return (cell + within) / cells, 1.0 / (cells * here)
 
 
-# Part of every cell's probability that does not depend on the table, so that no weight exceeds 1 / DEFENSIVE.
+# Share of the probability that is spread evenly over the cells, so that no weight exceeds 1 / DEFENSIVE.
 DEFENSIVE = 0.05
 # Masses are multiples of about 1 / QUANTA, so that tables computed on different devices agree despite rounding.
 QUANTA = 4096
@@ -46,13 +41,11 @@ QUANTA = 4096
 def best_mass(square: Float[Array, " n"]) -> Float[Array, " n"]:
     """Mass of each cell for which an estimate of E f has the least variance, from E f² per cell.
 
-    With t ~ q the variance is ∫ E f(t)² / q(t) dt - (E f)², least for q proportional to
-    sqrt(E f(t)²). That density is mixed with the uniform one (`DEFENSIVE`), since the table is an estimate.
+    With t ~ q the variance is ∫ E f(t)² / q(t) dt - (E f)², least for q proportional to sqrt(E f(t)²). That density is
+    mixed with the uniform one (`DEFENSIVE`), since the table is an estimate. It is uniform if f is 0 everywhere.
     """
-    root = jnp.sqrt(square)
-    total = root.sum()
-    best = jnp.where(total > 0, root / jnp.where(total > 0, total, 1.0), 1 / len(root))
-    return (1 - DEFENSIVE) * best + DEFENSIVE / len(root)
+    root = jnp.sqrt(jnp.where(square.sum() > 0, square, 1.0))
+    return (1 - DEFENSIVE) * (root / root.sum()) + DEFENSIVE / len(root)
 
 
 def best_density(square: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -64,9 +57,9 @@ def best_density(square: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 def best_times(cost: Float[np.ndarray, "n n"], depth: int) -> Int[np.ndarray, " m"]:
     """The `depth` steps from the first of N points to the last with the least total cost.
 
-    The bound at finite depth is a sum over steps, so the best choice among given points is a
-    shortest path of `depth` edges: best_k(t) = min_s best_(k-1)(s) + cost[s, t], exactly, in
-    depth · N² operations. Gradients would stop at a local optimum and call the networks on the way.
+    The bound at finite depth is a sum over steps, so the best choice among given points is a shortest path of `depth`
+    edges: best_k(t) = min_s best_(k-1)(s) + cost[s, t], exactly, in depth · N² operations. A search by gradients would
+    stop at a local optimum, and would call the networks in each of its steps.
 
     Args:
       cost: cost[s, t] of the step from point t to point s < t, in any unit; inf where there is none.

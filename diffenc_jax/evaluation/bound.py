@@ -14,7 +14,7 @@ from diffenc_jax.core.streams import draw_each, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import TERMS, Noise, bound_at
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.diffusion.times import best_density, by_density, systematic
+from diffenc_jax.diffusion.times import best_density, by_density
 from diffenc_jax.evaluation.estimator import Pass, StepsEstimator, Tables, image_keys
 from diffenc_jax.evaluation.fit import Fit, fit_description, fit_images, num_fit_images
 from diffenc_jax.evaluation.uncertainty import replicates
@@ -100,11 +100,8 @@ class Bound(StepsEstimator):
         self, params: Params, tables: Tables, batch: Batch, noise: Noise, weight: jax.Array
     ) -> dict[str, jax.Array]:
         """The values that `estimate` returns, under the given noise."""
-        if self.loss.depth is None:
-            place = self._compiled.instant(params, noise.t)
-        else:
-            place = self._compiled.step(Steps.from_arrays(tables), noise.t)
-        return self._compiled.terms(params, batch, noise, weight, place)
+        steps = None if self.loss.depth is None else Steps.from_arrays(tables)
+        return self._compiled.terms(params, batch, noise, weight, self._compiled.place(params, steps, noise.t))
 
     def _mean_squares(self, params: Params, tables: Tables) -> np.ndarray:
         """[cells] the mean square of the diffusion term over training images, by cell of t."""
@@ -137,8 +134,7 @@ class _Compiled:
             terms = bound_at(process, batch.pixels, process.warped(place), noise).weighted(weight)
             return {name: getattr(terms, name) for name in TERMS} | {"t": noise.t, "weight": weight}
 
-        self.instant = jax.jit(lambda params, t: model.bind(params).instant(t))
-        self.step = jax.jit(lambda steps, t: steps.at(t))
+        self.place = jax.jit(lambda params, steps, t: model.bind(params).instant(t) if steps is None else steps.at(t))
         self.terms = jax.jit(terms, out_shardings=sharding.replicated(mesh))
         self.draw = jax.jit(partial(_draw, model))
         self.draw_in_cell = jax.jit(partial(_draw_in_cell, model), static_argnums=0)
@@ -150,7 +146,7 @@ _compiled = lru_cache(maxsize=4)(_Compiled)
 def _draw(model, mass, seed, indices, group, j, n):
     """Noise [B] of pass j of n of a group, and weights 1 / q(t) [B]."""
     keys = image_keys(seed, indices, group)
-    t, weight = by_density(mass, systematic(draw_each(uniform, keys, 0, ()), j, n))
+    t, weight = by_density(mass, jnp.mod(draw_each(uniform, keys, 0, ()) + j / n, 1.0))
     return _noise_each(model, jax.vmap(jax.random.fold_in, (0, None))(keys, 1 + j), t), weight
 
 

@@ -67,6 +67,11 @@ class Method(ABC):
         method = parts.load(cls.kind, name)
         return method, method.Options(**parts.options(cls.kind, name, values.options))
 
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """The method that the configuration names; raises InputError if it does not suit the model or the data."""
+        return cls.chosen(experiment.config)[0](experiment)
+
     @cached_property
     def options(self) -> Any:
         """The values of its keys, an object of its `Options`."""
@@ -158,11 +163,6 @@ class StepsEstimator(Estimator):
     def tables(self, params: Params) -> Tables:
         """The steps' arrays by name; none at infinite depth."""
         return {} if self.loss.depth is None else steps_for(self.experiment, params, self.loss).to_arrays()
-
-
-def make_estimator(experiment: Experiment) -> Estimator:
-    """The estimator that `config.eval` names; raises InputError if it does not suit the model or the data."""
-    return Estimator.chosen(experiment.config)[0](experiment)
 
 
 def image_keys(seed: Any, indices: jax.Array, group: int | jax.Array) -> jax.Array:

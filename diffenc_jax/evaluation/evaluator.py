@@ -14,7 +14,7 @@ from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
 from diffenc_jax.core.sources import outside_digest
 from diffenc_jax.data.pipeline import eval_batches
-from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables, make_estimator
+from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables
 from diffenc_jax.evaluation.uncertainty import means_and_errors
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import sharding
@@ -53,7 +53,7 @@ class Evaluator:
     def __init__(
         self,
         experiment: Experiment,
-        make: Callable[[Experiment], Estimator] = make_estimator,
+        make: Callable[[Experiment], Estimator] | None = None,
         *,
         folder: str = EVAL_FOLDER,
         variant: str | None = None,
@@ -61,15 +61,15 @@ class Evaluator:
         """Raises InputError if `config.eval` does not suit the model or the data.
 
         Args:
-          make: makes the estimator; by default the one that `config.eval` names.
+          make: makes the estimator; None for the one that `config.eval` names.
           folder: subfolder of a workdir for the records.
           variant: short name of a variant of the model, part of a record's name and its 'estimator.encoder'.
         """
         settings, experiment = experiment.config.eval, in_eval_dtype(experiment)
-        self.experiment, self.estimator = experiment, make(experiment)
+        self.experiment, self.estimator = experiment, (make or Estimator.of)(experiment)
         self._folder, self._variant = folder, variant
-        self._parts = outside_parts(experiment.config, *(["estimator"] if make is make_estimator else []))
-        if make is not make_estimator and (digest := outside_digest([self.estimator])):
+        self._parts = outside_parts(experiment.config, *([] if make else ["estimator"]))
+        if make and (digest := outside_digest([self.estimator])):
             self._parts[f"estimator={self.estimator.name}"] = digest
         self._split = experiment.dataset.examples(settings.split)
         self._batch_size = sharding.round_up(experiment.mesh, settings.batch_size)

@@ -29,14 +29,14 @@ from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs.experiment import Experiment
 
-# The best times are points of the grid if that leaves each step this many intervals on average.
+# The best times are points of the grid as long as a step has, on average, at least this many intervals of it.
 INTERVALS_PER_STEP = 8
 FIT_SPLIT = "train"
-# Name of ratio 1 among the costs of steps, whose other names are values of `loss.variance_ratio`.
+# Name of the costs of steps at ratio 1; other costs are named by the value of `loss.variance_ratio`.
 FIXED = "1"
 # Bins of x̂ for the costs of steps with a ratio that depends on x̂.
 TIME_BINS = 48
-# Bins of x̂ of a fitted ratio that depends on x̂, and values of a bin below which there are fewer bins.
+# Number of bins of x̂ for a fitted ratio that depends on x̂; it is lower if bins would hold fewer than FEWEST values.
 BINS, FEWEST = 96, 80
 
 

@@ -75,7 +75,7 @@ def weight_values(log_weights: jax.Array) -> dict[str, jax.Array]:
 
 
 def weight_diagnostics(values: dict[str, np.ndarray], dims: int) -> dict[str, float]:
-    """'one_draw', bits/dim of the same draws at K = 1, the bound; 'effective_draws', how many carry the weight.
+    """'one_draw', the bound in bits/dim from the same draws; 'effective_draws', number of draws that carry the weight.
 
     Both are means over all values [passes, images].
     """

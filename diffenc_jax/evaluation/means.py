@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Decorator of functions that take infinite values: numpy does not warn of them.
+# Decorator of functions whose values may be infinite: it silences numpy's warnings.
 quietly = np.errstate(over="ignore", invalid="ignore")
 
 

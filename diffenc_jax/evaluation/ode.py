@@ -65,8 +65,8 @@ class Ode(Estimator):
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Entries for the solver and the draws; raises RunError if the solver gave up on an image.
 
-        'evaluations' of the flow per image and pass, mean and maximum, are sums over the draws. With several draws the
-        entries of `weight_diagnostics` are added.
+        'evaluations' has the mean and the maximum, over images and passes, of the number of evaluations of the flow for
+        all draws. With several draws the entries of `weight_diagnostics` are added.
         """
         check_solved(int(np.isnan(values[self.terms[0]]).any(axis=0).sum()))
         evaluations, dims = values["evaluations"], self.experiment.model.spec.dims

@@ -1,9 +1,9 @@
 """Augmentation of training images: random flips, rotations and colour swaps, and the flags that say which were made."""
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ COUNTS: dict[str, Callable[[int], int]] = {FLIP: lambda _: 2, ROTATE: lambda _: 
 TRANSFORMATIONS: dict[str, Callable[[jax.Array, int], jax.Array]] = {
     FLIP: lambda pixels, k: pixels[:, :, ::-1] if k else pixels,
     ROTATE: lambda pixels, k: jnp.rot90(pixels, k, axes=(1, 2)),
-    COLORS: lambda pixels, k: pixels[..., permutations(pixels.shape[-1])[k]],
+    COLORS: lambda pixels, k: pixels[..., list([*permutations(range(pixels.shape[-1]))][k])],  # lexicographic
 }
 
 
@@ -80,8 +80,3 @@ def make_augmentation(kinds: tuple[str, ...], shape: tuple[int, int, int]) -> Au
     has_colors = 2 <= channels <= MOST_CHANNELS
     require(COLORS not in kinds or has_colors, f"'{COLORS}' permutes 2 to {MOST_CHANNELS} channels, {but}")
     return Augmentation(kinds, channels)
-
-
-def permutations(channels: int) -> list[list[int]]:
-    """All orders of the channels in lexicographic order, the given one first."""
-    return [list(order) for order in itertools.permutations(range(channels))]

@@ -170,13 +170,10 @@ def outside_parts(config: Config, *others: str) -> dict[str, str]:
     Args:
       others: kinds of parts besides those of the model, such as "optimizer".
     """
-    flat, digests = flatten(config.to_dict()), {}
-    for kind in ("score", "encoder", "code", "schedule", "prediction", "extrapolation", *others):
-        key = parts.kinds()[kind].name_key
-        digest = parts.digest(kind, flat[key])
-        if digest is not None:
-            digests[f"{key}={flat[key]}"] = digest
-    return digests
+    flat, kinds = flatten(config.to_dict()), ("score", "encoder", "code", "schedule", "prediction", "extrapolation")
+    keys = {kind: parts.kinds()[kind].name_key for kind in (*kinds, *others)}
+    digests = {f"{key}={flat[key]}": parts.digest(kind, flat[key]) for kind, key in keys.items()}
+    return {name: digest for name, digest in digests.items() if digest is not None}
 
 
 def spec_of(config: Config) -> ImageSpec:

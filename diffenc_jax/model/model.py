@@ -193,13 +193,13 @@ class Model:
     def batch(self, pixels: Any, labels: Any = None) -> Batch:
         """A batch of images with their labels, checked.
 
-        Raises InputError unless these are images of `spec`, with labels just where the model is conditioned on them.
+        Raises InputError unless these are images of `spec`, and labels are given if and only if the model takes them.
         """
         pixels = self.spec.pixels(pixels)
         return Batch(pixels, self.checked_labels(labels, len(pixels)))
 
     def checked_labels(self, labels: Any, count: int) -> np.ndarray | None:
-        """Labels of `count` images; raises InputError unless they fit, or if the model takes none or lacks them."""
+        """Labels of `count` images; raises InputError if they do not fit, are missing, or the model takes none."""
         wanted = "the model is conditioned on labels; give labels" if self.labels else "the model takes no labels"
         require(self.labels == (labels is not None), wanted)
         return None if labels is None else self.spec.labels(labels, count)
@@ -312,10 +312,8 @@ class Model:
         """
 
         def predict(z_t, gamma):
-            if self.score.extra_heads:
-                output, heads = network(z_t, gamma, with_heads=True)
-            else:
-                output, heads = network(z_t, gamma), {}
+            has_heads = bool(self.score.extra_heads)
+            output, heads = network(z_t, gamma, with_heads=True) if has_heads else (network(z_t, gamma), {})
             log_error = heads.get(ERROR)
             if log_error is not None:
                 log_error = LARGEST_LOG_ERROR * jnp.tanh(log_error / LARGEST_LOG_ERROR)

@@ -24,7 +24,7 @@ from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
-from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, check_dtypes, own_hashes, verify
+from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, own_hashes, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.seals import Seal, SealHandler, Stamp
 from diffenc_jax.runs.stored import CHECKPOINTS, StoredRun
@@ -64,9 +64,8 @@ class Checkpoints:
     def __init__(self, run: StoredRun, keep_every_steps: int | None = None, state: Any = ()):
         """Open the checkpoints of `run`, for writing if `keep_every_steps` is given, of states like `state`.
 
-        Raises InputError if they cannot be opened, or if such states cannot be saved.
+        Raises InputError if they cannot be opened.
         """
-        check_dtypes(state)
         self._run, self._keep_every_steps = run, keep_every_steps
         self._workdir = storage.identity(run.workdir)
         largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0)

@@ -151,11 +151,6 @@ def _flow(experiment: Experiment, params: Params, request: Request, z_1: jax.Arr
     return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum()
 
 
-def make_sampler(experiment: Experiment) -> Sampler:
-    """The sampler that `config.sample` names; raises InputError if it does not suit the model or the data."""
-    return Sampler.chosen(experiment.config)[0](experiment)
-
-
 def first_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """ε [B, *shape] of the images with `keys` [B]: z_1, or the noise with which images are diffused."""
     return gaussian_each(keys, NOISE, shape)

@@ -23,7 +23,7 @@ from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present,
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling import pictures
-from diffenc_jax.sampling.samplers import PIXELS, Request, first_noise, make_sampler
+from diffenc_jax.sampling.samplers import PIXELS, Request, Sampler, first_noise
 
 FOLDER = "samples"
 # Called with the share of the work that is complete since the last call.
@@ -40,7 +40,7 @@ class Sampling:
         advice = f"take one of 0 .. {classes - 1}" if classes else "its labels are images; leave it out"
         is_class = config.label is None or config.label < classes
         require(is_class, f"sample.label={config.label} is no class of {experiment.dataset.name}; {advice}")
-        self._experiment, self._config, self._sampler = experiment, config, make_sampler(experiment)
+        self._experiment, self._config, self._sampler = experiment, config, Sampler.of(experiment)
         self._parts = outside_parts(experiment.config, "sampler")
         batched, replicated = sharding.batched(mesh), sharding.replicated(mesh)
         self._fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
@@ -159,7 +159,8 @@ def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) 
 def _stored(path: Path, made: dict[str, str], num: int, shape: tuple[int, ...]) -> np.ndarray:
     """The images [N, *shape] of a file, on the first host; none if the file is missing or has other settings.
 
-    Images of another environment count only if there are `num`. Raises InputError if the folder cannot be written to.
+    Images from another environment count only if there are at least `num` of them. Raises InputError if the folder
+    cannot be written to.
     """
     if hosts.is_first():
         check_writable(path.parent)

@@ -1,4 +1,4 @@
-"""FLOPs of a training step, from shapes only, and configurations that set the length of training by them."""
+"""FLOPs of a training step, from shapes only, and configurations whose length of training follows from FLOPs."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -86,7 +86,8 @@ def load_config(spec: str, changes: load.Changes = ()) -> Config:
 
 
 def _flops_per_step(config: Config) -> float:
-    same = {"arm": "", "seed": 0, "eval.seed": 0, "train.steps": 1}  # for all of these the FLOPs are counted once
+    # Configurations that differ only in these keys share a count.
+    same = {"arm": "", "seed": 0, "eval.seed": 0, "train.steps": 1}
     return _counted(config.replace(same), spec_of(config)).flops_per_step
 
 

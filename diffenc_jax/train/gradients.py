@@ -89,7 +89,7 @@ def gradient(model: Model, params: Params, inputs: StepInputs) -> tuple[StepOutp
         if inputs.endpoints is not None:
             ends = inputs.endpoints.pixels, model.condition(params, inputs.endpoints)
         terms = bound_at(process, inputs.batch.pixels, process.warped(place), inputs.noise, *ends)
-        means = terms.weighted(inputs.weight).means()
+        means = jax.tree.map(jnp.mean, terms.weighted(inputs.weight))
         objective = means.total / (model.spec.dims * math.log(2))
         for name in model.separate_losses:
             objective += means.head_losses[name] / model.spec.dims

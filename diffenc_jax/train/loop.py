@@ -44,8 +44,8 @@ from diffenc_jax.train.writer import Background, Guard, JsonLines
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
 MAX_SKIPPED = 100
-# In a bucket, where requests fail now and then: attempts to save the last state, seconds between them, and failed saves
-# in a row after which the run goes on.
+# For buckets, where requests fail now and then: attempts to save the last state, seconds between these attempts, and
+# the number of consecutive failed saves that do not end the run.
 ATTEMPTS, RETRY_SECONDS, FORGIVEN = 3, 10.0, 3
 
 # (parameters, function to call with the share of each finished part) -> a picture of samples, uint8 [h, w, 1 or 3].
@@ -119,7 +119,7 @@ class _Training:
         own = trainer.writers if hosts.is_first() else {}
         guards = [Guard(name, partial(self._described, part)) for name, part in own.items()]
         self._writer = enter(closing(MultiWriter([JsonLines(workdir, self._start), *map(Background, guards)])))
-        # Each callback is also given the time `t`.
+        # CLU also passes the time `t` to a callback.
         self._log = PeriodicCallback(every_steps=config.log.every_steps, callback_fn=self._log_metrics)
 
     def _restore(self) -> tuple[int, TrainState | None]:

@@ -20,9 +20,10 @@ Decayed = Callable[[Params], Params]
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
-    """Base class of the optimizers. A part of the kind "optimizer" is a subclass, whose fields are its keys.
+    """Base class of the optimizers.
 
-    Or it is a function of the learning rate's schedule that returns an optax transformation, such as optax.adabelief.
+    A part of the kind "optimizer" is a subclass, whose fields are its keys, or a function of the learning rate's
+    schedule that returns an optax transformation, such as optax.adabelief.
 
     Attributes:
       stays_finite: whether finite gradients always have finite updates and a finite state of the optimizer. Otherwise
@@ -36,7 +37,7 @@ class Optimizer(ABC):
         """The optimizer.
 
         Args:
-          rate: the learning rate by the number of steps that are done.
+          rate: the learning rate as a function of the number of finished steps.
           decayed: tree of parameters -> tree of booleans, True where weight decay applies.
         """
 
@@ -83,7 +84,7 @@ def with_rates_at(state: Any, step: jax.Array) -> Any:
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
-    """The learning rate by the number of steps that are done.
+    """The learning rate as a function of the number of finished steps.
 
     It rises linearly over the W steps of `train.warmup_steps`. s steps later it is `train.learning_rate` times a factor
     that `train.learning_rate_schedule` chooses:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ class StepRange(NamedTuple):
         require(self.first > done, f"{flag}: {made}; give later steps, or another --workdir")
 
 
-class Profiler:
+class Profiler(AbstractContextManager["Profiler"]):
     """Trace of some steps of a training.
 
     Use it as a context manager: a trace that is not finished at its end is discarded. Only the first host traces, and
@@ -44,9 +45,6 @@ class Profiler:
         self._first, self._last = steps if steps and hosts.is_first() else (0, 0)
         self._workdir, self._say, self._folder = workdir, say, tempfile.TemporaryDirectory(prefix="diffenc-profile-")
         self._is_tracing = False
-
-    def __enter__(self) -> "Profiler":
-        return self
 
     def __exit__(self, *_) -> None:
         if self._is_tracing:

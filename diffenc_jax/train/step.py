@@ -215,14 +215,10 @@ class Program:
         self.batch = sharding.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
         if outside:
             with parts.trying(outside):
-                self._try_step()
-
-    def _try_step(self) -> None:
-        """Trace a step; raises ValueError if it changes the structure, shapes or dtypes of the state."""
-        stepped, _ = jax.eval_shape(self.function, self.state, self.batch)
-        same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), self.state, stepped)
-        if not all(jax.tree.leaves(same)):
-            raise ValueError("a step changes shapes or dtypes of its state")
+                stepped, _ = jax.eval_shape(self.function, self.state, self.batch)
+                same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), self.state, stepped)
+                if not all(jax.tree.leaves(same)):
+                    raise ValueError("a step changes shapes or dtypes of its state")
 
     def compiled(self) -> jax.stages.Compiled:
         """Compile `step`, and return the compiler's memory to the system.

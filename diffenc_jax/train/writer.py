@@ -31,16 +31,9 @@ class Writer(MetricWriter):
     def __init__(self, workdir: str):
         """Make a writer for a run in `workdir`, a folder or gs://BUCKET/FOLDER."""
 
-    def write_summaries(self, step: int, values: Mapping[str, Any], metadata: Any = None) -> None: ...
-    def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None: ...
-    def write_images(self, step: int, images: Mapping[str, Any]) -> None: ...
-    def write_videos(self, step: int, videos: Mapping[str, Any]) -> None: ...
-    def write_audios(self, step: int, audios: Mapping[str, Any], *, sample_rate: int) -> None: ...
-    def write_texts(self, step: int, texts: Mapping[str, str]) -> None: ...
-    def write_histograms(self, step: int, arrays: Mapping[str, Any], num_buckets: Any = None) -> None: ...
-    def write_hparams(self, hparams: Mapping[str, Any]) -> None: ...
-    def flush(self) -> None: ...
-    def close(self) -> None: ...
+
+# CLU declares these methods as abstract, but they do nothing: a writer may inherit them.
+Writer.__abstractmethods__ = frozenset()
 
 
 class JsonLines(MetricsFile, Writer):
@@ -50,7 +43,8 @@ class JsonLines(MetricsFile, Writer):
 class TensorBoard(SummaryWriter):
     """Writer of TensorBoard's files, by CLU and TensorFlow.
 
-    Files in a bucket are made on disk and copied, each one whole, by `flush` and every `COPY_SECONDS`.
+    For a bucket, the files are written to a temporary folder. `flush` copies them as whole files, and
+    `write_scalars` calls it every `COPY_SECONDS`.
     """
 
     def __init__(self, workdir: str):
@@ -107,7 +101,7 @@ for _name in MetricWriter.__abstractmethods__:
 
 
 class Background(AsyncWriter):
-    """CLU's asynchronous writer, whose `flush` does not wait, such as for a copy into a bucket."""
+    """CLU's asynchronous writer with a `flush` that does not wait, for example for a copy into a bucket."""
 
     def flush(self) -> None:
         self._pool(self._writer.flush)()

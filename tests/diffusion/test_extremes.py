@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import expit as sigmoid
 
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
@@ -39,10 +40,6 @@ def terms(ends, encoder, depth, extrapolation):
     place = process.instant(t) if depth is None else process.uniform_steps(depth).at(t)
     noise = losses.Noise(t, *(jnp.asarray(eps, jnp.float32) for eps in (EPS_0, EPS_T)))
     return losses.bound_at(process, jnp.asarray(PIXELS), place, noise)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def encode(encoder, gamma):

@@ -29,7 +29,7 @@ def test_end_points_of_some_images_average_to_those_of_all(x64):
         step = Step(schedule(0.8 * t), schedule(t), Table(jnp.ones(6)), jnp.asarray(5.0))
         noise = losses.Noise(t, eps_0, eps_t)
         terms = [losses.bound_at(process, pixels, at, noise, *endpoints) for at in (process.instant(t), step)]
-        return [(each, each.means().total) for each in terms]
+        return [(each, jax.tree.map(jnp.mean, each).total) for each in terms]
 
     at = lambda *ends: jax.tree.map(np.asarray, bounds(pixels, t, ends[0], eps_t, *ends[1:]))  # noqa: E731
     thirds = zip(*(at(eps_0[i::3], pixels[i::3]) for i in range(3)), strict=True)
@@ -82,13 +82,13 @@ def test_the_derivative_head_learns_the_expected_slope(x64):
         x_t, derivative = jax.jvp(lambda g: encoder.mean(x, g), (place.gamma_t,), (jnp.ones(5),))
         slope = derivative / align(jax.nn.sigmoid(place.gamma_t), x)
         z_t, _ = diffuse(x_t, place.gamma_t, noise[1])
-        return [(bound.total, bound.slope_error) for bound in bounds], jnp.sum((slope - 0.3 * z_t) ** 2, axis=1)
+        return bounds, jnp.sum((slope - 0.3 * z_t) ** 2, axis=1)
 
     @jax.jit
     def at_both_depths(pixels, t, *noise):
         return [with_and_without(at, pixels, t, *noise) for at in (plain.instant(t), plain.uniform_steps(9).at(t))]
 
     for (with_head, without), expected in at_both_depths(pixels, t, *noise):
-        np.testing.assert_allclose(with_head[0], without[0], rtol=1e-12)
-        assert without[1] is None
-        np.testing.assert_allclose(with_head[1], expected, rtol=1e-9)
+        np.testing.assert_allclose(with_head.total, without.total, rtol=1e-12)
+        assert without.head_losses == {}
+        np.testing.assert_allclose(with_head.head_losses["slope_error"], expected, rtol=1e-9)

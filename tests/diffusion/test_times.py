@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffenc_jax.diffusion.times import DEFENSIVE, antithetic, best_density, best_times, by_density, systematic
+from diffenc_jax.diffusion.times import DEFENSIVE, antithetic, best_density, best_times, by_density
 
 
 def test_each_time_is_uniform():
@@ -70,10 +70,3 @@ def test_no_weight_is_large_and_rounding_changes_nothing():
     assert 1 / (64 * mass.min()) <= 1.1 / DEFENSIVE
     np.testing.assert_array_equal(best_density(square * (1 + 1e-7)), mass)
     np.testing.assert_array_equal(best_density(np.zeros(4)), np.full(4, 0.25))
-
-
-def test_systematic_times_are_one_in_each_stratum():
-    u = np.float32([0.05, 0.5, 0.93])
-    t = np.stack([jax.jit(systematic)(u, np.int32(j), np.int32(5)) for j in range(5)])
-    np.testing.assert_array_equal(np.sort(np.floor(t * 5), axis=0), np.tile(np.arange(5.0)[:, None], 3))
-    np.testing.assert_allclose(np.diff(np.sort(t, axis=0), axis=0), 0.2, atol=1e-6)

@@ -10,7 +10,7 @@ from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
-from diffenc_jax.evaluation.estimator import Pass, make_estimator
+from diffenc_jax.evaluation.estimator import Estimator, Pass
 from diffenc_jax.model import ImageSpec, Model, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
@@ -69,7 +69,7 @@ def experiment(**changes):
 
 def make(**changes):
     """The estimator of a configuration."""
-    return make_estimator(experiment(**changes))
+    return Estimator.of(experiment(**changes))
 
 
 def evaluate(estimator, pixels, tables):

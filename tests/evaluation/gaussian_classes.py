@@ -14,7 +14,7 @@ from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
-from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES, Exact
+from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE, VALUES, Exact
 
 # Means of the classes, of which the last two are the same.
 MEANS = np.array([-0.3, 0.0, 0.25, 0.25], np.float32)
@@ -66,6 +66,3 @@ def log_densities(pixels):
     """log N(x; m_c, 0.3²) [N, K] of pixels [N, ...], up to a constant."""
     x = VALUES[pixels].reshape(len(pixels), -1, 1)
     return -0.5 * np.sum(((x - MEANS) / DEVIATION) ** 2, axis=1)
-
-
-__all__ = ["MEANS", "PARAMS", "coded_experiment", "draw", "experiment", "log_densities"]

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import norm
 
 from diffenc_jax.evaluation.evaluator import Evaluator
-from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE, VALUES
-from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES
+from tests.evaluation.gaussian_classes import MEANS, coded_experiment, experiment
 
 
 def exact_bits(run, labels):

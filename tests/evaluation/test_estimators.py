@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.evaluation.estimator import Estimator, Pass, make_estimator
+from diffenc_jax.evaluation.estimator import Estimator, Pass
+from diffenc_jax.sampling.samplers import Sampler
 from tests import tiny
 from tests.evaluation.gaussian import PARAMS, evaluate, experiment, images
 from tests.registered import ESTIMATORS
 
 PASSES = 2
+TIMES, RATIO = ({"loss__depth": 4, key: "optimal"} for key in ("loss__times", "loss__variance_ratio"))
 
 
 def changes(kind):
@@ -19,7 +21,7 @@ def changes(kind):
 @pytest.mark.parametrize("kind", ESTIMATORS)
 def test_an_estimators_values_are_what_it_promises(kind):
     """Nats by term for each image and pass: the same in any batch, but not in another pass or under another seed."""
-    estimator, pixels = make_estimator(experiment(**changes(kind))), images(6, 3)
+    estimator, pixels = Estimator.of(experiment(**changes(kind))), images(6, 3)
     tables = estimator.tables(PARAMS)
     values = evaluate(estimator, pixels, tables)
     total = sum(values[term] for term in estimator.terms)
@@ -29,7 +31,7 @@ def test_an_estimators_values_are_what_it_promises(kind):
     again = estimator.estimate(Pass(PARAMS, tables, Batch(among_others), np.array([7, 2, 9, 4, 0, 1]), np.int32(1)))
     for name, value in values.items():
         np.testing.assert_allclose(again[name][3], value[1, 4], rtol=1e-5)
-    other = make_estimator(experiment(**changes(kind), eval__seed=1))
+    other = Estimator.of(experiment(**changes(kind), eval__seed=1))
     assert np.all(sum(evaluate(other, pixels, tables)[term] for term in other.terms) != total)
     assert other.describe() == estimator.describe() | {"seed": 1}
     assert {"kind", "passes", "replicates", "seed"} <= estimator.describe().keys()
@@ -38,16 +40,20 @@ def test_an_estimators_values_are_what_it_promises(kind):
 
 
 @pytest.mark.parametrize(
-    ("changes", "needed"),
+    ("method", "changes", "needed"),
     [
-        ({}, True),
-        ({"eval__time_sampling": "uniform"}, False),
-        ({"eval__time_sampling": "uniform", "loss__depth": 4, "loss__times": "optimal"}, True),
-        ({"eval__estimator": "ode"}, False),
-        ({"eval__estimator": "importance_weighted", "loss__depth": 4}, False),
-        ({"eval__estimator": "importance_weighted", "loss__depth": 4, "loss__variance_ratio": "optimal"}, True),
+        (Estimator, {}, True),
+        (Estimator, {"eval__time_sampling": "uniform"}, False),
+        (Estimator, {"eval__time_sampling": "uniform", **TIMES}, True),
+        (Estimator, {"eval__estimator": "ode"}, False),
+        (Estimator, {"eval__estimator": "importance_weighted", "loss__depth": 4}, False),
+        (Estimator, {"eval__estimator": "importance_weighted", **RATIO}, True),
+        (Sampler, {}, False),
+        (Sampler, RATIO, True),
+        (Sampler, TIMES, True),
+        (Sampler, {"sample__sampler": "flow", **TIMES}, False),
     ],
 )
-def test_training_images_are_needed_for_fits_only(changes, needed):
+def test_training_images_are_needed_for_fits_only(method, changes, needed):
     config = tiny.config("vdm", **changes)
-    assert Estimator.chosen(config)[0].needs_training_images(config) == needed
+    assert method.chosen(config)[0].needs_training_images(config) == needed

@@ -11,7 +11,7 @@ from scipy.stats import norm, truncnorm
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.diffusion.flow import MAX_STEPS, truncated_normal
 from diffenc_jax.evaluation import ode
-from diffenc_jax.evaluation.estimator import make_estimator
+from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.evaluation.uncertainty import standard_errors
 from tests.evaluation import subject
 from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, VALUES, evaluate, images, make
@@ -89,10 +89,10 @@ def test_an_image_that_the_solver_gave_up_on_is_no_number_in_a_mean():
 
 def test_a_learned_encoder_needs_the_derivative_head():
     changes = {"eval__estimator": "ode", "model__derivative_head": True}
-    described = make_estimator(subject.experiment("diffenc", **changes)).describe()
+    described = Estimator.of(subject.experiment("diffenc", **changes)).describe()
     assert "head for dx_t/dγ" in described["model"]
     with pytest.raises(InputError, match="derivative_head=True"):
-        make_estimator(subject.experiment("diffenc", **changes | {"model__derivative_head": False}))
+        Estimator.of(subject.experiment("diffenc", **changes | {"model__derivative_head": False}))
 
 
 def test_no_draw_lands_on_the_edge_of_a_bin(monkeypatch):

@@ -19,7 +19,7 @@ from diffenc_jax.config import flatten, load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.encoders import Encoder
-from diffenc_jax.evaluation.estimator import make_estimator
+from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.lab.coding.choices import Compression
 from diffenc_jax.lab.coding.codec import KEYS
 from diffenc_jax.lab.coding.container import Container, pack
@@ -27,7 +27,7 @@ from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid
 from diffenc_jax.model import build, outside_parts, spec_of
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.metrics import read_metrics
-from diffenc_jax.sampling.samplers import make_sampler
+from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.train import loop
 from diffenc_jax.train.step import Program
 from tests import ROOT, tiny
@@ -226,7 +226,7 @@ def test_the_estimator_is_unbiased_and_has_less_noise():
     options = {MIRRORED: {"pairs": 2}, "bound": {}}
     for name, keys in options.items():
         changes = {f"eval__options__{key}": value for key, value in keys.items()}
-        estimator = make_estimator(experiment(eval__estimator=name, eval__passes=32, **changes))
+        estimator = Estimator.of(experiment(eval__estimator=name, eval__passes=32, **changes))
         values = evaluate(estimator, pixels, estimator.tables(PARAMS))
         nats[name] = sum(values[term] for term in estimator.terms)
     means = np.stack([values.mean(0) for values in nats.values()])
@@ -252,7 +252,7 @@ def test_a_resumed_run_continues_the_table_of_its_evaluations(tmp_path, monkeypa
 
 def test_keys_of_a_sampler_are_checked():
     with pytest.raises(InputError, match=r"sample.sampler=ancestral has no keys pairs; it has none"):
-        make_sampler(experiment(sample__options={"pairs": 2}))
+        Sampler.of(experiment(sample__options={"pairs": 2}))
 
 
 PART = "stranger:Part"  # of a module that only a run, a root or a file names

@@ -4,15 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import expit as sigmoid
 
 from diffenc_jax.diffusion.losses import bound_at
 from diffenc_jax.model import ImageSpec, build
 from tests import tiny
 from tests.diffusion.formulas import full_sum
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def terms(model):

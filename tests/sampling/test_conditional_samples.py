@@ -7,12 +7,12 @@ import pytest
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.diffusion.flow import MAX_STEPS
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.sampling.samplers import Request, make_sampler
+from diffenc_jax.sampling.samplers import Request, Sampler
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
 from tests.evaluation import subject
-from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE
-from tests.evaluation.gaussian_classes import MEANS, PARAMS, coded_experiment, experiment
+from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE
+from tests.evaluation.gaussian_classes import MEANS, coded_experiment, experiment
 
 CLASSES = len(MEANS)
 
@@ -43,7 +43,7 @@ def test_the_flow_of_each_image_is_that_of_its_class():
     changed = experiment(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
     z_1 = np.random.RandomState(0).normal(size=(8, *SHAPE)).astype(np.float32)
     labels = np.arange(8, dtype=np.int32) % CLASSES
-    sampler, request = make_sampler(changed), Request(jax.random.split(jax.random.key(0), 8), labels)
+    sampler, request = Sampler.of(changed), Request(jax.random.split(jax.random.key(0), 8), labels)
     ((z_0, share),) = sampler.walk(PARAMS, None, request, z_1)
     a_0, a_1 = (1 / np.sqrt(1 + np.exp(gamma)) for gamma in changed.model.gamma_range)
     mean = MEANS[labels][:, None, None, None]

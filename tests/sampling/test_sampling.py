@@ -18,7 +18,7 @@ from diffenc_jax.runs.files import write_arrays
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.pictures import picture
-from diffenc_jax.sampling.samplers import Sampler, make_sampler
+from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
 from tests.evaluation import subject
@@ -156,20 +156,6 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
 
 def test_a_model_without_a_flow_is_refused():
     changes = {"sample__sampler": "flow", "model__derivative_head": True}
-    assert make_sampler(subject.experiment("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
+    assert Sampler.of(subject.experiment("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
     with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
-        make_sampler(subject.experiment("diffenc", **changes | {"model__derivative_head": False}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "needed"),
-    [
-        ({}, False),
-        ({"loss__depth": 3, "loss__variance_ratio": "optimal"}, True),
-        ({"loss__depth": 3, "loss__times": "optimal"}, True),
-        ({"loss__depth": 3, "loss__times": "optimal", "sample__sampler": "flow"}, False),
-    ],
-)
-def test_training_images_are_needed_for_fits_only(changes, needed):
-    config = tiny.config("vdm", **changes)
-    assert Sampler.chosen(config)[0].needs_training_images(config) == needed
+        Sampler.of(subject.experiment("diffenc", **changes | {"model__derivative_head": False}))

@@ -57,7 +57,7 @@ def test_averages_are_those_of_the_steps_that_count():
 
     @jax.jit
     def plus(meter, counts, nats, error, time, weight, norm):
-        outputs = StepOutputs(jnp.zeros(()), Terms(*nats, error), time, weight)
+        outputs = StepOutputs(jnp.zeros(()), Terms(*nats, {"slope_error": error}), time, weight)
         return meter.merge(metrics_of_step(outputs, dims=5, grad_norm=norm, counts=counts))
 
     assert averages(meter) == {}
