@@ -140,27 +140,10 @@ def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     return np.unique(np.concatenate([rows[place] for place in places.values() if place is not None]))
 
 
-def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size: int) -> Tree:
-    """Tree of global arrays [batch_size, ...] divided over all devices; `host_arrays` hold this host's `host_rows`."""
-    position = np.zeros(batch_size, np.int64)
-    position[rows] = np.arange(len(rows))
-
-    def one(array: np.ndarray) -> jax.Array:
-        def part(at: Any) -> np.ndarray:
-            return array[position[at[0]]]
-
-        return jax.make_array_from_callback((batch_size, *array.shape[1:]), batched(mesh), part)
-
-    return jax.tree.map(one, host_arrays)
-
-
-def to_devices(mesh: Mesh, host_arrays: Tree) -> Tree:
-    """Tree of global arrays divided over all devices, from arrays that every host holds; a host sends its rows only."""
-
-    def one(array):
-        return jax.make_array_from_callback(array.shape, batched(mesh), lambda index: array[index])
-
-    return jax.tree.map(one, host_arrays)
+def to_devices(mesh: Mesh, arrays: Tree) -> Tree:
+    """Tree of global arrays divided over all devices, from whole arrays on every host; a host sends only its rows."""
+    put = jax.make_array_from_process_local_data
+    return jax.tree.map(lambda array: put(batched(mesh), array, array.shape), arrays)
 
 
 def in_flight(started: Iterable[T]) -> Iterator[T]:
