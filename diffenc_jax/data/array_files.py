@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffenc_jax.core.errors import LONGEST
 from diffenc_jax.data import checks
 from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits, hold_out
 
@@ -56,14 +57,13 @@ def all_images(path: Path) -> Images:
     if path.suffix == ".npz":
         names = [name for name, shape in npz_shapes(path).items() if len(shape) >= 3]
         if len(names) != 1:
-            held = ", ".join(sorted(names))[: checks.LONGEST] or "none"
+            held = ", ".join(sorted(names))[:LONGEST] or "none"
             raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {held}")
         return _npz_images(path, names[0])
     if path.suffix == ".npy":
-        with checks.reading(path):
-            array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
-            shape = checks.image_shape(path, array.shape)
-            return OnDemand(shape, lambda start, stop: checks.as_images(path, array, slice(start, stop)))
+        array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
+        shape = checks.image_shape(path, array.shape)
+        return OnDemand(shape, lambda start, stop: checks.as_images(path, array, slice(start, stop)))
     return checks.as_images(path, _idx_array(path))
 
 

@@ -12,7 +12,6 @@ from diffenc_jax.core.errors import InputError, refusing
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import printable
 
-LONGEST = 200  # characters of a library's message
 MOST_LEVELS = 256  # of pixels, which are uint8
 CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of images whose axes are in another order
 

@@ -23,10 +23,10 @@ from filelock import FileLock
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import as_path, is_remote
-from diffenc_jax.core.errors import InputError, first_line, require, suggestion
+from diffenc_jax.core.errors import LONGEST, InputError, first_line, require, suggestion
 from diffenc_jax.core.tensorflow import hide_gpus, imported_when_used
 from diffenc_jax.core.text import printable
-from diffenc_jax.data.checks import LONGEST, reading
+from diffenc_jax.data.checks import reading
 from diffenc_jax.data.images import Images, Labels, LabelSpec, OnDemand, Source
 from diffenc_jax.data.picture_folders import square
 
@@ -83,9 +83,8 @@ def prepare(name: str, data: DataConfig) -> Any:
     builder, folder = _builder(name, data), _folder(data)
     image_shape(name, data, builder)
     with _opening(folder):
-        is_prepared = builder.is_prepared()
-    if is_prepared:
-        return builder
+        if builder.is_prepared():
+            return builder
     if is_remote(folder):
         local = LOCAL if is_remote(str(tfds.core.constants.DATA_DIR)) else None
         _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=local)), builder)

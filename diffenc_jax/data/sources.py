@@ -68,8 +68,7 @@ class NamedSource(NamedTuple):
 
 
 def _from_tfds(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> NamedSource:
-    labels = None if classes is None else LabelSpec(classes)
-    return NamedSource(shape, partial(prepared.open_prepared, name), name, labels)
+    return NamedSource(shape, partial(prepared.open_prepared, name), name, LabelSpec(classes) if classes else None)
 
 
 DIGITS = NamedSource((8, 8, 1), digits, labels=LabelSpec(10))
