@@ -7,7 +7,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
-from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, check_dtypes, own_hashes, verify
+from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, own_hashes, verify
 from diffenc_jax.runs.metrics import evaluated_bpd
 from diffenc_jax.runs.seals import Seal, SealHandler, Stamp
 from diffenc_jax.runs.stored import CHECKPOINTS, StoredRun
@@ -50,7 +50,7 @@ class SaveFailed(Exception):
     """A checkpoint could not be written; the text is one line that says which one and why."""
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     """Checkpoints of a run: the newest two, every `keep_every_steps`-th, and the best of the evaluated ones.
 
     The EMA is an item of its own, so that evaluation reads nothing else. Hashes of all arrays are saved with them,
@@ -64,9 +64,8 @@ class Checkpoints:
     def __init__(self, run: StoredRun, keep_every_steps: int | None = None, state: Any = ()):
         """Open the checkpoints of `run`, for writing if `keep_every_steps` is given, of states like `state`.
 
-        Raises InputError if they cannot be opened, or if such states cannot be saved.
+        Raises InputError if they cannot be opened.
         """
-        check_dtypes(state)
         self._run, self._keep_every_steps = run, keep_every_steps
         self._workdir = storage.identity(run.workdir)
         largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0)
@@ -109,9 +108,6 @@ class Checkpoints:
             handlers.add(name, ocp.args.PyTreeRestore, handler)
         handlers.add(HASHES, Seal, SealHandler())
         return ocp.CheckpointManager(self._folder, handler_registry=handlers, options=options)
-
-    def __enter__(self) -> "Checkpoints":
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         with contextlib.nullcontext() if kind is None else contextlib.suppress(SaveFailed):
@@ -228,11 +224,13 @@ class Checkpoints:
 
     def _read(self, step: int, **args: Any) -> dict[str, Any]:
         """Items of a checkpoint, by the arguments for restoring them; raises Damaged."""
-        with _reading():
+        try:
             for path in () if is_remote(self._folder) else (self._folder / str(step)).rglob("*"):
                 storage.check_regular(path)
             restored = self._manager.restore(step, args=ocp.args.Composite(**args))
             return {name: restored[name] for name in args}
+        except Exception as error:  # the libraries raise anything on a damaged checkpoint
+            raise Damaged(_reason(error)) from error
 
     def newest(self, restore: Callable[[int], T]) -> tuple[int, T] | None:
         """(step, restore(step)) of the newest intact checkpoint; None if there is no checkpoint.
@@ -296,15 +294,6 @@ class _Best(policies.PreservationPolicy):
         bits_by_step = evaluated_bpd(self._workdir)
         bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
         return [value == min(bits) < np.inf for value in bits]
-
-
-@contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    """Turn whatever the libraries raise on a damaged checkpoint into Damaged."""
-    try:
-        yield
-    except Exception as error:
-        raise Damaged(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from diffenc_jax.core.errors import InputError, reason, require
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import CONTROLS, has_controls
 from diffenc_jax.runs import storage
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 # Advice for folders that cannot be written to.
 OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it a folder that can be written to"
@@ -56,13 +53,6 @@ def free_path(path: Path) -> Path:
     """`path`, or the first of PATH.1, PATH.2, ... that is free if something is there."""
     numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
     return next(place for place in itertools.chain([path], numbered) if not storage.exists(place))
-
-
-def encoded(picture: "Image", kind: str, **options: Any) -> bytes:
-    """Content of a picture's file of this kind, such as "PNG", with Pillow's options for it."""
-    content = io.BytesIO()
-    picture.save(content, format=kind, **options)
-    return content.getvalue()
 
 
 def read_bytes(path: Path, advice: str = "") -> bytes:
@@ -108,11 +98,10 @@ def parse_json(content: bytes | str) -> Any:
     """Value of a JSON text; raises ValueError, also for huge integers, control characters and too deep nesting."""
     try:
         value = json.loads(content, parse_int=_parse_int)
-        hostile = has_controls(value)
+        if has_controls(value):
+            raise ValueError("a text in it holds control characters")
     except RecursionError as error:
         raise ValueError("its values are nested too deeply") from error
-    if hostile:
-        raise ValueError("a text in it holds control characters")
     return value
 
 

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -54,7 +54,7 @@ class BucketClaim(Claim):
             ends = "it ends, and the other one goes on from the last checkpoint"
             raise TakenOver(f"another process trains in {self._path.parent}: {why}; {ends}")
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let others take the lock, unless it is lost."""
         self._ended.set()
         self._thread.join()
@@ -85,11 +85,8 @@ def locked(workdir: Path, wait: bool = True) -> Iterator[Claim]:
             with suppress(FileNotFoundError):  # released meanwhile
                 _wait_until_gone(path, wait)
                 storage.delete(path)
-        claim = BucketClaim(path, note)
-        try:
+        with closing(BucketClaim(path, note)) as claim:
             yield claim
-        finally:
-            claim.release()
         return
     try:
         lock = FileLock(workdir / LOCK).acquire(timeout=0)

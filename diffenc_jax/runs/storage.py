@@ -5,7 +5,6 @@ its `filename`. In a bucket there are no folders: they exist as long as somethin
 """
 
 import errno
-import itertools
 import os
 import secrets
 import shutil
@@ -118,9 +117,7 @@ def glob(folder: Path, pattern: str) -> list[Path]:
 def make_folder(folder: Path) -> None:
     """Create a folder, and those that it is in, unless they exist."""
     if not is_remote(folder):
-        missing = list(itertools.takewhile(lambda parent: not parent.exists(), folder.parents))
-        for parent in [*reversed(missing), folder]:  # `mkdir(parents=True)` calls itself for each
-            parent.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def delete(path: Path) -> None:
@@ -151,13 +148,11 @@ def move(path: Path, place: Path) -> None:
             file_system().rm_file(name)
 
 
-def copy_folder(source: Path, target: Path) -> list[Path]:
-    """Copy the files of a folder on disk into a folder, which may be in a bucket; returns those of `source`."""
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy the files of a folder on disk into a folder, which may be in a bucket."""
     make_folder(target)
-    paths = glob(source, "*")
-    for path in paths:
+    for path in glob(source, "*"):
         write(target / path.name, read(path))
-    return paths
 
 
 def identity(path: Path) -> Path:

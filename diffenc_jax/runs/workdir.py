@@ -93,10 +93,10 @@ def _check_seen_by_all(workdir: Path) -> None:
     names = hosts.gather_text(f"{socket.gethostname()}, process {os.getpid()}")
     if len(names) == 1:
         return
-    token = workdir / hosts.broadcast(f".seen-{secrets.token_hex(8)}".encode()).decode()
+    token = workdir / f".seen-{secrets.token_hex(8)}"
     if hosts.is_first():
         storage.write(token, b"")
-    hosts.broadcast(b"")  # it is written
+    token = workdir / hosts.broadcast(token.name.encode()).decode()
     patience = time.monotonic() + SEEN_SECONDS
     while not (is_seen := exists(token)) and time.monotonic() < patience:
         time.sleep(0.5)  # a network file system may show it late

@@ -20,6 +20,7 @@ from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import checkpoint
 from diffenc_jax.runs.checkpoint import METADATA, Checkpoints, SaveFailed
+from diffenc_jax.runs.hashes import check_dtypes
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.processes import resident
@@ -320,7 +321,6 @@ def test_a_pipe_or_a_huge_file_in_a_checkpoint_is_damage(saved, tmp_path, capsys
 
 
 @pytest.mark.parametrize("leaf", [jnp.zeros(3, jnp.int4), jax.random.key(0)], ids=["int4", "key"])
-def test_states_that_have_no_checksum_are_refused_at_once(tmp_path, leaf):
+def test_states_that_have_no_checksum_are_refused(leaf):
     with pytest.raises(InputError, match="opt_state/0"):
-        Checkpoints(StoredRun(tmp_path / "run"), 1000, state(1).replace(opt_state=(leaf,)))
-    assert not (tmp_path / "run").exists()
+        check_dtypes(state(1).replace(opt_state=(leaf,)))
