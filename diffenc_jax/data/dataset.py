@@ -26,8 +26,8 @@ class Dataset:
     If this host holds only a part of a split, the split is a `LocalPart`, with the indices of the full split.
 
     Attributes:
-      labels: classes from 0, int32 [N], or images, uint8 [N, h, w, c], by split, held as the images are; empty where no
-        model reads them.
+      labels: labels by split: classes from 0, int32 [N], or images, uint8 [N, h, w, c]. This host holds the labels of
+        the images that it holds. Empty if no model reads labels.
       label_spec: the kind of the labels.
     """
 
@@ -149,7 +149,10 @@ def _without_labels(name: str) -> str:
 
 
 def _named(data: DataConfig) -> sources.NamedSource:
-    """The source that `data` describes: one with a name, or the images at a path."""
+    """The source that `data` describes: one with a name, or the images at a path.
+
+    Raises InputError if there is neither.
+    """
     named = sources.named_source(data.source)
     if named is None:
         known = f"a known data set ({', '.join(sorted(parts.entries('data')))}, or tfds:NAME)"

@@ -1,7 +1,7 @@
 """Data sets of tensorflow-datasets, in a local folder or a bucket.
 
-Images must have one size, or be resized. The splits are 'train' and 'test'. Where there is no test split, the
-validation split is called 'test', and the version says so.
+Images must have one size, or be resized. The splits are 'train' and 'test'. Without a test split, the validation split
+is called 'test', and the version says so.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ PREFIX = "tfds:"
 BATCH = 1024  # images that are decoded together
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
 LOCAL = "~/tensorflow_datasets"  # where sets for a bucket are prepared, if TFDS_DATA_DIR is a bucket too
-MOST_NAMED = 4  # files that a message gives
+MOST_NAMED = 4  # files that a message names
 
 
 def open_prepared(name: str, data: DataConfig) -> Source:
@@ -141,10 +141,10 @@ def _builder(name: str, data: DataConfig) -> Any:
 
 
 def _check_features(folder: Path, what: str) -> None:
-    """Raise InputError if a data set names a class that is not of tensorflow-datasets, which would be imported.
+    """Raise InputError if a data set names a class from outside tensorflow-datasets: loading it imports the class.
 
     Args:
-      folder: holds the data set, or subfolders of its configurations and versions.
+      folder: folder of the data set, which may have subfolders of configurations and versions.
       what: the data set in messages.
     """
     classes: list[Any] = []
@@ -276,7 +276,7 @@ def _download(name: str, builder: Any, folder: str) -> None:
 
 
 def _archives(builder: Any) -> dict[str, str]:
-    """File names of a data set's archives by address; of its configuration only, if their names contain it."""
+    """File names of a data set's archives by address: those with the configuration in their names, otherwise all."""
     config = re.sub(r"x\d+$", "", builder.builder_config.name) if builder.builder_config else ""  # 32 of 32x32
     known = {url: info.filename or url.rpartition("/")[2] for url, info in (builder.url_infos or {}).items()}
     return {url: file for url, file in known.items() if config in file} or known

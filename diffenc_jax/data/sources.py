@@ -81,9 +81,9 @@ IMAGENET64 = _from_tfds("imagenet_resized/64x64", (64, 64, 3))
 
 
 def named_source(name: str) -> NamedSource | None:
-    """The source with this name, tfds:NAME, or place package.module:NAME; None for a path.
+    """The source that `name` denotes: a known name, tfds:NAME or package.module:NAME; None for a path.
 
-    Raises InputError if there is no source at the place.
+    Raises InputError if package.module:NAME is not a source.
     """
     if name.startswith(prepared.PREFIX):
         return _from_tfds(name.removeprefix(prepared.PREFIX))

@@ -1,8 +1,8 @@
 """Communication between the hosts of a run. Every host must call these functions at the same points.
 
-Only the first host writes a workdir's files and reports to the user. What it reads from them is broadcast, so that
-all hosts take the same decisions. JAX is imported where it is used, because what only reads a run's files has no use
-for it.
+Only the first host writes a workdir's files and reports to the user. It broadcasts the contents that it reads, so that
+all hosts take the same decisions. JAX is imported where it is used, because code that only reads a run's files does not
+need it.
 """
 
 import itertools

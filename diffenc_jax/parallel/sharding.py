@@ -50,7 +50,7 @@ def missing_platform() -> str | None:
     """Message for the case that JAX finds no device of JAX_PLATFORMS; None if it finds one."""
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # jax asserts that there is one, where a plugin is not installed
+    except (RuntimeError, AssertionError) as error:  # jax asserts that there is a device, even without the plugin
         reason = str(error) and first_line(error).partition(" (set JAX_PLATFORMS")[0]
         platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
         install = "install diffenc_jax with the extra cuda or tpu and check the driver"
@@ -67,7 +67,12 @@ def num_slices(devices: Sequence[jax.Device]) -> int:
 
 
 def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:
-    """Raise InputError unless a batch divides over the devices, on each into `train.accumulate` = `parts` parts."""
+    """Raise InputError unless a batch divides over the devices, and each share of it into `parts` parts.
+
+    Args:
+      key: key of the batch size in the configuration.
+      parts: `train.accumulate`.
+    """
     least, each = mesh.size * parts, f", with train.accumulate={parts} parts on each" if parts > 1 else ""
     how = f"into train.accumulate={parts} parts" if mesh.size == 1 else f"over {mesh.size} devices{each}"
     divides = batch_size >= 1 and batch_size % least == 0

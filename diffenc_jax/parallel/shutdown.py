@@ -47,7 +47,7 @@ class Shutdown:
             raise Interrupted(self.signal)
 
     def checking(self, advance: Callable[..., None]) -> Callable[..., None]:
-        """`advance(part=1)`, followed by `check`."""
+        """Function of `part=1` that calls `advance(part)` and then `check`."""
 
         def on_part(part: float = 1) -> None:
             advance(part)
@@ -57,7 +57,7 @@ class Shutdown:
 
 
 class JointShutdown(Shutdown):
-    """A shutdown that all processes of a run see after the same step.
+    """A shutdown that all processes of a run notice after the same step.
 
     JAX's preemption service catches the SIGTERM that any process receives and agrees on the next step that no process
     has reached. All processes must call `requested` equally often. SIGINT keeps its default effect.

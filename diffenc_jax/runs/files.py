@@ -23,7 +23,7 @@ LARGEST = 2**63  # of integers in JSON files
 
 
 class Missing(InputError):
-    """A file that is not there."""
+    """A file does not exist."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,13 +50,13 @@ def sha256_of(content: bytes | memoryview) -> str:
 
 
 def free_path(path: Path) -> Path:
-    """`path`, or the first of PATH.1, PATH.2, ... that is free if something is there."""
+    """The first free path of `path`, PATH.1, PATH.2, ..."""
     numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
     return next(place for place in itertools.chain([path], numbered) if not storage.exists(place))
 
 
 def read_bytes(path: Path, advice: str = "") -> bytes:
-    """Content of a file; raises InputError, with `advice` on what to do, if it cannot be read; Missing without one."""
+    """Content of a file; raises InputError with `advice` if it cannot be read, and Missing if it does not exist."""
     with _reading(path, advice):
         return storage.read(path)
 
@@ -87,7 +87,7 @@ def read_json(path: Path, advice: str = "") -> Any:
 
 
 def parse_file(path: Path, content: bytes, advice: str = "") -> Any:
-    """Value of the JSON text that the file at `path` holds; raises InputError, with `advice`, if it is none."""
+    """Value of `content`, the JSON text of the file at `path`; raises InputError with `advice` if it is not JSON."""
     try:
         return parse_json(content)
     except ValueError as error:
@@ -106,16 +106,16 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def _parse_int(digits: str) -> int:
-    if abs(int(digits)) >= LARGEST:  # or ValueError, if they are thousands
+    if abs(int(digits)) >= LARGEST:  # int() raises ValueError for thousands of digits
         raise ValueError("it holds an integer of more than 64 bits")
     return int(digits)
 
 
 def read_arrays(content: bytes, packed: bool = False) -> dict[str, np.ndarray] | None:
-    """Arrays by name of an .npz file; None if it is damaged, or larger than a file of its size can be.
+    """Arrays by name of an .npz file; None if it is damaged, or if its arrays are larger than allowed.
 
     Args:
-      packed: whether the arrays may be compressed. They must then fit in memory.
+      packed: whether the arrays may be compressed. They may then be as large as the memory, otherwise as the file.
     """
     most = machine_memory() if packed else len(content)
     try:
@@ -128,7 +128,10 @@ def read_arrays(content: bytes, packed: bool = False) -> dict[str, np.ndarray] |
 
 
 def list_paths(folder: Path, pattern: str) -> list[Path]:
-    """`storage.glob`; raises InputError if the folder cannot be listed, or a name in it holds control characters."""
+    """Paths of `storage.glob`.
+
+    Raises InputError if the folder cannot be listed, or if a name holds control characters.
+    """
     with _reading(folder):
         paths = storage.glob(folder, pattern)
     for path in paths:

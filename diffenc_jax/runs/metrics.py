@@ -23,7 +23,7 @@ Row = dict[str, float]
 
 
 def read_metrics(workdir: Path) -> list[Row]:
-    """Rows of a workdir's metrics, empty without a file; unreadable lines are skipped. Raises InputError."""
+    """Rows of a workdir's metrics, empty without a file. Skips unreadable lines; raises InputError for a file."""
     lines = read_if_present(workdir / METRICS_FILE).split(b"\n")
     return [row for line in lines if (row := _parse_row(line)) is not None]
 
@@ -58,7 +58,7 @@ class MetricsFile:
         self._path, self._remote, self._next_write = workdir / METRICS_FILE, is_remote(workdir), 0.0
         rows = [row for row in read_metrics(workdir) if row["step"] <= start]
         self._written = set(map(_key, rows))
-        self._old, self._new = b"".join(map(_line, rows)), b""  # content of the file, and lines to add to it
+        self._old, self._new = b"".join(map(_line, rows)), b""  # content of the file, and lines to add
         if hosts.is_first() and self._old != read_if_present(self._path):
             storage.write(self._path, self._old)
 
