@@ -114,5 +114,5 @@ def open_path(path: Path, resize: int | None = None) -> Source:
                 version = "local" if resize is None else f"local, resized to {resize}x{resize}"
                 return Source(str(path), version, *picture_folders.open_folder(path, resize))
     if resize is not None:
-        raise checks.refused(path, f"is no folder of pictures, and data.resize={resize} is for one; resize its arrays")
+        raise checks.refused(path, f"is not a folder of pictures, which data.resize={resize} needs; resize its arrays")
     return Source(str(path), "local", splits, labels)

@@ -278,7 +278,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             return
         name = min(ours ^ theirs)
         other = f"{self._folder / str(step)} is of another model, of other images, or of another version of {OURS}"
-        only = f"{name} is an array {'there' if name in theirs else 'here'} only"
+        only = f"only {'the checkpoint' if name in theirs else 'this model'} has the array {name}"
         raise InputError(f"{other}: {only}{self._run.origin.other_version}")
 
 

@@ -50,8 +50,8 @@ class BucketClaim(Claim):
             return
         if self._lost:
             self._ended.set()
-            why = f"this one was silent for more than {GONE_SECONDS:.0f} s"
-            ends = "it ends, and the other one goes on from the last checkpoint"
+            why = f"this process was silent for more than {GONE_SECONDS:.0f} s"
+            ends = "this process ends, and the other one continues from the last checkpoint"
             raise TakenOver(f"another process trains in {self._path.parent}: {why}; {ends}")
 
     def close(self) -> None:

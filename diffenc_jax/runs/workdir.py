@@ -45,7 +45,7 @@ def check_not_of_run(path: Path) -> None:
     place = storage.identity(path)
     for folder in place.parents:
         is_own = place.relative_to(folder).parts[0] in OWN and StoredRun(folder).exists
-        require(not is_own, f"{path} is a place for files of the run in {folder} itself; name another file")
+        require(not is_own, f"{path} is reserved for the run in {folder}; name another file")
 
 
 def set_aside(workdir: Path) -> Path | None:
