@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from diffenc_jax.core.errors import LONGEST
 from diffenc_jax.data import checks
 from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits, hold_out
 
 GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; the third byte of IDX is the type, uint8
-IDX_PREFIXES = {"train": "train", "test": "t10k"}  # of MNIST's file names, by split
-# Names of the arrays in an .npz file by split: images, which have one of two pairs of names, and labels.
+IDX_PREFIXES = {"train": "train", "test": "t10k"}  # beginnings of MNIST's file names, by split
+# Names of the arrays in an .npz file by split. Images have one of two pairs of names.
 NPZ_IMAGES = ({"train": "train", "test": "test"}, {"train": "x_train", "test": "x_test"})
 NPZ_LABELS = {"train": "y_train", "test": "y_test"}
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -37,7 +38,7 @@ def open_file(path: Path) -> tuple[Splits, OpenLabels]:
 def open_idx_folder(path: Path) -> tuple[Splits, OpenLabels]:
     """Splits and labels of a folder with MNIST's files, such as train-images-idx3-ubyte or ...-ubyte.gz.
 
-    There are no splits if there are no such files. Raises InputError if only one of the two files of images is there.
+    A folder without such files has no splits. Raises InputError if it holds only one of the two files of images.
     """
     files, classes = _named(path, "images[-.]idx3"), _named(path, "labels[-.]idx1")
     if len(files) == 1:
@@ -52,18 +53,17 @@ def _named(path: Path, kind: str) -> dict[str, Path]:
 
 
 def all_images(path: Path) -> Images:
-    """Images uint8 [N, H, W, C] of a file with one array of them; of an .npy file only requested images are read."""
+    """Images uint8 [N, H, W, C] of a file with one array of images. An .npy file is read on demand."""
     if path.suffix == ".npz":
         names = [name for name, shape in npz_shapes(path).items() if len(shape) >= 3]
         if len(names) != 1:
-            held = ", ".join(sorted(names))[: checks.LONGEST] or "none"
+            held = ", ".join(sorted(names))[:LONGEST] or "none"
             raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {held}")
         return _npz_images(path, names[0])
     if path.suffix == ".npy":
-        with checks.reading(path):
-            array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
-            shape = checks.image_shape(path, array.shape)
-            return OnDemand(shape, lambda start, stop: checks.as_images(path, array, slice(start, stop)))
+        array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
+        shape = checks.image_shape(path, array.shape)
+        return OnDemand(shape, lambda start, stop: checks.as_images(path, array, slice(start, stop)))
     return checks.as_images(path, _idx_array(path))
 
 

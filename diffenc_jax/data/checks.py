@@ -12,9 +12,8 @@ from diffenc_jax.core.errors import InputError, refusing
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import printable
 
-LONGEST = 200  # characters of a library's message
 MOST_LEVELS = 256  # of pixels, which are uint8
-CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of images whose axes are in another order
+CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of arrays that are taken for [N, C, H, W] and refused
 
 
 def refused(what: Path | str, why: str) -> InputError:
@@ -31,7 +30,7 @@ def reading(what: Path | str, advice: str = "", done: str = "read") -> Iterator[
     Args:
       what: the file or folder that cannot be read.
       advice: what to do.
-      done: "read", or what else cannot be done.
+      done: participle of what cannot be done, such as "written".
     """
     with warnings.catch_warnings(action="ignore"), refusing(f"{printable(str(what))} cannot be {done}", advice):
         yield
@@ -47,11 +46,11 @@ def regular(path: Path) -> Path:
 def as_images(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
     """Images uint8 [N, H, W, C] of an array [N, H, W, C] or [N, H, W] of whole numbers 0 .. 255, of any type.
 
-    Floats are taken if they are whole numbers: every value is compared with its conversion. Raises InputError, which
+    Floats are accepted if they are whole numbers: every value is compared with its conversion. Raises InputError, which
     names the file `path`, for other arrays.
 
     Args:
-      rows: the images to convert and return; no others are read. By default all.
+      rows: the images to convert and return, by default all. No others are read.
     """
     shape, images = image_shape(path, array.shape), array[rows]
     if images.dtype.kind not in "biuf":
@@ -66,7 +65,7 @@ def as_images(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.nd
 def image_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
     """[N, H, W, C] of the images in an array of `shape`, [N, H, W, C] or [N, H, W].
 
-    Raises InputError for other shapes, and for those that are probably [N, C, H, W].
+    Raises InputError for other shapes, and for shapes that are probably [N, C, H, W].
     """
     if len(shape) not in (3, 4) or 0 in shape:
         raise refused(path, f"must hold images [N, H, W, C] or [N, H, W]; this is {list(shape)}")

@@ -26,8 +26,8 @@ class Dataset:
     If this host holds only a part of a split, the split is a `LocalPart`, with the indices of the full split.
 
     Attributes:
-      labels: classes from 0, int32 [N], or images, uint8 [N, h, w, c], by split, held as the images are; empty where no
-        model reads them.
+      labels: labels by split: classes from 0, int32 [N], or images, uint8 [N, h, w, c]. This host holds the labels of
+        the images that it holds. Empty if no model reads labels.
       label_spec: the kind of the labels.
     """
 
@@ -37,7 +37,7 @@ class Dataset:
     splits: Mapping[str, np.ndarray | LocalPart]
     labels: Mapping[str, np.ndarray | LocalPart] = field(default_factory=dict)
     label_spec: LabelSpec = NO_LABELS
-    _digests: dict[str, tuple[str, str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,36 +49,28 @@ class Dataset:
         """All images of a split, with their labels if there are labels."""
         return Batch(self.splits[split], self.labels.get(split))
 
-    def sha256(self, split: str) -> str:
-        """SHA-256 of the decoded images' bytes in their order; computed once per split."""
-        return self._both_digests(split)[0]
-
     def fingerprint(self, split: str) -> dict[str, Any]:
-        """A record's 'dataset': JSON values that identify the images of a split.
+        """A record's 'dataset': JSON values that identify the images of a split; computed once per split.
 
-        `sha256`, `sha256_any_order` and `known_as` (name of a well-known set, or None) are those of `fingerprints`;
-        `dims` is the number of values per image. `labels_sha256` is there if there are labels.
+        The functions of `fingerprints` return `sha256`, `sha256_any_order` and `known_as`, the name of a well-known
+        set or None. `dims` is the number of values per image. Only a data set with labels has `labels_sha256`.
         """
-        classes: Any = self.labels.get(split)
-        labels = {} if classes is None else {"labels_sha256": fingerprints.sha256(classes)}
-        count, (in_order, any_order) = len(self.splits[split]), self._both_digests(split)
-        return {
-            "name": self.name,
-            "version": self.version,
-            "split": split,
-            "num_examples": count,
-            "dims": math.prod(self.shape),
-            "sha256": in_order,
-            "sha256_any_order": any_order,
-            "known_as": fingerprints.known_as(any_order, count, self.shape, split),
-            **labels,
-        }
-
-    def _both_digests(self, split: str) -> tuple[str, str]:
-        if split not in self._digests:
+        if split not in self._fingerprints:
             images: Any = self.splits[split]
-            self._digests[split] = fingerprints.sha256(images), fingerprints.sha256_any_order(images)
-        return self._digests[split]
+            labels: Any = self.labels.get(split)
+            any_order = fingerprints.sha256_any_order(images)
+            self._fingerprints[split] = {
+                "name": self.name,
+                "version": self.version,
+                "split": split,
+                "num_examples": len(images),
+                "dims": math.prod(self.shape),
+                "sha256": fingerprints.sha256(images),
+                "sha256_any_order": any_order,
+                "known_as": fingerprints.known_as(any_order, len(images), self.shape, split),
+                **({} if labels is None else {"labels_sha256": fingerprints.sha256(labels)}),
+            }
+        return self._fingerprints[split]
 
 
 def load_dataset(
@@ -157,20 +149,19 @@ def _without_labels(name: str) -> str:
 
 
 def _named(data: DataConfig) -> sources.NamedSource:
-    """The source that `data` describes: one with a name, or the images at a path."""
+    """The source that `data` describes: one with a name, or the images at a path.
+
+    Raises InputError if there is neither.
+    """
     named = sources.named_source(data.source)
     if named is None:
-        return sources.NamedSource(None, lambda data: sources.open_path(_path(data), data.resize), labels=None)
+        known = f"a known data set ({', '.join(sorted(parts.entries('data')))}, or tfds:NAME)"
+        is_path = os.path.exists(data.source)
+        require(is_path, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
+        return sources.NamedSource(None, lambda data: sources.open_path(Path(data.source), data.resize), labels=None)
     options = f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets; leave it out"
     require(bool(named.tfds) or data.resize is None, options)
     return named
-
-
-def _path(data: DataConfig) -> Path:
-    known = f"a known data set ({', '.join(sorted(parts.entries('data')))}, or tfds:NAME)"
-    is_path = os.path.exists(data.source)
-    require(is_path, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
-    return Path(data.source)
 
 
 def _read(
@@ -182,7 +173,7 @@ def _read(
     require(math.prod(images.shape) > 0, f"{what}: this split has no images; give at least two, {HELD_OUT}")
     rows = np.arange(count) if part is None else part(count)
     checks.fits_memory(what, (len(rows), *images.shape[1:]))
-    held = images[:count] if len(rows) == count else read_rows(images, rows)
+    held = read_rows(images, rows)
     _check_pixels(what, held, pixel_levels)
     return held if len(rows) == count else LocalPart(held, rows, images.shape)
 

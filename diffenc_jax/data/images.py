@@ -18,8 +18,8 @@ class Batch(NamedTuple):
 
     Attributes:
       pixels: uint8 [B, H, W, C].
-      labels: classes from 0, int32 [B], or images, uint8 [B, h, w, c]; None where no model reads them.
-      augmentation: flags [B, F] of `Augmentation.flags`; None without augmentation, or where no model reads them.
+      labels: classes from 0, int32 [B], or images, uint8 [B, h, w, c]; None if no model reads labels.
+      augmentation: flags [B, F] of `Augmentation.flags`; None without augmentation, or if no model reads them.
     """
 
     pixels: Any
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
 
 class OnDemand:
-    """Images [N, H, W, C], or labels [N], of which `read(start, stop)` returns the indices start .. stop - 1."""
+    """Images [N, H, W, C] or labels [N], read on demand: `read(start, stop)` returns the rows start .. stop - 1."""
 
     def __init__(self, shape: tuple[int, ...], read: Callable[[int, int], np.ndarray]):
         self.shape, self._read = shape, read
@@ -45,7 +45,7 @@ Splits = Mapping[str, Callable[[], Images]]
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """The kind of the labels of images, which are classes or images.
+    """The kind of labels: classes, or images.
 
     Attributes:
       classes: number of classes; 0 without labels, and for labels that are images.
@@ -141,7 +141,7 @@ class Labels(NamedTuple):
         return LabelSpec(len(self.values()))
 
     def read(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
-        """Classes int32 of those images of a split that `images` holds.
+        """Classes, int32, of the images of a split that `images` holds.
 
         Raises InputError, which begins with `what`, if the numbers of labels and images differ, or a label is unknown.
         """
@@ -165,7 +165,7 @@ class LabelImages(NamedTuple):
     spec: LabelSpec
 
     def read(self, what: str, split: str, images: np.ndarray | LocalPart) -> np.ndarray | LocalPart:
-        """The labels of those images of a split that `images` holds.
+        """Labels of the images of a split that `images` holds.
 
         Raises InputError, which begins with `what`, if the numbers of labels and images differ, or for another shape.
         """

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow supports more, some of which start programs
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # Pillow supports more formats; some start programs
 VALIDATION = ("val", "valid", "validation")
 # The mode to which each of Pillow's modes is converted. Values of other modes exceed 8 bits or are no colours.
 MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 
 
 def open_folder(path: Path, resize: int | None = None) -> tuple[Splits, OpenLabels]:
-    """Splits and labels of pictures, in the folders `path`/train and `path`/test or, without these, anywhere in `path`.
+    """Splits and labels of the pictures in `path`/train and `path`/test or, without these folders, anywhere in `path`.
 
     The label of a picture is the name of its subfolder. There are no labels if a picture is in no subfolder.
 

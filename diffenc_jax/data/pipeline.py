@@ -19,7 +19,7 @@ from diffenc_jax.data.images import Batch
 def permutation(size: int, seed: int, epoch: int, shard: int = 0) -> np.ndarray:
     """Permutation of range(size), a function of (seed, epoch, shard).
 
-    It sorts raw words of Philox, which numpy keeps the same in all versions, unlike its shuffles.
+    It sorts raw words of Philox. Unlike numpy's shuffles, they are the same in all versions of numpy.
     """
     words = np.random.Philox(key=[seed, epoch + (shard << 32)]).random_raw(size)
     return np.argsort(words, kind="stable")

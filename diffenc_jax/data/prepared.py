@@ -1,7 +1,7 @@
 """Data sets of tensorflow-datasets, in a local folder or a bucket.
 
-Images must have one size, or be resized. The splits are 'train' and 'test'. Where there is no test split, the
-validation split is called 'test', and the version says so.
+Images must have one size, or be resized. The splits are 'train' and 'test'. Without a test split, the validation split
+is called 'test', and the version says so.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ from filelock import FileLock
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import as_path, is_remote
-from diffenc_jax.core.errors import InputError, first_line, require, suggestion
+from diffenc_jax.core.errors import LONGEST, InputError, first_line, require, suggestion
 from diffenc_jax.core.tensorflow import hide_gpus, imported_when_used
 from diffenc_jax.core.text import printable
-from diffenc_jax.data.checks import LONGEST, reading
+from diffenc_jax.data.checks import reading
 from diffenc_jax.data.images import Images, Labels, LabelSpec, OnDemand, Source
 from diffenc_jax.data.picture_folders import square
 
@@ -38,7 +38,7 @@ PREFIX = "tfds:"
 BATCH = 1024  # images that are decoded together
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
 LOCAL = "~/tensorflow_datasets"  # where sets for a bucket are prepared, if TFDS_DATA_DIR is a bucket too
-MOST_NAMED = 4  # files that a message gives
+MOST_NAMED = 4  # files that a message names
 
 
 def open_prepared(name: str, data: DataConfig) -> Source:
@@ -83,9 +83,8 @@ def prepare(name: str, data: DataConfig) -> Any:
     builder, folder = _builder(name, data), _folder(data)
     image_shape(name, data, builder)
     with _opening(folder):
-        is_prepared = builder.is_prepared()
-    if is_prepared:
-        return builder
+        if builder.is_prepared():
+            return builder
     if is_remote(folder):
         local = LOCAL if is_remote(str(tfds.core.constants.DATA_DIR)) else None
         _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=local)), builder)
@@ -142,10 +141,10 @@ def _builder(name: str, data: DataConfig) -> Any:
 
 
 def _check_features(folder: Path, what: str) -> None:
-    """Raise InputError if a data set names a class that is not of tensorflow-datasets, which would be imported.
+    """Raise InputError if a data set names a class from outside tensorflow-datasets: loading it imports the class.
 
     Args:
-      folder: holds the data set, or subfolders of its configurations and versions.
+      folder: folder of the data set, which may have subfolders of configurations and versions.
       what: the data set in messages.
     """
     classes: list[Any] = []
@@ -277,7 +276,7 @@ def _download(name: str, builder: Any, folder: str) -> None:
 
 
 def _archives(builder: Any) -> dict[str, str]:
-    """File names of a data set's archives by address; of its configuration only, if their names contain it."""
+    """File names of a data set's archives by address: those with the configuration in their names, otherwise all."""
     config = re.sub(r"x\d+$", "", builder.builder_config.name) if builder.builder_config else ""  # 32 of 32x32
     known = {url: info.filename or url.rpartition("/")[2] for url, info in (builder.url_infos or {}).items()}
     return {url: file for url, file in known.items() if config in file} or known

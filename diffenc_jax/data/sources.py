@@ -68,8 +68,7 @@ class NamedSource(NamedTuple):
 
 
 def _from_tfds(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> NamedSource:
-    labels = None if classes is None else LabelSpec(classes)
-    return NamedSource(shape, partial(prepared.open_prepared, name), name, labels)
+    return NamedSource(shape, partial(prepared.open_prepared, name), name, LabelSpec(classes) if classes else None)
 
 
 DIGITS = NamedSource((8, 8, 1), digits, labels=LabelSpec(10))
@@ -82,9 +81,9 @@ IMAGENET64 = _from_tfds("imagenet_resized/64x64", (64, 64, 3))
 
 
 def named_source(name: str) -> NamedSource | None:
-    """The source with this name, tfds:NAME, or place package.module:NAME; None for a path.
+    """The source that `name` denotes: a known name, tfds:NAME or package.module:NAME; None for a path.
 
-    Raises InputError if there is no source at the place.
+    Raises InputError if package.module:NAME is not a source.
     """
     if name.startswith(prepared.PREFIX):
         return _from_tfds(name.removeprefix(prepared.PREFIX))
@@ -115,5 +114,5 @@ def open_path(path: Path, resize: int | None = None) -> Source:
                 version = "local" if resize is None else f"local, resized to {resize}x{resize}"
                 return Source(str(path), version, *picture_folders.open_folder(path, resize))
     if resize is not None:
-        raise checks.refused(path, f"is no folder of pictures, and data.resize={resize} is for one; resize its arrays")
+        raise checks.refused(path, f"is not a folder of pictures, which data.resize={resize} needs; resize its arrays")
     return Source(str(path), "local", splits, labels)

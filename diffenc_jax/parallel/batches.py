@@ -14,7 +14,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.data.pipeline import Order
 from diffenc_jax.parallel import hosts
-from diffenc_jax.parallel.sharding import host_rows, rows_to_devices
+from diffenc_jax.parallel.sharding import batched, host_rows
 
 
 class Batches:
@@ -38,7 +38,7 @@ class Batches:
         """The images of `step`, counted from 0, divided over all devices."""
         numbers = self.numbers(step)
         here = jax.tree.map(lambda array: array[numbers], self.train)
-        return rows_to_devices(self.mesh, here, self.rows, self.size)
+        return jax.make_array_from_process_local_data(batched(self.mesh), here)
 
     def numbers(self, step: int) -> np.ndarray:
         """Indices of the images in this host's rows of the batch of `step`."""

@@ -62,6 +62,6 @@ def _tpu_hosts() -> int:
 
 
 def _count(name: str) -> int:
-    """The number in a variable; 1 if it is missing or no number."""
+    """The number in an environment variable; 1 if the variable is missing or not a number."""
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else 1

@@ -1,8 +1,8 @@
 """Communication between the hosts of a run. Every host must call these functions at the same points.
 
-Only the first host writes a workdir's files and reports to the user. What it reads from them is broadcast, so that
-all hosts take the same decisions. JAX is imported where it is used, because what only reads a run's files has no use
-for it.
+Only the first host writes a workdir's files and reports to the user. It broadcasts the contents that it reads, so that
+all hosts take the same decisions. JAX is imported where it is used, because code that only reads a run's files does not
+need it.
 """
 
 import itertools
@@ -68,11 +68,8 @@ def end_if_alone(error: Exception) -> None:
 
 def broadcast(content: bytes) -> bytes:
     """The first host's `content`, on every host."""
-    import jax
     from jax.experimental import multihost_utils
 
-    if jax.process_count() == 1:
-        return content
     size = int(multihost_utils.broadcast_one_to_all(np.int64(len(content))))
     padded = np.frombuffer(content, np.uint8) if is_first() else np.zeros(size, np.uint8)
     return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded), np.uint8))
@@ -90,10 +87,9 @@ def total(values: np.ndarray) -> np.ndarray:
 
 def _of_all(values: np.ndarray) -> np.ndarray:
     """The values [hosts, ...] of all hosts, in their order."""
-    import jax
     from jax.experimental import multihost_utils
 
-    return values[None] if jax.process_count() == 1 else multihost_utils.process_allgather(values)
+    return multihost_utils.process_allgather(values)
 
 
 def gather_text(text: str) -> list[str]:

@@ -47,7 +47,7 @@ def needed_bytes(error: Exception) -> int | None:
 
 
 def device_memory() -> int | None:
-    """Bytes of memory of one device of this host, for CPUs of the machine; None if unknown."""
+    """Bytes of memory of one device of this host, or of the machine if the device is a CPU; None if unknown."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return machine_memory()
@@ -55,7 +55,7 @@ def device_memory() -> int | None:
 
 
 def does_not_fit(what: str, needed: int | None, advice: str) -> RunError:
-    """RunError: `what` needs at least `needed` bytes per device; with the available memory and `advice`."""
+    """RunError that `what` needs at least `needed` bytes per device; it states the available memory and `advice`."""
     available = device_memory()
     needs = "more memory than is available" if needed is None else f"at least {format_bytes(needed)}"
     has = "" if available is None else f", and {format_bytes(available)} are available"
@@ -74,7 +74,7 @@ def check_fits(compiled: jax.stages.Compiled, what: str, advice: str) -> None:
 
 @contextmanager
 def within_memory(what: str, advice: str) -> Iterator[None]:
-    """Turn a program's error that it is out of memory into one line; see `does_not_fit`."""
+    """Turn an out-of-memory error of a program into one line; see `does_not_fit`."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

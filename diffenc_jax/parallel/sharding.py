@@ -50,7 +50,7 @@ def missing_platform() -> str | None:
     """Message for the case that JAX finds no device of JAX_PLATFORMS; None if it finds one."""
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # jax asserts that there is one, where a plugin is not installed
+    except (RuntimeError, AssertionError) as error:  # jax asserts that there is a device, even without the plugin
         reason = str(error) and first_line(error).partition(" (set JAX_PLATFORMS")[0]
         platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
         install = "install diffenc_jax with the extra cuda or tpu and check the driver"
@@ -67,7 +67,12 @@ def num_slices(devices: Sequence[jax.Device]) -> int:
 
 
 def check_batch(mesh: Mesh, batch_size: int, key: str, parts: int = 1) -> None:
-    """Raise InputError unless a batch divides over the devices, on each into `train.accumulate` = `parts` parts."""
+    """Raise InputError unless a batch divides over the devices, and each share of it into `parts` parts.
+
+    Args:
+      key: key of the batch size in the configuration.
+      parts: `train.accumulate`.
+    """
     least, each = mesh.size * parts, f", with train.accumulate={parts} parts on each" if parts > 1 else ""
     how = f"into train.accumulate={parts} parts" if mesh.size == 1 else f"over {mesh.size} devices{each}"
     divides = batch_size >= 1 and batch_size % least == 0
@@ -140,27 +145,10 @@ def host_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
     return np.unique(np.concatenate([rows[place] for place in places.values() if place is not None]))
 
 
-def rows_to_devices(mesh: Mesh, host_arrays: Tree, rows: np.ndarray, batch_size: int) -> Tree:
-    """Tree of global arrays [batch_size, ...] divided over all devices; `host_arrays` hold this host's `host_rows`."""
-    position = np.zeros(batch_size, np.int64)
-    position[rows] = np.arange(len(rows))
-
-    def one(array: np.ndarray) -> jax.Array:
-        def part(at: Any) -> np.ndarray:
-            return array[position[at[0]]]
-
-        return jax.make_array_from_callback((batch_size, *array.shape[1:]), batched(mesh), part)
-
-    return jax.tree.map(one, host_arrays)
-
-
-def to_devices(mesh: Mesh, host_arrays: Tree) -> Tree:
-    """Tree of global arrays divided over all devices, from arrays that every host holds; a host sends its rows only."""
-
-    def one(array):
-        return jax.make_array_from_callback(array.shape, batched(mesh), lambda index: array[index])
-
-    return jax.tree.map(one, host_arrays)
+def to_devices(mesh: Mesh, arrays: Tree) -> Tree:
+    """Tree of global arrays divided over all devices, from whole arrays on every host; a host sends only its rows."""
+    put = jax.make_array_from_process_local_data
+    return jax.tree.map(lambda array: put(batched(mesh), array, array.shape), arrays)
 
 
 def in_flight(started: Iterable[T]) -> Iterator[T]:

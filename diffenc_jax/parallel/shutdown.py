@@ -4,25 +4,28 @@ import itertools
 import signal
 import types
 from collections.abc import Callable
-from typing import Any
 
 from diffenc_jax.core.errors import Interrupted
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # JAX's preemption service counts the calls of the whole process, which may open several shutdowns.
 _SYNC_POINTS = itertools.count(1)
 
 
 class Shutdown:
-    """A context that holds back the first SIGTERM or SIGINT; a second SIGINT raises KeyboardInterrupt."""
+    """A context that holds back the first SIGTERM or SIGINT; a second SIGINT raises KeyboardInterrupt.
+
+    Attributes:
+      held_back: numbers of the signals that are held back.
+      signal: number of the signal that has arrived, or 0.
+    """
+
+    held_back: tuple[int, ...] = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
-        self.signal = 0  # the number of the one that has arrived
-        self._previous: dict[int, Any] = {}
+        self.signal = 0
 
     def __enter__(self) -> "Shutdown":
-        self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._previous = {number: signal.signal(number, self._note) for number in self.held_back}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,7 +47,7 @@ class Shutdown:
             raise Interrupted(self.signal)
 
     def checking(self, advance: Callable[..., None]) -> Callable[..., None]:
-        """`advance(part=1)`, followed by `check`."""
+        """Function of `part=1` that calls `advance(part)` and then `check`."""
 
         def on_part(part: float = 1) -> None:
             advance(part)
@@ -54,14 +57,13 @@ class Shutdown:
 
 
 class JointShutdown(Shutdown):
-    """A shutdown that all processes of a run see after the same step.
+    """A shutdown that all processes of a run notice after the same step.
 
     JAX's preemption service catches the SIGTERM that any process receives and agrees on the next step that no process
     has reached. All processes must call `requested` equally often. SIGINT keeps its default effect.
     """
 
-    def __enter__(self) -> "JointShutdown":
-        return self
+    held_back = ()
 
     def requested(self) -> bool:
         from jax.experimental import multihost_utils

@@ -7,7 +7,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,13 +30,13 @@ from diffenc_jax.runs.seals import Seal, SealHandler, Stamp
 from diffenc_jax.runs.stored import CHECKPOINTS, StoredRun
 
 KEEP_LATEST = 2
-WRITTEN_AT_ONCE = 0.1  # GB, or the largest array: TensorStore holds copies of all that it writes at once
+WRITTEN_AT_ONCE = 0.1  # GB, at least the largest array: TensorStore copies all that it writes at once
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
 # After a failed save: seconds to wait for each thread, and rounds of deletion with a pause after each.
 THREAD_SECONDS, ROUNDS, ROUND_SECONDS = 10.0, 5, 0.1
 DAMAGED_FOLDER, HASHES, METADATA = "damaged", "hashes", "_CHECKPOINT_METADATA"
 
-# Orbax warns that it only reads, where it is asked to, and which options it then changes.
+# Orbax warns when it opens checkpoints for reading only, although it was asked to.
 logging.getLogger("absl").addFilter(
     lambda record: not re.search("directory is read only|read_only=True", str(record.msg))
 )
@@ -50,12 +50,12 @@ class SaveFailed(Exception):
     """A checkpoint could not be written; the text is one line that says which one and why."""
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     """Checkpoints of a run: the newest two, every `keep_every_steps`-th, and the best of the evaluated ones.
 
-    The EMA is an item of its own, so that evaluation reads nothing else. Hashes of all arrays are saved with them,
-    because Orbax restores flipped bytes without an error, and so is what a `Stamp` holds, because a folder may be
-    renamed or copied from another run.
+    The EMA is a separate item, so that evaluation reads nothing else. A third item holds hashes of all arrays, because
+    Orbax restores flipped bytes without an error, and a `Stamp`, because a folder may be renamed or copied from another
+    run.
 
     Attributes:
       complete: the newest step that is known to be saved completely, or None.
@@ -80,7 +80,7 @@ class Checkpoints:
 
     @cached_property
     def _stamp(self) -> Stamp:
-        """Identity of checkpoints but for the step. The first host tells the others, which may see an older file."""
+        """Identity of the checkpoints, without a step. The first host broadcasts it: others may see an older file."""
         return Stamp(hosts.broadcast(self._run.origin.run.encode()).decode(), self._run.config.hash)
 
     @property
@@ -109,9 +109,6 @@ class Checkpoints:
         handlers.add(HASHES, Seal, SealHandler())
         return ocp.CheckpointManager(self._folder, handler_registry=handlers, options=options)
 
-    def __enter__(self) -> "Checkpoints":
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         with contextlib.nullcontext() if kind is None else contextlib.suppress(SaveFailed):
             if self._opened is not None:
@@ -128,8 +125,8 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Start to save `state` as `step`, unless that step is saved already. Every host must call this.
 
-        Raises SaveFailed if this save failed, or if the one before did, although this one has begun; earlier
-        checkpoints are kept.
+        Raises SaveFailed if this save or the previous one failed. This save has begun even if the previous one failed.
+        Earlier checkpoints are kept.
         """
         try:
             self.wait()
@@ -139,7 +136,7 @@ class Checkpoints:
                 self._save(step, state=state.replace(ema=None), ema=state.ema)
 
     def save_ema(self, step: int, ema: Any) -> None:
-        """Save only averaged parameters, for evaluation and sampling; raises SaveFailed if they are not on disk."""
+        """Save only averaged parameters, for evaluation and sampling; raises SaveFailed if they cannot be written."""
         self._save(step, ema=ema)
         self.wait()
 
@@ -153,8 +150,8 @@ class Checkpoints:
     def wait(self) -> None:
         """Wait until the last save is complete; raises SaveFailed if it could not be written.
 
-        Memory that it freed is returned to the system, because allocators keep it for the threads of a save, and keep
-        more of it from save to save.
+        The memory that the save freed is returned to the system. Allocators would keep it for the threads of a save,
+        and would keep more after every save.
         """
         if self._opened is not None:
             self._or_save_failed(self._opened.wait_until_finished)
@@ -178,10 +175,10 @@ class Checkpoints:
             raise SaveFailed(f"{what}: {_reason(error)}") from error
 
     def _delete_partial(self, rounds: int = 1) -> None:
-        """Delete what a killed process or a failed save has left, which takes room on a full disk.
+        """Delete partial checkpoints of a killed process or a failed save: they take space, which a full disk lacks.
 
-        After a failed save further threads go on and write it again: those of Orbax, which are waited for, and those of
-        TensorStore, which Python does not know. So there are several `rounds`.
+        After a failed save, threads of Orbax and TensorStore may write them again. `_or_save_failed` waits for the
+        threads of Orbax. Python does not know the threads of TensorStore, so there are several `rounds`.
         """
         for number in range(rounds if hosts.is_first() else 0):
             time.sleep(ROUND_SECONDS * bool(number))
@@ -211,7 +208,7 @@ class Checkpoints:
         return self._restore(step, ema=abstract)["ema"]
 
     def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
-        stamp = self._stamp._replace(step=step)  # on all hosts, whatever they read afterwards
+        stamp = self._stamp._replace(step=step)  # a broadcast, before any host fails
         try:
             hashes = self._read(step, **{HASHES: Seal(stamp)})[HASHES]
             self._check_fits(step, abstract, hashes)
@@ -227,11 +224,13 @@ class Checkpoints:
 
     def _read(self, step: int, **args: Any) -> dict[str, Any]:
         """Items of a checkpoint, by the arguments for restoring them; raises Damaged."""
-        with _reading():
+        try:
             for path in () if is_remote(self._folder) else (self._folder / str(step)).rglob("*"):
                 storage.check_regular(path)
             restored = self._manager.restore(step, args=ocp.args.Composite(**args))
             return {name: restored[name] for name in args}
+        except Exception as error:  # the libraries raise anything on a damaged checkpoint
+            raise Damaged(_reason(error)) from error
 
     def newest(self, restore: Callable[[int], T]) -> tuple[int, T] | None:
         """(step, restore(step)) of the newest intact checkpoint; None if there is no checkpoint.
@@ -272,19 +271,19 @@ class Checkpoints:
     def _check_fits(self, step: int, abstract: dict[str, Any], hashes: Hashes) -> None:
         """Raise InputError unless the hashed items of `step` have the names and shapes of `abstract`.
 
-        The configuration of a workdir does not change, but the images that it names may, and the software.
+        The configuration of a workdir stays the same, but the images that it names and the software may change.
         """
         ours, theirs = array_shapes(abstract), {name for name in hashes if name.partition("/")[0] in abstract}
         if ours == theirs:
             return
         name = min(ours ^ theirs)
         other = f"{self._folder / str(step)} is of another model, of other images, or of another version of {OURS}"
-        only = f"{name} is an array {'there' if name in theirs else 'here'} only"
+        only = f"only {'the checkpoint' if name in theirs else 'this model'} has the array {name}"
         raise InputError(f"{other}: {only}{self._run.origin.other_version}")
 
 
 class _Best(policies.PreservationPolicy):
-    """Keeps the checkpoint with the lowest bits/dim of those that were evaluated during training."""
+    """Keeps the checkpoint with the lowest bits/dim among those evaluated during training."""
 
     def __init__(self, workdir: Path):
         self._workdir = workdir
@@ -295,15 +294,6 @@ class _Best(policies.PreservationPolicy):
         bits_by_step = evaluated_bpd(self._workdir)
         bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
         return [value == min(bits) < np.inf for value in bits]
-
-
-@contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    """Turn whatever the libraries raise on a damaged checkpoint into Damaged."""
-    try:
-        yield
-    except Exception as error:
-        raise Damaged(_reason(error)) from error
 
 
 def _reason(error: Exception) -> str:

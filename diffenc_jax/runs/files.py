@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,16 +17,13 @@ from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import CONTROLS, has_controls
 from diffenc_jax.runs import storage
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 # Advice for folders that cannot be written to.
 OTHER_WORKDIR, MAKE_WRITABLE = "give another --workdir", "make it a folder that can be written to"
 LARGEST = 2**63  # of integers in JSON files
 
 
 class Missing(InputError):
-    """A file that is not there."""
+    """A file does not exist."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -53,20 +50,13 @@ def sha256_of(content: bytes | memoryview) -> str:
 
 
 def free_path(path: Path) -> Path:
-    """`path`, or the first of PATH.1, PATH.2, ... that is free if something is there."""
+    """The first free path of `path`, PATH.1, PATH.2, ..."""
     numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
     return next(place for place in itertools.chain([path], numbered) if not storage.exists(place))
 
 
-def encoded(picture: "Image", kind: str, **options: Any) -> bytes:
-    """Content of a picture's file of this kind, such as "PNG", with Pillow's options for it."""
-    content = io.BytesIO()
-    picture.save(content, format=kind, **options)
-    return content.getvalue()
-
-
 def read_bytes(path: Path, advice: str = "") -> bytes:
-    """Content of a file; raises InputError, with `advice` on what to do, if it cannot be read; Missing without one."""
+    """Content of a file; raises InputError with `advice` if it cannot be read, and Missing if it does not exist."""
     with _reading(path, advice):
         return storage.read(path)
 
@@ -97,7 +87,7 @@ def read_json(path: Path, advice: str = "") -> Any:
 
 
 def parse_file(path: Path, content: bytes, advice: str = "") -> Any:
-    """Value of the JSON text that the file at `path` holds; raises InputError, with `advice`, if it is none."""
+    """Value of `content`, the JSON text of the file at `path`; raises InputError with `advice` if it is not JSON."""
     try:
         return parse_json(content)
     except ValueError as error:
@@ -108,25 +98,24 @@ def parse_json(content: bytes | str) -> Any:
     """Value of a JSON text; raises ValueError, also for huge integers, control characters and too deep nesting."""
     try:
         value = json.loads(content, parse_int=_parse_int)
-        hostile = has_controls(value)
+        if has_controls(value):
+            raise ValueError("a text in it holds control characters")
     except RecursionError as error:
         raise ValueError("its values are nested too deeply") from error
-    if hostile:
-        raise ValueError("a text in it holds control characters")
     return value
 
 
 def _parse_int(digits: str) -> int:
-    if abs(int(digits)) >= LARGEST:  # or ValueError, if they are thousands
+    if abs(int(digits)) >= LARGEST:  # int() raises ValueError for thousands of digits
         raise ValueError("it holds an integer of more than 64 bits")
     return int(digits)
 
 
 def read_arrays(content: bytes, packed: bool = False) -> dict[str, np.ndarray] | None:
-    """Arrays by name of an .npz file; None if it is damaged, or larger than a file of its size can be.
+    """Arrays by name of an .npz file; None if it is damaged, or if its arrays are larger than allowed.
 
     Args:
-      packed: whether the arrays may be compressed. They must then fit in memory.
+      packed: whether the arrays may be compressed. They may then be as large as the memory, otherwise as the file.
     """
     most = machine_memory() if packed else len(content)
     try:
@@ -139,7 +128,10 @@ def read_arrays(content: bytes, packed: bool = False) -> dict[str, np.ndarray] |
 
 
 def list_paths(folder: Path, pattern: str) -> list[Path]:
-    """`storage.glob`; raises InputError if the folder cannot be listed, or a name in it holds control characters."""
+    """Paths of `storage.glob`.
+
+    Raises InputError if the folder cannot be listed, or if a name holds control characters.
+    """
     with _reading(folder):
         paths = storage.glob(folder, pattern)
     for path in paths:

@@ -2,12 +2,13 @@
 
 An array is a sequence of words: its values or, where these have more than 32 bits, their 32-bit pieces. Its checksum is
 the pair of sums Σ t_p and Σ u_p modulo 2^32 over all places p of words x_p, where k_p = c p, t_p = mix(x_p ⊕ k_p) and
-u_p = mix(t_p + k_p), with an odd c and a bijection mix. So it is the same however the array is divided over devices:
-each host sums its own parts, and none sees the whole. A change of one word is found for certain, any other change but
-for a chance of at most about 2^-59; nobody is kept from forging one.
+u_p = mix(t_p + k_p), with an odd c and a bijection mix. The checksum is the same however the array is divided over
+devices: each host sums its own parts, and no host needs the whole array. A change of one word is always found. Any
+other change is missed with a probability of at most about 2^-59. A checksum does not protect against forgery.
 
-That chance was measured for changes of two random words: at most 20 2^-32 for the first sum and, where that stays,
-2^-32 for the second. The first stays for certain if x_p ⊕ k_p and x_q ⊕ k_q are exchanged; so the second depends on p.
+This probability was measured for changes of two random words. The first sum stays the same with a probability of at
+most 20 2^-32, and if it does, the second stays the same with 2^-32. Exchanging x_p ⊕ k_p and x_q ⊕ k_q never changes
+the first sum; therefore the second depends on p.
 """
 
 import re
@@ -24,11 +25,11 @@ from diffenc_jax.core.errors import RunError, require
 from diffenc_jax.parallel import hosts
 
 BLOCK = 2**16  # words whose checksum CPUs take at once
-# Others, such as int4, have no fixed place in memory, or are no numbers, such as JAX's typed keys.
+# Names of dtypes with a checksum. Others have no fixed place in memory (int4) or are not numbers (JAX's typed keys).
 DTYPES = re.compile(r"(bool|(u?int|b?float|complex)(8|16|32|64|128))(_\w+)?")
 # {'ema/score/conv_in/kernel [3, 3, 3, 128]': checksum, ...}, each of two whole numbers below 2^32.
 Hashes = dict[str, list[int]]
-# Per divided axis, from the last to the first: the words of a run, those between two runs, and those before the first.
+# Per divided axis, from the last to the first: numbers of words in a run, between two runs, and before the first run.
 Runs = tuple[tuple[Any, ...], ...]
 
 
@@ -47,9 +48,9 @@ def check_dtypes(tree: Any) -> None:
 def own_hashes(tree: Any, copies: bool = False) -> Callable[[], Hashes]:
     """Function that returns the checksums of this host's parts of a tree of arrays; those of all hosts add up.
 
-    An array that every host holds counts on the first one, with `copies` on each. On accelerators the computation
-    starts at once, where the arrays lie. On CPUs it is that of the function, which may run while a step replaces the
-    arrays. Raises InputError as `check_dtypes` does.
+    Only the first host counts an array that every host holds; with `copies` every host counts it. On accelerators the
+    computation starts at once, on the devices of the arrays. On CPUs the returned function computes; it may run while a
+    step replaces the arrays. Raises InputError as `check_dtypes` does.
     """
     check_dtypes(tree)
     everywhere = copies or hosts.is_first()
@@ -104,7 +105,7 @@ def _sum(pairs: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _start(array: jax.Array | np.ndarray) -> list[Callable[[], np.ndarray]]:
-    """Functions that return checksums [2] of parts of an array; of a replicated one, those of this host's copy."""
+    """Functions that return checksums [2] of parts of an array; for a replicated array, of this host's copy."""
     if not isinstance(array, jax.Array):
         return [partial(_checksum_by_blocks, array, ())]
     shards = array.addressable_shards
@@ -112,7 +113,7 @@ def _start(array: jax.Array | np.ndarray) -> list[Callable[[], np.ndarray]]:
     parts = [(shard.data, runs_of(shard.index, array)) for shard in ours]
     if next(iter(array.devices())).platform != "cpu":
         return [partial(np.asarray, checksum_on_device(*part)) for part in parts]
-    # A view of an array keeps its values, also while a step that was given the array replaces it.
+    # A numpy view of an array keeps its values even if a step, which was given the array, replaces it.
     return [partial(_checksum_by_blocks, np.asarray(part), runs) for part, runs in parts]
 
 
@@ -163,7 +164,7 @@ def terms(words: Any, places: Any) -> tuple[Any, Any]:
 def _mix(i: Any) -> Any:
     """A bijection of 32-bit numbers, each bit of which changes every other with a chance of a half ("lowbias32").
 
-    It overwrites a numpy array, which is quicker than to make new ones.
+    It overwrites a numpy array, which is faster than allocating new arrays.
     """
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         i ^= i >> shift

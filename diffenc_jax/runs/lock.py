@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,16 +22,16 @@ BEAT_SECONDS, GONE_SECONDS = 10.0, 60.0
 
 
 class Claim:
-    """A held lock. One on disk cannot be lost, since the system keeps it as long as the process lives."""
+    """A held lock. A lock on disk cannot be lost, since the system keeps it as long as the process lives."""
 
     def check(self) -> None:
         """Raise TakenOver if another process has taken the workdir over; call it before anything is written."""
 
 
 class BucketClaim(Claim):
-    """The lock of a workdir in a bucket: an object with a note of its holder, which rewrites it every `BEAT_SECONDS`.
+    """The lock of a workdir in a bucket: an object with a note. Its holder rewrites it every `BEAT_SECONDS`.
 
-    It is created on condition that there is none, so that of several processes one succeeds. If it has not changed for
+    The object is created only if there is none, so that one of several processes succeeds. If it has not changed for
     `GONE_SECONDS`, another process deletes it and creates its own. A holder that had only stalled finds another note.
     """
 
@@ -50,11 +50,11 @@ class BucketClaim(Claim):
             return
         if self._lost:
             self._ended.set()
-            why = f"this one was silent for more than {GONE_SECONDS:.0f} s"
-            ends = "it ends, and the other one goes on from the last checkpoint"
+            why = f"this process was silent for more than {GONE_SECONDS:.0f} s"
+            ends = "this process ends, and the other one continues from the last checkpoint"
             raise TakenOver(f"another process trains in {self._path.parent}: {why}; {ends}")
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let others take the lock, unless it is lost."""
         self._ended.set()
         self._thread.join()
@@ -71,10 +71,10 @@ class BucketClaim(Claim):
 
 @contextmanager
 def locked(workdir: Path, wait: bool = True) -> Iterator[Claim]:
-    """Hold the lock of `workdir`. A process that is killed holds it no longer, in a bucket after `GONE_SECONDS`.
+    """Hold the lock of `workdir`. The lock of a killed process is free at once; in a bucket, after `GONE_SECONDS`.
 
-    In a bucket it takes time to find out whether the holder lives. Without `wait` one that was alive `GONE_SECONDS` ago
-    counts as alive.
+    In a bucket it takes time to find out whether a holder lives. Without `wait`, a holder counts as alive if it showed
+    a sign of life within the last `GONE_SECONDS`.
 
     Raises InUse if another process holds it, and OSError if the workdir cannot be written to.
     """
@@ -85,11 +85,8 @@ def locked(workdir: Path, wait: bool = True) -> Iterator[Claim]:
             with suppress(FileNotFoundError):  # released meanwhile
                 _wait_until_gone(path, wait)
                 storage.delete(path)
-        claim = BucketClaim(path, note)
-        try:
+        with closing(BucketClaim(path, note)) as claim:
             yield claim
-        finally:
-            claim.release()
         return
     try:
         lock = FileLock(workdir / LOCK).acquire(timeout=0)

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,19 @@ Row = dict[str, float]
 
 
 def read_metrics(workdir: Path) -> list[Row]:
-    """Rows of a workdir's metrics, empty without a file; unreadable lines are skipped. Raises InputError."""
+    """Rows of a workdir's metrics, empty without a file. Skips unreadable lines; raises InputError for a file."""
     lines = read_if_present(workdir / METRICS_FILE).split(b"\n")
     return [row for line in lines if (row := _parse_row(line)) is not None]
 
 
 def _parse_row(line: bytes) -> Row | None:
     """A row; None for a line that no run has written."""
-    try:
+    with suppress(AttributeError, TypeError, ValueError):  # not JSON, or not an object of numbers
         row = parse_json(line)
-    except ValueError:
-        return None
-    if not isinstance(row, dict) or not all(isinstance(value, int | float) for value in row.values()):
-        return None
-    step, sizes = row.get("step"), [abs(value) for value in row.values()]
-    is_written = type(step) is int and 0 <= step < 2**31 and not any(LARGEST < size < math.inf for size in sizes)
-    return row if is_written and len(row) > 1 else None
+        step, sizes = row.get("step"), [abs(value) for value in row.values()]
+        is_written = type(step) is int and 0 <= step < 2**31 and not any(LARGEST < size < math.inf for size in sizes)
+        return row if is_written and len(row) > 1 else None
+    return None
 
 
 def evaluated_bpd(workdir: Path) -> dict[int, float]:
@@ -57,17 +55,12 @@ class MetricsFile:
 
     def __init__(self, workdir: Path, start: int):
         """Open the metrics of a run that continues from step `start`."""
-        self._path, self._remote = workdir / METRICS_FILE, is_remote(workdir)
+        self._path, self._remote, self._next_write = workdir / METRICS_FILE, is_remote(workdir), 0.0
         rows = [row for row in read_metrics(workdir) if row["step"] <= start]
         self._written = set(map(_key, rows))
-        # The lines that `flush` writes: those to append on disk, or all of them in a bucket.
-        self._lines = [json.dumps(row) + "\n" for row in rows]
-        self._is_written, self._next_write = True, time.monotonic()
-        content = "".join(self._lines).encode()
-        if hosts.is_first() and content != read_if_present(self._path):
-            storage.write(self._path, content)
-        if not self._remote:
-            self._lines.clear()
+        self._old, self._new = b"".join(map(_line, rows)), b""  # content of the file, and lines to add
+        if hosts.is_first() and self._old != read_if_present(self._path):
+            storage.write(self._path, self._old)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Append a row if it is new: to a file on disk at once, in a bucket after `WRITE_SECONDS` or by `flush`.
@@ -78,23 +71,25 @@ class MetricsFile:
         row = {"step": step, **{name.rpartition("/")[2]: value for name, value in scalars.items()}}
         if not hosts.is_first() or _key(row) in self._written:
             return
-        self._lines.append(json.dumps(row) + "\n")
-        self._is_written = False
+        self._new += _line(row)
         if not self._remote or time.monotonic() >= self._next_write:
             self.flush()
 
     def flush(self) -> None:
         """Write the rows that are not written yet; raises OSError as `write_scalars` does."""
-        if self._is_written:
+        if not self._new:
             return
-        content = "".join(self._lines).encode()
         if self._remote:
             self._next_write = time.monotonic() + WRITE_SECONDS
-            storage.write(self._path, content)
+            storage.write(self._path, self._old + self._new)
+            self._old += self._new
         else:
-            storage.append(self._path, content)
-            self._lines.clear()
-        self._is_written = True
+            storage.append(self._path, self._new)
+        self._new = b""
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return f"{json.dumps(row)}\n".encode()
 
 
 def _key(row: dict[str, Any]) -> tuple[float, str]:

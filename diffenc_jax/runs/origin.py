@@ -1,4 +1,4 @@
-"""Origin of a run's parameters: noted in its config.json, and compared when it goes on or is evaluated."""
+"""Origin of a run's parameters: noted in its config.json, and compared when the run resumes or is evaluated."""
 
 import sys
 
@@ -18,7 +18,7 @@ OPTIMIZER = "optimizer"  # a kind of parts
 
 
 def note_origin(experiment: Experiment, run: StoredRun, start: int) -> str:
-    """Note what `run` trains with from step `start` on. Every host must call this.
+    """Note the environment and data with which `run` trains from step `start` on. Every host must call this.
 
     Returns:
       How the environment differs from that of the steps so far, such as 'under other versions: jax 0.10.2 -> 0.12.0';
@@ -32,13 +32,13 @@ def note_origin(experiment: Experiment, run: StoredRun, start: int) -> str:
         return ""
     here, earlier = versions.environment(outside_parts(config, OPTIMIZER)), origin.environments
     same = bool(earlier) and earlier[-1] == here
-    # At the start of a run, with an identity of its own.
+    # At the start of a run, `write` adds a new identity.
     run.write(config, Origin(earlier if same else [*earlier, here], data, origin.run))
     return versions.changes(earlier[-1], here) if earlier else ""
 
 
 def check_training_data(experiment: Experiment, run: StoredRun, origin: Origin) -> dict[str, str]:
-    """Raise InputError unless the training images and labels are those of `run`, of this origin.
+    """Raise InputError unless the training images and labels are those in `origin`, the origin of `run`.
 
     Every host must call this. Digests that the origin lacks are not compared.
 
@@ -55,9 +55,10 @@ def check_training_data(experiment: Experiment, run: StoredRun, origin: Origin) 
 
 
 def check_parts(run: StoredRun, config: Config, trains: bool = False) -> None:
-    """Raise InputError if the run has a checkpoint, and parts that are not this package's have changed since then.
+    """Raise InputError if the run has a checkpoint, and parts from outside this package have changed since then.
 
-    The optimizer counts only if the run `trains`. With `checkpoint.other_parts` a line on standard error names them.
+    The optimizer counts only if the run `trains`. With `checkpoint.other_parts` no error is raised: a line on standard
+    error names the changed parts.
     """
     environments = run.origin.environments
     if not environments or not run.steps():

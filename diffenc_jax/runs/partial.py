@@ -21,7 +21,7 @@ from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import check_writable, parse_json, read_arrays, read_if_present, write_arrays
 
-# Seconds between two saves, or this many times the seconds that the last one took.
+# Least pause between two saves: in seconds, and as a multiple of the duration of the last save.
 SAVE_SECONDS, SAVE_PAUSE = 30.0, 20.0
 # Beginnings of the names of arrays in a file. Its text "about" is {"description": .., "seconds": ..}, as JSON.
 TABLE, VALUE = "table.", "value."
@@ -30,12 +30,12 @@ TABLE, VALUE = "table.", "value."
 class PartialEvaluation:
     """Values [passes, images] by name of one evaluation, of which some are missing (NaN).
 
-    They are saved beside the record that they will become, every half minute and when an exception ends the
-    evaluation. The file is deleted when the context is left without an exception.
+    They are saved beside the future record, every half minute and when an exception ends the evaluation. The file is
+    deleted when the context is left without an exception.
 
-    Saved values are used for the same description only. The number of devices may differ, since no value depends on
-    it; their kind, software and outside parts may not, since the record states them for all values. Values of another
-    description, and a file that is not as it was saved, are left out: a line on standard error says so.
+    Saved values are used only for the same description. The number of devices may differ, since no value depends on
+    it. The kind of devices, the software and outside parts may not, since the record states them for all values. A file
+    of another description, or one that is not as it was saved, is ignored: a line on standard error says so.
 
     Attributes:
       description: the record without the results.
@@ -47,11 +47,11 @@ class PartialEvaluation:
 
         Args:
           description: its record without the results.
-          terms: names of values that it has, perhaps among others.
+          terms: names of values that it must have; it may have others.
           record: file of the record; None keeps nothing on disk.
         """
         self.description, self.values = description, dict[str, np.ndarray]()
-        self._canonical = json.loads(json.dumps(of_any_number(description)))  # with lists, as it is read again
+        self._canonical = json.loads(json.dumps(of_any_number(description)))  # lists for tuples, as in a file
         self._shape = description["estimator"]["passes"], description["dataset"]["num_examples"]
         self._terms, self._path = terms, record and record.with_suffix(".partial.npz")
         self._pause = SAVE_SECONDS
@@ -69,7 +69,7 @@ class PartialEvaluation:
         return self.values | (self._tables or {})
 
     def __enter__(self) -> "PartialEvaluation":
-        """Load what an earlier process saved. Raises InputError if the file cannot be read, or nothing written."""
+        """Load what an earlier process saved. Raises InputError if files cannot be read or written."""
         content = self._usable(self._path) if self._path is not None and hosts.is_first() else b""
         if arrays := read_arrays(hosts.broadcast(content)):
             self._started -= json.loads(str(arrays["about"]))["seconds"]
@@ -78,12 +78,12 @@ class PartialEvaluation:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._save(may_fail=issubclass(kind, OSError))  # the disk that is full is known already
+            self._save(may_fail=issubclass(kind, OSError))  # the full disk is reported already
         elif self._path is not None and hosts.is_first():
             storage.delete(self._path)
 
     def tables(self, make: Callable[[], dict[str, jax.Array]]) -> dict[str, jax.Array]:
-        """The tables that the values so far were computed with, or those that `make` returns."""
+        """The tables behind the values so far; for a new evaluation, those that `make` returns."""
         if self._tables is None:
             self._tables = {name: hosts.all_gather(table) for name, table in make().items()}
         return {name: jnp.asarray(table) for name, table in self._tables.items()}
@@ -94,12 +94,12 @@ class PartialEvaluation:
 
     def put(self, number: int, rows: np.ndarray, values: Mapping[str, np.ndarray | jax.Array]) -> None:
         """Store the values of pass `number` for the images `rows`: of values [B], the first len(rows)."""
-        # All names at once: what a signal or an error leaves out below is missing, also when it is saved.
+        # All names first: if a signal or an error interrupts the loop below, the remaining values count as missing.
         self.values |= {name: np.full(self._shape, np.nan) for name in values if name not in self.values}
         for name, value in values.items():
             self.values[name][number, rows] = np.asarray(value)[: len(rows)]
         if time.perf_counter() - self._saved > self._pause:
-            # On a disk that is full the record could not be written either; a bucket may answer again until then.
+            # A full disk could not take the record either, but a bucket may answer again by then.
             self._save(may_fail=is_remote(self._path or ""))
 
     def _save(self, may_fail: bool) -> None:
@@ -116,7 +116,7 @@ class PartialEvaluation:
         self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - self._saved))
 
     def _usable(self, path: Path) -> bytes:
-        """Content of the file; empty if there is none, or if its values are left out."""
+        """Content of the file; empty if there is none, or if it is ignored."""
         check_writable(path.parent)
         content = read_if_present(path, "delete it")
         why = self._flaw(read_arrays(content) or {}) if content else ""
@@ -125,7 +125,7 @@ class PartialEvaluation:
         return b"" if why else content
 
     def _flaw(self, arrays: dict[str, np.ndarray]) -> str:
-        """Why the values of a file are left out; empty if they are not."""
+        """Why a file is ignored; empty if it is used."""
         with suppress(AttributeError, KeyError, TypeError, ValueError):  # of a file that somebody else wrote
             digest, values = str(arrays.pop("digest")), _beginning(VALUE, arrays)
             about = parse_json(str(arrays["about"]))

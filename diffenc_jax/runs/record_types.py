@@ -45,7 +45,7 @@ class ErrorsEntry(TypedDict):
 
 
 class TotalErrorsEntry(ErrorsEntry):
-    """Those of the total, and `terms`, those of each term."""
+    """Standard errors of the total; `terms` has the standard errors of each term."""
 
     terms: dict[str, ErrorsEntry]
 
@@ -80,7 +80,7 @@ def checked_record(path: Path, value: Any) -> Record:
 
 
 def _flaw(record: Record) -> str:
-    """The first entry whose value no evaluation has, although it is of its type; empty without one."""
+    """Name of the first entry with the right type but a value that no evaluation has; empty without one."""
     terms, passes, replicates = record["bpd"], record["estimator"]["passes"], record["estimator"]["replicates"]
     checks = {
         "values_sha256": "values_sha256" in record,

@@ -46,9 +46,9 @@ def find_evaluation(path: Path, description: Mapping[str, Any]) -> Evaluation | 
 
 
 def _contents_of(path: Path, description: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """Contents of the record's file and of its values'; empty without that record, or if one does not belong to it.
+    """Contents of the record's file and of the file of its values; both empty unless both belong to `description`.
 
-    Raises InputError for what is no file.
+    Raises InputError if a path is not a file.
     """
     content = files.read_if_present(path)
     try:
@@ -78,13 +78,13 @@ def read_record(path: Path) -> Record:
 
 
 def read_evaluation(path: Path, record: Record | None = None) -> Evaluation:
-    """The record at `path`, unless it is given, with its values; raises InputError as `read_values`."""
+    """The evaluation at `path`; `record` is read unless it is given. Raises InputError as `read_values` does."""
     record = record or read_record(path)
     return _evaluation(path, record, read_values(path, record))
 
 
 def _evaluation(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Evaluation:
-    with np.errstate(invalid="ignore"):  # of infinite terms that cancel
+    with np.errstate(invalid="ignore"):  # infinite terms may cancel
         nats = np.sum(list(terms_of(path, record, arrays).values()), axis=0)
     return Evaluation(path, record, nats / (record["dataset"]["dims"] * math.log(2)))
 

@@ -1,7 +1,7 @@
-"""Checksums of a checkpoint as a part of it, with its identity, under a hash of their own.
+"""Seals: an item of a checkpoint with its identity and the checksums of its arrays, under a hash of its own.
 
-Every host writes one file, with the checksums of the parts of arrays that it holds. It computes them while the arrays
-are saved, in the background, so that training waits for none.
+Every host writes one file, with the checksums of the parts of arrays that it holds. It computes them in the background,
+while the arrays are saved, so that training does not wait.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Stamp(NamedTuple):
 
 
 class _Seal(TypedDict):
-    """Entries of a host's file, which has those of a stamp too, the host's number, and a hash over all else.
+    """Entries of a host's file. Further entries are a stamp, the host's number, and a hash of all other entries.
 
     The hash tells damaged checksums from damaged arrays.
     """
@@ -41,7 +41,7 @@ class _Seal(TypedDict):
 
 
 def _unsealed(folder: epath.Path, host: int, stamp: Stamp) -> dict[str, Any]:
-    """The seal of a host; raises Damaged, or an error of its file, if it is something else or of another stamp."""
+    """The seal of a host; raises Damaged if it was changed or has another stamp, or an error of reading its file."""
     seal = parse_json((folder / f"{host}.json").read_text())
     if mismatch(seal, _Seal) is not None or seal.pop("sha256", None) != json_digest(seal) or seal.get("host") != host:
         raise Damaged("its list of hashes is not what was saved")
@@ -52,7 +52,7 @@ def _unsealed(folder: epath.Path, host: int, stamp: Stamp) -> dict[str, Any]:
 
 
 class SealHandler(ocp.AsyncCheckpointHandler):
-    """Orbax handler of an item that is the seals of all hosts, a file each, which state how many there are."""
+    """Orbax handler of the seals of all hosts: one file per host, which states the number of hosts."""
 
     async def async_save(self, directory: epath.Path, args: "Seal") -> list[Future]:
         async def write() -> None:
@@ -74,7 +74,7 @@ class SealHandler(ocp.AsyncCheckpointHandler):
 @register_with_handler(SealHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
 class Seal(CheckpointArgs):
-    """Tells Orbax to save the seal of this host, of what the function `hashes` returns, or to restore those of all."""
+    """Argument of Orbax: save this host's seal with the checksums of `hashes()`, or restore the seals of all hosts."""
 
     stamp: Stamp
     hashes: Callable[[], Hashes] = dict

@@ -5,7 +5,6 @@ its `filename`. In a bucket there are no folders: they exist as long as somethin
 """
 
 import errno
-import itertools
 import os
 import secrets
 import shutil
@@ -47,8 +46,8 @@ def write(path: Path, content: bytes | memoryview) -> None:
         if is_remote(path):
             file_system().pipe_file(str(path), bytes(content))
             return
-        # A name that nobody can foresee, created exclusively: a link that was put there could lead out of the folder.
-        # Not the whole name: it would be longer than the file system allows for a name that is as long as it allows.
+        # An unpredictable name, created exclusively: a link that somebody put there could lead out of the folder. The
+        # name is cut, so that it is never longer than the file system allows.
         temporary = path.with_name(f"{path.name[:40]}.{secrets.token_hex(4)}.tmp")
         file = temporary.open("xb")
         try:
@@ -75,7 +74,7 @@ def append(path: Path, content: bytes) -> None:
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Write an object of a bucket if there is none at `path`; whether it was written, by this call, is returned."""
+    """Write an object of a bucket if there is none at `path`; returns whether this call wrote it."""
     try:
         with _errors(path, writes=True):
             file_system().pipe_file(str(path), content, mode="create")
@@ -116,15 +115,13 @@ def glob(folder: Path, pattern: str) -> list[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder, and those that it is in, unless they exist."""
+    """Create a folder and its parents, unless they exist."""
     if not is_remote(folder):
-        missing = list(itertools.takewhile(lambda parent: not parent.exists(), folder.parents))
-        for parent in [*reversed(missing), folder]:  # `mkdir(parents=True)` calls itself for each
-            parent.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def delete(path: Path) -> None:
-    """Delete a file, or a folder with all that is in it, if it exists."""
+    """Delete a file, or a folder with its contents, if it exists."""
     with suppress(FileNotFoundError), _errors(path):
         if is_remote(path):
             file_system().rm(str(path), recursive=True)
@@ -135,7 +132,7 @@ def delete(path: Path) -> None:
 
 
 def move(path: Path, place: Path) -> None:
-    """Move a file or a folder to `place`, where nothing is.
+    """Move a file or a folder to `place`, which must be free.
 
     In a bucket all objects are copied, by the bucket itself, before the first is deleted: if that is interrupted,
     `path` is complete or `place` is.
@@ -151,23 +148,21 @@ def move(path: Path, place: Path) -> None:
             file_system().rm_file(name)
 
 
-def copy_folder(source: Path, target: Path) -> list[Path]:
-    """Copy the files of a folder on disk into a folder, which may be in a bucket; returns those of `source`."""
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy the files of a folder on disk into a folder, which may be in a bucket."""
     make_folder(target)
-    paths = glob(source, "*")
-    for path in paths:
+    for path in glob(source, "*"):
         write(target / path.name, read(path))
-    return paths
 
 
 def identity(path: Path) -> Path:
-    """The path that all names of a file or folder have in common: links are followed."""
+    """The path with all links resolved, which is the same for all names of a file or folder."""
     return path if is_remote(path) else Path(os.path.realpath(path))
 
 
 @contextmanager
 def _errors(path: Path, writes: bool = False) -> Iterator[None]:
-    """Give all errors of a bucket, and the OSErrors of a disk, the form of this module. FileExistsError stays."""
+    """Give all errors of a bucket, and the OSErrors of a disk, the form of this module, except FileExistsError."""
     try:
         yield
     except FileExistsError:

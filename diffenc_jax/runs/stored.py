@@ -19,7 +19,7 @@ from diffenc_jax.runs.records import EVAL_FOLDER, Evaluation, read_evaluation, r
 
 CONFIG_FILE, CHECKPOINTS = "config.json", "checkpoints"
 NAMED = ("name", "arm", "seed")  # keys that are in the name of every default workdir
-# Keys that count only where a command or a call gives them, with their defaults.
+# Keys that hold only for the command or call that gives them, with their defaults.
 NOT_KEPT = {"model.scan": False, "model.remat": None, "checkpoint.other_parts": False}
 MOST_NAMED = 6  # differences between two configurations that a message names
 
@@ -29,10 +29,10 @@ class Origin:
     """Identity, environments and data of a run's training, as its config.json keeps them beside the configuration.
 
     Attributes:
-      environments: those that the run was trained in, in their order; empty before its first step.
+      environments: environments in which the run was trained, in order; empty before its first step.
       training_data: digests of the training images and, for a model that reads them, of their labels, by 'images' and
         'labels'; empty for parameters that were not trained here.
-      run: identity that the checkpoints have too, 16 random hexadecimal digits; empty before the first `write`.
+      run: identity, which the checkpoints store too: 16 random hexadecimal digits; empty before the first `write`.
     """
 
     environments: Sequence[Environment] = ()
@@ -59,11 +59,11 @@ class _Stored(TypedDict):
 
 
 class StoredRun:
-    """The run in `workdir`, or the place of one that is yet to be trained.
+    """The run in `workdir`, which need not exist yet.
 
-    Each file is read once, when it is first asked for, and kept. config.json changes only by `write`, under the run's
-    lock. A process that trains goes on to add metrics and records: another object has the later ones. `steps` and
-    `record_paths` list a folder at each call.
+    Each file is read once, when it is first needed, and kept. Only `write` changes config.json, under the run's lock.
+    Metrics and records that a process adds later are read by a new object. `steps` and `record_paths` list a folder at
+    each call.
 
     Attributes:
       workdir: folder of the run.
@@ -120,10 +120,10 @@ class StoredRun:
         self.exists, self.config, self.origin = True, config.replace(NOT_KEPT), origin
 
     def check(self, config: Config, must_exist: bool, advice: str = files.OTHER_WORKDIR) -> None:
-        """Raise InputError unless this is a run of `config`, or none yet although it need not exist.
+        """Raise InputError unless this is a run of `config` or, unless it `must_exist`, no run yet.
 
         A run that must exist is only read. It may be evaluated with another `loss` than it was trained with, unless one
-        of them learns the variance ratio, which is then among the parameters.
+        of the two learns the variance ratio, which is then among the parameters.
 
         Args:
           advice: end of the message: what to do about a workdir that cannot be used.
@@ -150,9 +150,9 @@ class StoredRun:
         return files.list_paths(self.workdir / folder, f"{split}-{step}-*.json")
 
     def last_record(self) -> tuple[Path, Record]:
-        """The record of the last evaluated step and, of several, the one with most passes; with its path.
+        """Path and record of the last evaluated step; among several records, the one with the most passes.
 
-        Raises InputError if there is none, or more than one.
+        Raises InputError if there is no such record, or more than one.
         """
         by_length: dict[tuple[int, int], list[tuple[Path, Record]]] = {}
         for path in self.record_paths():

@@ -58,8 +58,8 @@ def open_trained(stored: StoredRun, config: Config | None = None, needs_training
       needs_training_images: whether to load the training images as well.
 
     Raises:
-      InputError: there is no checkpoint, or the run is of another configuration, of other sources of its parts, or of
-        other training images than those that were loaded.
+      InputError: there is no checkpoint; or the configuration, the sources of parts or the loaded training images are
+        not those of the run.
       RunError: all checkpoints are damaged.
     """
     config = stored.config if config is None else config

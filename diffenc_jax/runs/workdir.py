@@ -1,4 +1,4 @@
-"""A workdir as a place: its default name, the files that are its own, and the process that trains in it."""
+"""Workdirs: their default names, the files that belong to a run, and the lock of the process that trains."""
 
 import os
 import re
@@ -26,9 +26,9 @@ SHORT = re.compile(r"[\w.+-]{,44}")  # suffixes of default workdirs that are not
 
 
 def default_workdir(config: Config, plain: Config) -> Path:
-    """runs/NAME-ARM-seed<seed>, with a suffix where `config` computes something else than `plain`.
+    """runs/NAME-ARM-seed<seed>, with a suffix if `config` computes something else than `plain`.
 
-    The suffix consists of the changes, such as '-learning_rate-0.001', or of 6 hexadecimal digits if that were long.
+    The suffix consists of the changes, such as '-learning_rate-0.001', or of 6 hexadecimal digits if they are too long.
 
     Args:
       plain: the configuration without the changes that were asked for, such as `--config.key=value`.
@@ -41,17 +41,17 @@ def default_workdir(config: Config, plain: Config) -> Path:
 
 
 def check_not_of_run(path: Path) -> None:
-    """Raise InputError if a file that a command is to write lies where a run keeps its own; see `OWN`."""
+    """Raise InputError if `path`, which a command is to write, is among the files `OWN` of a run."""
     place = storage.identity(path)
     for folder in place.parents:
         is_own = place.relative_to(folder).parts[0] in OWN and StoredRun(folder).exists
-        require(not is_own, f"{path} is a place for files of the run in {folder} itself; name another file")
+        require(not is_own, f"{path} is reserved for the run in {folder}; name another file")
 
 
 def set_aside(workdir: Path) -> Path | None:
-    """Move the run in `workdir` to the first free one of WORKDIR.1, WORKDIR.2, ..., and return that; None without one.
+    """Move the run in `workdir` to the first free folder of WORKDIR.1, WORKDIR.2, ...
 
-    Every host must call this.
+    Every host must call this. Returns the new folder, or None if there is no run.
 
     Raises InputError if another process trains in it, or if it cannot be moved.
     """
@@ -93,10 +93,10 @@ def _check_seen_by_all(workdir: Path) -> None:
     names = hosts.gather_text(f"{socket.gethostname()}, process {os.getpid()}")
     if len(names) == 1:
         return
-    token = workdir / hosts.broadcast(f".seen-{secrets.token_hex(8)}".encode()).decode()
+    token = workdir / f".seen-{secrets.token_hex(8)}"
     if hosts.is_first():
         storage.write(token, b"")
-    hosts.broadcast(b"")  # it is written
+    token = workdir / hosts.broadcast(token.name.encode()).decode()
     patience = time.monotonic() + SEEN_SECONDS
     while not (is_seen := exists(token)) and time.monotonic() < patience:
         time.sleep(0.5)  # a network file system may show it late

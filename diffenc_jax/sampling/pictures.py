@@ -1,12 +1,12 @@
 """Pictures of images as a grid, or of two-dimensional points as a scatter plot."""
 
+import io
 import math
 from pathlib import Path
 
 import numpy as np
 
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.files import encoded
 
 MIN_WIDTH = 480  # pixels: a picture is enlarged by an integer factor to at least this width
 GAP = 1
@@ -19,7 +19,9 @@ def write_picture(images: np.ndarray, levels: int, path: Path) -> None:
     from PIL import Image
 
     shown = images if images.shape[1:] == POINT else images[:SHOWN]
-    storage.write(path, encoded(Image.fromarray(picture(shown, levels)), "PNG"))
+    content = io.BytesIO()
+    Image.fromarray(picture(shown, levels)).save(content, "PNG")
+    storage.write(path, content.getbuffer())
 
 
 def picture(values: np.ndarray, levels: int) -> np.ndarray:

@@ -83,7 +83,7 @@ def test_files_of_a_run_are_no_places_for_results(files, name, capsys):
     writes = ["costs --config=digits --json", "compress run sixty.npz --output", "report run --out"]
     for words in writes:
         error = refused(main, f"{words}={run / name}".split(), capsys)
-        assert f"{run / name} is a place for files of the run in {run} itself; name another file" in error
+        assert f"{run / name} is reserved for the run in {run}; name another file" in error
     assert writable_file("json", f"{run}/costs/vdm.json") == run / "costs" / "vdm.json"
     assert (run / "config.json").read_bytes() == before
 

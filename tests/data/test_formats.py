@@ -368,7 +368,7 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
         (dict(source="digits", pixel_levels=16), "test", "the value 16, but data.pixel_levels=16 allows 0 .. 15"),
         (dict(source="digits"), "validation", "digits has no split 'validation'; it has train, test"),
         (dict(source="digits", resize=4), "train", "data.resize=4 is for folders of pictures and for tensorfl"),
-        (dict(source="a.npy", resize=4), "train", "a.npy is no folder of pictures, and data.resize=4 is for one"),
+        (dict(source="a.npy", resize=4), "train", "a.npy is not a folder of pictures, which data.resize=4 needs"),
     ],
 )
 def test_configurations_that_do_not_suit_the_data(data, split, message, tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ def test_a_state_of_another_model_or_version_is_not_called_damaged(saved):
     """The averages can still be evaluated."""
     other = abstract().replace(opt_state=(abstract().step,))
     with Checkpoints(StoredRun(saved), 1000) as checkpoints:
-        with pytest.raises(InputError, match=r"another version of diffenc_jax: state/opt_state/1/score/bias \[4\]"):
+        with pytest.raises(InputError, match=r"another version of diffenc_jax: .* state/opt_state/1/score/bias \[4\]"):
             checkpoints.newest(lambda step: checkpoints.restore(step, other))
         assert checkpoints.steps() == [1, 2]
         assert_same(checkpoints.restore_ema(2, abstract().ema), state(2).ema)

@@ -43,7 +43,7 @@ def test_a_silent_holder_is_replaced_and_notices_it(bucket, quick):
     with locked(bucket.folder) as claim:
         claim.check()
         holder_elsewhere(bucket.folder)
-        with pytest.raises(RunError, match=r"another process trains in .*: this one was silent for more than 0 s"):
+        with pytest.raises(RunError, match=r"another process trains in .*: this process was silent for more than 0 s"):
             claim.check()
     assert storage.read(bucket.folder / LOCK) == b"process 12 on vm-7"
 

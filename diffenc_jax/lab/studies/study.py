@@ -250,7 +250,8 @@ class Study(ABC, Generic[A, R]):
 
 def common_images(runs: Sequence[Trained]) -> None:
     """Raise InputError unless all runs evaluate on the same images."""
-    first, *others = [(run.config.eval.split, run.dataset.sha256(run.config.eval.split), run.workdir) for run in runs]
+    images = [(run.dataset.fingerprint(run.config.eval.split), run.workdir) for run in runs]
+    first, *others = [(entry["split"], entry["sha256"], workdir) for entry, workdir in images]
     for other in others:
         names = f"{first[2]} and {other[2]} evaluate on different images ({first[0]}, {other[0]})"
         require(first[:2] == other[:2], f"{names}; give runs of the same images, or one --config.eval.split for all")
