@@ -94,8 +94,5 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by full key of a nested dictionary: {'train.steps': 100, ...}."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
