@@ -82,20 +82,19 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
     output.escape_what_has_no_code()
     try:
         arguments = parse(make_parser(command, prog), argv)
-    except InputError as error:
-        return _fail(str(error), 2)
-    except SystemExit:  # --help
-        return _code_of_output()
-    if computes:
-        from diffenc_jax.core import process
+        if computes:
+            from diffenc_jax.core import process
 
-        process.prepare()
-    _silence_libraries()
-    try:
+            process.prepare()
+        _silence_libraries()
         code = command.run(arguments) or 0
         for folder in arguments.wrote_to if code == 0 else ():
             _note(folder, shlex.join([*prog.split(), *argv]))
         return code or (0 if arguments.wrote_to else _code_of_output())
+    except SystemExit as stop:
+        if stop.code:
+            raise
+        return _code_of_output()  # argparse has printed the help
     except (InUse, TakenOver) as error:
         return _fail(str(error), IN_USE)
     except InputError as error:

@@ -61,18 +61,17 @@ def make_parser(command: Any, prog: str) -> Parser:
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments in `argv`; those of a parser with --config include `overrides`, a list of "key=value".
+    """The arguments in `argv`; `overrides` are those of --config.key=value, a list of "key=value".
 
     Raises InputError for an argument that is unknown, missing or malformed, and SystemExit once help is printed.
     """
     takes_overrides = parser.get_default("overrides") is not None
-    rest, overrides = _split_overrides(argv) if takes_overrides else (list(argv), [])
+    rest, overrides = _split_overrides(argv) if takes_overrides else (argv, [])
     arguments, unknown = parser.parse_known_args(rest)
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         parser.error(f"unrecognized arguments: {unknown[0]}{suggestion(unknown[0].partition('=')[0], options)}")
-    if takes_overrides:
-        arguments.overrides = overrides
+    arguments.overrides = overrides
     return arguments
 
 
