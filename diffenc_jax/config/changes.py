@@ -25,7 +25,9 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         section, name = _section_of(result, path, open_keys)
         if path in named and isinstance(value, str) and section[name] != value:
             open_keys |= _take_part(result, _PART_BY_KEY[path], value)
-        section[name] = _like(path, section.get(name), jsonable(value))
+        if type(value) is int and isinstance(section.get(name), float):
+            value = Key("", REQUIRED, type=float).checked(path, value)
+        section[name] = jsonable(value)
     return result
 
 
@@ -53,10 +55,3 @@ def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
     section.clear()
     section.update(kept | before | defaults)
     return {join(path, key) for key in definitions}
-
-
-def _like(path: str, before: Any, value: Any) -> Any:
-    """`value`, as a float if it is a whole number in place of a float."""
-    if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
-        return Key("", REQUIRED, type=float).checked(path, value)
-    return value

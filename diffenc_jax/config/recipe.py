@@ -13,7 +13,6 @@ from diffenc_jax.core.keys import REQUIRED, keys_of
 
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
-NO_CODE = ConfigDict({"kind": "none"})
 # The published optimizer, and the published noise schedule, linear in t.
 ADAMW = ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01})
 FIXED_LINEAR = ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
@@ -55,17 +54,17 @@ def dct_network(**changes: Any) -> ConfigDict:
     return ConfigDict({"kind": "dct", "width": 32, **changes})
 
 
-def affine_process(encoder: ConfigDict, reach: float = 0.25) -> dict[str, Any]:
-    """Changes of an arm whose encoder scales the noise as well, by up to e^±reach; see `encoders.Affine`."""
-    return {"model.encoder": ConfigDict({**encoder, "reach": reach}), "model.target": "image"}
-
-
 def forward_processes(encoder: ConfigDict, code: ConfigDict) -> dict[str, dict[str, Any]]:
-    """Arms with other forward processes, from an encoder that scales the noise and from a latent code."""
+    """Arms with other forward processes.
+
+    Args:
+      encoder: encoder of 'diffenc-affine', which scales the noise as well; see `encoders.Affine`.
+      code: latent code of 'vdm-mulan' and 'vdm-code'.
+    """
     polynomial = {**ARMS["vdm"], "model.schedule.kind": "polynomial"}
     return {
         "diffenc-image": {"model.target": "image"},
-        "diffenc-affine": affine_process(encoder),
+        "diffenc-affine": {"model.encoder": ConfigDict({**encoder, "reach": 0.25}), "model.target": "image"},
         "vdm-polynomial": polynomial,
         "vdm-mulan": {**polynomial, "model.code": code},
         "vdm-code": {**ARMS["vdm"], "model.code": code},
@@ -84,7 +83,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
     """
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
-    parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}
+    parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": {"kind": "none"}}
     return with_changes(config, given | parts | {"model.schedule": FIXED_LINEAR, "train.optimizer": ADAMW})
 
 

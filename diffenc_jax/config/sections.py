@@ -42,18 +42,14 @@ class Options(Section):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:
-        return cls(cls._read(values, path))
-
-    def to_dict(self) -> dict[str, Any]:
-        return jsonable(self.options)
-
-    @staticmethod
-    def _read(values: Mapping[str, Any], path: str) -> dict[str, Any]:
         check_section(path, values)
         for name, value in values.items():
             plain = f"{path}.{name} must be a number, text, truth value, None or tuple of these, not {value!r}"
             require(isinstance(name, str) and _is_plain(value), plain)
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        return jsonable(self.options)
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class PartConfig(Options):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:
-        options = cls._read(values, path)
+        options = dict(Options.parse(values, path).options)
         kind = options.pop("kind", None)
         require(isinstance(kind, str), f"{path}.kind must be text, not {kind!r}")
         return cls(options, kind)

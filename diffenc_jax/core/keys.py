@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType
@@ -146,10 +147,8 @@ def join(path: str, name: str) -> str:
 def literal(text: str) -> Any:
     """The number, tuple or mapping that `text` denotes in Python; otherwise the text itself."""
     for read in (ast.literal_eval, float):  # the latter for inf and nan
-        try:
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             return read(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            pass
     return text
 
 

@@ -109,7 +109,7 @@ def _file_of(module: str) -> str:
 
 
 def _plain(node: Any) -> Any:
-    """A syntax tree as tuples, without positions and without empty fields; newer versions of Python have more of these."""
+    """A syntax tree as tuples, without positions or empty fields, of which newer versions of Python have more."""
     if isinstance(node, ast.AST):
         fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
         if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts
