@@ -17,6 +17,7 @@ from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.streams import stream
+from diffenc_jax.core.terminal import print_line
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
 from diffenc_jax.evaluation.estimator import Estimator
@@ -200,7 +201,7 @@ class Run:
         draw_samples = self.sampling.picture if self.config.log.samples and self.config.log.writers else None
         trainer = Trainer(self.experiment, path, draw_samples)
         if overwrite and (aside := set_aside(path)):
-            console.print(f"{path} is moved to {aside}", highlight=False, soft_wrap=True)
+            print_line(console, f"{path} is moved to {aside}")
         return trainer.run(console, profiled)
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:

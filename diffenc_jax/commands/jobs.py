@@ -18,7 +18,6 @@ from diffenc_jax.commands.arguments import (
 )
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.process import keep_programs
-from diffenc_jax.core.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +44,9 @@ class Job:
 
     def print(self, text: str) -> None:
         """Print one line, unwrapped."""
-        self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
+        from diffenc_jax.core import terminal
+
+        terminal.print_line(self.console, text)
 
     def print_record(self, record: "Record") -> None:
         """Print bits/dim of an evaluation, in total and by term."""

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from diffenc_jax.core import terminal
 from diffenc_jax.core.numbers import format_duration
-from diffenc_jax.core.text import printable
 
 Clock = Callable[[], float]
 
@@ -57,7 +57,7 @@ class Display(Progress):
 
     def print_line(self, text: str) -> None:
         """Print a line, above the bars."""
-        self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
+        terminal.print_line(self.console, text)
 
     def say(self, line: str) -> None:
         """Print a line for a log, unless bars are drawn."""
