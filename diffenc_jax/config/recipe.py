@@ -112,12 +112,11 @@ def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> Con
 
     Raises InputError if there is no such arm, or if no depth follows '-T'.
     """
-    if config.arm in arms:
-        return with_changes(config, arms[config.arm])
-    stem, at, depth = config.arm.rpartition(DEPTH) if DEPTH in config.arm else (config.arm, "", "")
+    has_depth = DEPTH in config.arm and config.arm not in arms
+    stem, at, depth = config.arm.rpartition(DEPTH) if has_depth else (config.arm, "", "")
     name = stem if stem in arms else stem.removesuffix(PUBLISHED)
     changes = {**lookup("arm", name, arms), **(AS_PUBLISHED if name != stem else {})}
-    if at:
+    if has_depth:
         is_depth = re.fullmatch("[1-9][0-9]*", depth) is not None
         require(is_depth, f"arm {config.arm!r}: {DEPTH} must be followed by one depth in steps, such as {stem}{at}10")
         changes["loss.depth"] = int(depth)

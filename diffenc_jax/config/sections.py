@@ -348,9 +348,8 @@ class EvalConfig(Section, section="eval"):
         if self.checkpoints in (NEWEST, ALL):
             return available[-1:] if self.checkpoints == NEWEST else available
         steps = self.checkpoints.split(",")
-        allowed = f"{NEWEST}, {ALL}, or steps such as 500,1000"
         is_list = all(step.strip().isdecimal() for step in steps)
-        require(is_list, f"eval.checkpoints={self.checkpoints!r} must be {allowed}")
+        require(is_list, f"eval.checkpoints={self.checkpoints!r} must be {NEWEST}, {ALL}, or steps such as 500,1000")
         return [int(step) for step in steps]
 
 

@@ -103,7 +103,10 @@ def load(kind: str, name: str) -> Any:
     of = kinds()[kind]
     given = f"{of.name_key or of.what}={name}"
     if is_place(name):
-        _check_allowed(kind, name, given)
+        package, announced = package_of(name), {entry.target for entry in entries(kind).values()}
+        advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
+        stored = f"a stored configuration names {given}, which is imported only if you allow it; {advice}"
+        require(isinstance(name, Allowed) or name in announced, stored)
     place = entry(kind, name).target
     part, wanted = _import(place, given), _import(of.base, given)
     fits = isinstance(part, wanted) if of.objects else isinstance(part, type) and issubclass(part, wanted)
@@ -188,14 +191,6 @@ def package_of(place: str) -> str:
 def trying(outside: Collection[str]) -> AbstractContextManager[None]:
     """Context that turns any error into an InputError that names these parts of other packages, if there are any."""
     return refusing(f"{', '.join(outside)} cannot be used", "see docs/extending.md") if outside else nullcontext()
-
-
-def _check_allowed(kind: str, name: str, given: str) -> None:
-    """Raise InputError unless the part at the place `name` may be imported."""
-    package = package_of(name)
-    known = isinstance(name, Allowed) or name in {entry.target for entry in entries(kind).values()}
-    advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
-    require(known, f"a stored configuration names {given}, which is imported only if you allow it; {advice}")
 
 
 @cache

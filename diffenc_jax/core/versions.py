@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -103,10 +104,9 @@ def device() -> str:
 @cache
 def processor() -> str:
     """Model of this host's processor, and which of `INSTRUCTIONS` it has: 'AMD EPYC (avx2 fma)'."""
-    try:
+    text = ""
+    with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
     entries = dict(re.findall(r"^(model name|flags|Features)\s*: (.*)$", text, re.MULTILINE))
     has = set(f"{entries.get('flags', '')} {entries.get('Features', '')}".split())
     known = " ".join(name for name in INSTRUCTIONS.split() if name in has)
@@ -134,7 +134,6 @@ def changes(before: Environment, after: Environment) -> str:
 
 
 def _installed(name: str) -> str | None:
-    try:
+    with suppress(PackageNotFoundError):
         return version(name)
-    except PackageNotFoundError:
-        return None
+    return None
