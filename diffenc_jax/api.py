@@ -118,7 +118,7 @@ class Run:
         return jax.tree.map(lambda images: jnp.asarray(images[rows]), self._batches.train)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """The next state, and this step's bits/dim by term and norm of the gradient; no metrics if not finite.
+        """The next state and the step's metrics: bits/dim by term and the norm of the gradient; none if not finite.
 
         The step reuses the buffers of `state`, which cannot be used again.
         """
@@ -152,8 +152,7 @@ class Run:
         Raises InputError if there are no parameters of this model, or the evaluation does not suit it or the data.
 
         Args:
-          state: a state, whose averaged parameters are evaluated, or parameters. An opened run has parameters of its
-            own: None.
+          state: a state, whose averaged parameters are evaluated, or parameters. None: those of an opened run.
           changes: other values of `config.eval`, such as passes=2.
         """
         evaluator = Evaluator(self._changed("eval", changes)) if changes else self.evaluator
@@ -298,7 +297,8 @@ def open(
       workdir: folder of the run, or the run as it is stored there.
       changes: other values by key, such as {"loss.depth": 100}; they may not change what was trained.
       config: configuration to use instead of the stored one.
-      needs_training_images: whether to load them; None: if the evaluation or the sampler fits something on them.
+      needs_training_images: whether to load the training images. None: only if the evaluation or the sampler fits
+        something on them.
       plugins: packages whose parts the run's configuration may name, as for `diffenc ... --plugins`; they are imported.
         Packages that announce their parts need not be given.
 

@@ -32,7 +32,13 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple[dict[str, Any], str]:
-    """The section of the key at `path`, and the key's name; raises InputError unless the key is there or open."""
+    """The section of the key at `path`, and the key's name; raises InputError for a key that is neither there nor open.
+
+    Args:
+      values: the nested values.
+      path: the full key.
+      open_keys: full keys that need not have a value yet.
+    """
     *parents, name = path.split(".")
     section: Any = values
     for parent in parents:
@@ -43,7 +49,7 @@ def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple
 
 
 def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
-    """Replace the keys of a part's section by the keys of the part `name`; returns the full new keys.
+    """Replace the keys of a part's section by those of the part `name`; returns the full names of these keys.
 
     Sizes of networks, such as the width, have no defaults, so they keep their values.
     """

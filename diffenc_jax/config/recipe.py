@@ -18,7 +18,7 @@ ADAMW = ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "we
 FIXED_LINEAR = ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
-# Suffixes of an arm's name: for training at a depth T, which follows, and for training as published.
+# Suffixes of an arm's name: -T<depth> for training at this depth, and -published for training as published.
 DEPTH, PUBLISHED = "-T", "-published"
 
 # Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
@@ -88,7 +88,7 @@ def recipe(name: str, arm: str) -> ConfigDict:
 
 
 def _defaults(section: type[Section]) -> ConfigDict:
-    """The defaults of a section's keys, as far as they have one; `Config` checks their types."""
+    """The defaults of a section, without keys that have none; `Config` checks their types."""
     given = {name: key.default for name, key in keys_of(section).items() if key.default is not REQUIRED}
     nested = {name: _defaults(other) for name, other in sections_of(section).items()}
     return ConfigDict(given | nested, type_safe=False)

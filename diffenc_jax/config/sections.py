@@ -240,8 +240,8 @@ class TrainConfig(Section, section="train"):
     warmup_steps: int = key(100, "Length of the linear warm-up of the learning rate.", unit="steps", limits=at_least(0))
     learning_rate_schedule: str = key(
         "constant",
-        "Learning rate after the warm-up: 'constant', falling to 0 at train.steps as 'cosine' or 'linear', or 'rsqrt', "
-        "by the root of the steps.",
+        "Learning rate after the warm-up: 'constant'; 'cosine' or 'linear', which fall to 0 at train.steps; or "
+        "'rsqrt', which falls as one over the root of the steps.",
         choices=("constant", "cosine", "linear", "rsqrt"),
     )
     gradient_clip_norm: float | None = key(
@@ -341,7 +341,7 @@ class EvalConfig(Section, section="eval"):
         require(self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED, f"{reader}, and this is {self.estimator}")
 
     def chosen_steps(self, available: list[int]) -> list[int]:
-        """Steps of the checkpoints to evaluate, of those `available`; steps given by number need not be available.
+        """Steps of the checkpoints to evaluate, from those `available`; steps given by number need not be available.
 
         Raises InputError if eval.checkpoints is neither a known word nor a list of steps.
         """
@@ -395,7 +395,7 @@ class FitConfig(Section, section="fit"):
         480,
         "Intervals of γ, at whose end points steps may begin and end; one noise per image and interval.",
         unit="intervals",
-        limits=at_least(16),  # two steps of evaluation.fit's eight intervals
+        limits=at_least(16),  # enough for two steps: evaluation.fit takes eight intervals per step
     )
     seed: int = seed("Seed of the choice of images, and of their noise.")
 

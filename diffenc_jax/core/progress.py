@@ -38,16 +38,16 @@ class Display(Progress):
         )
 
     def begin(self, name: str, total: float) -> Task:
-        """A bar that is added, with a text `values` about its results."""
+        """Add a bar with a text `values` about its results; returns the bar."""
         number = self.add_task(name, total=total, values="", said=self.get_time())
         return next(task for task in self.tasks if task.id == number)
 
     def is_due(self, bar: Task) -> bool:
-        """Whether it is time for another line of a log about a bar."""
+        """Whether the next line of a log about a bar is due."""
         return self.get_time() - bar.fields["said"] >= min(max((bar.elapsed or 0) / 10, SHORTEST), LONGEST)
 
     def say_about(self, bar: Task) -> None:
-        """Say a bar's name, percentage, results and times. The next line is due an interval later."""
+        """Print a bar's name, percentage, results and times for a log. The next line is due an interval later."""
         bar.fields["said"], left, elapsed = self.get_time(), bar.time_remaining, format_duration(bar.elapsed or 0)
         if bar.finished:
             clock = f"took {elapsed}"

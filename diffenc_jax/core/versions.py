@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 # Options of the compilers, recorded if they are set: they decide for which instructions a program is compiled.
 OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
-# Instruction sets, as Linux names them, for which compilers and libraries have programs of their own.
+# Instruction sets, by their names in Linux, for which compilers and libraries have code of their own.
 INSTRUCTIONS = "avx avx2 fma avx512f avx512_bf16 avx512_fp16 amx_bf16 asimd sve sve2 bf16"
 # Compilers and libraries of accelerators, recorded if they are installed.
 OF_ACCELERATORS = ("libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13")
