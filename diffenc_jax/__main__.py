@@ -1,7 +1,7 @@
 """The command `diffenc`, also `python -m diffenc_jax`: the table of commands, and the meaning of exit codes.
 
-A command is a module, and a part of the kind "command". Parts of another kind may be commands as well, by the class
-`Kind.command`, whose objects have what a module has:
+A command is a module, and a part of the kind "command". Parts of another kind may be commands as well: the class
+`Kind.command` makes an object of a part. A module or such an object has:
   a docstring: what the command does and writes; the text of its --help,
   EXAMPLE: a command line,
   add_arguments(parser): its arguments,
@@ -52,12 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def commands() -> dict[str, tuple[str, parts.Entry]]:
-    """The kind and the entry of all commands: those of the package, and those of other packages."""
+    """The kind and the entry of all commands by name, those of this package first."""
     return COMMANDS | {name: (kind, entry) for kind in COMMAND_KINDS for name, entry in parts.entries(kind).items()}
 
 
 def _entry(name: str) -> tuple[str, parts.Entry]:
-    """The kind and the entry of a command, which is looked for in this package before others."""
+    """The kind and the entry of a command; other packages are read only for a name that this package lacks."""
     return COMMANDS.get(name) or commands()[name]
 
 
@@ -77,25 +77,25 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
       command: module of the command, or an object with its attributes.
       prog: how the user calls it.
       argv: its arguments.
-      computes: whether the command computes for long. The process then restarts with huge pages, see `core.process`.
+      computes: whether the command trains or evaluates networks. The process then restarts with huge pages, see
+        `core.process`.
     """
     output.escape_what_has_no_code()
     try:
         arguments = parse(make_parser(command, prog), argv)
-    except InputError as error:
-        return _fail(str(error), 2)
-    except SystemExit:  # --help
-        return _code_of_output()
-    if computes:
-        from diffenc_jax.core import process
+        if computes:
+            from diffenc_jax.core import process
 
-        process.prepare()
-    _silence_libraries()
-    try:
+            process.prepare()
+        _silence_libraries()
         code = command.run(arguments) or 0
         for folder in arguments.wrote_to if code == 0 else ():
             _note(folder, shlex.join([*prog.split(), *argv]))
         return code or (0 if arguments.wrote_to else _code_of_output())
+    except SystemExit as stop:
+        if stop.code:
+            raise
+        return _code_of_output()  # argparse has printed the help
     except (InUse, TakenOver) as error:
         return _fail(str(error), IN_USE)
     except InputError as error:

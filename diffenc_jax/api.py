@@ -17,6 +17,7 @@ from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.streams import stream
+from diffenc_jax.core.terminal import print_line
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
 from diffenc_jax.evaluation.estimator import Estimator
@@ -117,7 +118,7 @@ class Run:
         return jax.tree.map(lambda images: jnp.asarray(images[rows]), self._batches.train)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """The next state, and this step's bits/dim by term and norm of the gradient; no metrics if not finite.
+        """The next state and the step's metrics: bits/dim by term and the norm of the gradient; none if not finite.
 
         The step reuses the buffers of `state`, which cannot be used again.
         """
@@ -151,8 +152,7 @@ class Run:
         Raises InputError if there are no parameters of this model, or the evaluation does not suit it or the data.
 
         Args:
-          state: a state, whose averaged parameters are evaluated, or parameters. An opened run has parameters of its
-            own: None.
+          state: a state, whose averaged parameters are evaluated, or parameters. None: those of an opened run.
           changes: other values of `config.eval`, such as passes=2.
         """
         evaluator = Evaluator(self._changed("eval", changes)) if changes else self.evaluator
@@ -200,7 +200,7 @@ class Run:
         draw_samples = self.sampling.picture if self.config.log.samples and self.config.log.writers else None
         trainer = Trainer(self.experiment, path, draw_samples)
         if overwrite and (aside := set_aside(path)):
-            console.print(f"{path} is moved to {aside}", highlight=False, soft_wrap=True)
+            print_line(console, f"{path} is moved to {aside}")
         return trainer.run(console, profiled)
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
@@ -297,7 +297,8 @@ def open(
       workdir: folder of the run, or the run as it is stored there.
       changes: other values by key, such as {"loss.depth": 100}; they may not change what was trained.
       config: configuration to use instead of the stored one.
-      needs_training_images: whether to load them; None: if the evaluation or the sampler fits something on them.
+      needs_training_images: whether to load the training images. None: only if the evaluation or the sampler fits
+        something on them.
       plugins: packages whose parts the run's configuration may name, as for `diffenc ... --plugins`; they are imported.
         Packages that announce their parts need not be given.
 

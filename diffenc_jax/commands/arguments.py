@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OVERRIDE = "--config."
 MOST = 2**31 - 1
-HEAD = 1024  # bytes of a file that tell what wrote it
+HEAD = 1024  # first bytes of a file, which hold the mark of the command that wrote it
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,7 +46,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 def make_parser(command: Any, prog: str) -> Parser:
-    """Parser of a command's arguments; its help is the module's docstring, its options and its EXAMPLE."""
+    """Parser of a command's arguments. Its help shows the command's docstring, options and EXAMPLE."""
     example = "\n".join(f"  {line}" for line in command.EXAMPLE.splitlines())
     parser = Parser(
         prog=prog,
@@ -61,18 +61,17 @@ def make_parser(command: Any, prog: str) -> Parser:
 
 
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments in `argv`; those of a parser with --config include `overrides`, a list of "key=value".
+    """The arguments in `argv`; `overrides` lists the "key=value" of each --config.key=value.
 
     Raises InputError for an argument that is unknown, missing or malformed, and SystemExit once help is printed.
     """
     takes_overrides = parser.get_default("overrides") is not None
-    rest, overrides = _split_overrides(argv) if takes_overrides else (list(argv), [])
+    rest, overrides = _split_overrides(argv) if takes_overrides else (argv, [])
     arguments, unknown = parser.parse_known_args(rest)
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         parser.error(f"unrecognized arguments: {unknown[0]}{suggestion(unknown[0].partition('=')[0], options)}")
-    if takes_overrides:
-        arguments.overrides = overrides
+    arguments.overrides = overrides
     return arguments
 
 
@@ -153,7 +152,7 @@ def add_keys(parser: argparse.ArgumentParser, keyed: type[Keyed]) -> None:
 
 
 def values_of(arguments: argparse.Namespace, keyed: type[Any]) -> Any:
-    """An object of the class, with the values that `add_keys` took; raises InputError for values that it refuses."""
+    """An object of the class, from the options of `add_keys`; raises InputError for a value that is not allowed."""
     texts = vars(arguments)
     return keyed(**{name: key.checked(_flag(name), key.read(texts[name])) for name, key in keys_of(keyed).items()})
 
@@ -163,7 +162,7 @@ def _flag(name: str) -> str:
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The values by key that `add_changes` took; raises InputError for keys that the command does not read."""
+    """Changes by key, from the options of `add_changes`; raises InputError for keys that the command does not read."""
     from diffenc_jax.config.load import read_changes
 
     changes = parts.allowed(read_changes(arguments.overrides))
@@ -203,9 +202,9 @@ def add_json(parser: argparse.ArgumentParser, content: str) -> None:
 
 
 def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None:
-    """The file `name` that --`flag` gives, its folder created; None without a name.
+    """Path of the file `name` that --`flag` gives; None without a name. Its folder is created.
 
-    Raises InputError if it cannot be written, belongs to a run, or exists without `mark` in its first bytes.
+    Raises InputError if the file cannot be written, belongs to a run, or exists without `mark` in its first bytes.
     """
     from diffenc_jax.runs.files import check_writable, is_folder, read_if_present
     from diffenc_jax.runs.workdir import check_not_of_run
@@ -228,7 +227,7 @@ def watched(console: "Console", text: str, total: float) -> Iterator[Callable[..
 
     Args:
       console: where the progress is shown.
-      text: what is being done.
+      text: description of the work.
       total: the sum of all parts.
 
     Yields:

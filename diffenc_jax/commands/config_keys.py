@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 class Listed(NamedTuple):
-    """A key as it is listed: its path, its definition, its default, and the kind of network that has it, or ""."""
+    """A key of the list: its path, definition and default, and the name of the part that has it, or ""."""
 
     path: str
     key: Key
@@ -53,7 +53,7 @@ def run(arguments: Namespace) -> None:
 
 
 def listings(section: "type[Section]") -> Iterator[Listing]:
-    """The section, and those in it, with the defaults of the recipe."""
+    """A section and its nested sections, with the defaults of the recipe."""
     from diffenc_jax.config.schema import sections_of
     from diffenc_jax.config.sections import Options, PartConfig
 
@@ -84,7 +84,7 @@ def _part_listing(path: str) -> Listing:
 
 
 def _describe(listed: Listed) -> str:
-    """The key, its default and notes on a line, then its meaning and what it may be, indented."""
+    """A line with the key, its default and notes; then, indented, its meaning and its possible values."""
     head = listed.path if listed.default is REQUIRED else f"{listed.path} = {listed.default!r}"
     notes = ", ".join(filter(None, [listed.key.unit, listed.kind and f"of kind={listed.kind}"]))
     text = textwrap.indent(textwrap.fill(meaning(listed.key), WIDTH - 6, break_on_hyphens=False), " " * 6)

@@ -1,10 +1,10 @@
 """Evaluate checkpoints of a trained run.
 
-Estimates bits/dim of the averaged parameters on all images of `eval.split`, as the section `eval` of the configuration
-says: of the newest checkpoint, unless `eval.checkpoints` names others. RUN is the folder of the run; the --config and
-every --config.key=value that the run was trained with name it as well, with --workdir if it has another folder than by
-default. Each record is written to RUN/eval, with the nats per image and term beside it. An evaluation that has a record
-is not repeated; any other gets a file of its own.
+Estimates bits/dim of the averaged parameters on all images of `eval.split`. The section `eval` of the configuration
+describes the evaluation; the newest checkpoint is evaluated unless `eval.checkpoints` names others. RUN is the folder
+of the run. In place of RUN, give the --config and every --config.key=value of its training, and --workdir if the run is
+not in its default folder. Each record is written to RUN/eval, with the nats per image and term beside it. An evaluation
+that has a record is not repeated; every other evaluation gets a file of its own.
 """
 
 import argparse

@@ -18,7 +18,6 @@ from diffenc_jax.commands.arguments import (
 )
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.process import keep_programs
-from diffenc_jax.core.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +44,9 @@ class Job:
 
     def print(self, text: str) -> None:
         """Print one line, unwrapped."""
-        self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
+        from diffenc_jax.core import terminal
+
+        terminal.print_line(self.console, text)
 
     def print_record(self, record: "Record") -> None:
         """Print bits/dim of an evaluation, in total and by term."""
@@ -56,7 +57,10 @@ class Job:
             self.print(f"  {name} {value}")
 
     def write_samples(self, sampling: "Sampling", params: Any, step: int, run: "StoredRun") -> dict[str, Path]:
-        """The files of samples by content; raises Interrupted after a signal, with all finished batches saved."""
+        """Draw and write samples; returns their files by content.
+
+        Raises Interrupted after a signal; all finished batches are saved.
+        """
         with watched(self.console, f"sampling step {step}", 1.0) as on_part:
             return sampling.write(params, step, run, on_part)
 
@@ -67,7 +71,7 @@ class Job:
 
 
 def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
-    """Add the folder of a trained run, whose keys and sections `read` may be changed, and the arguments of a job."""
+    """Add RUN, the folder of a trained run, and the arguments of a job that may change the keys and sections `read`."""
     read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
     text = f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}"
     parser.add_argument("run", nargs="?", type=place, metavar="RUN", help=text)
@@ -77,14 +81,12 @@ def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> No
 
 
 def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) -> None:
-    """Add the arguments that train, eval and sample share; of a run that is `trained`, --config is not required."""
+    """Add the arguments that train, eval and sample share; --config is required unless the run is `trained`."""
     add_config(parser, required=not trained)
     add_workdir(parser)
     parser.set_defaults(run=None)
     group = parser.add_argument_group("several hosts")
-    text = (
-        "join the other hosts of a TPU slice or SLURM job, or run only this process (default: refuse if there are any)"
-    )
+    text = "join the other hosts of a TPU slice or SLURM job, or run only this process (default: fail if others exist)"
     group.add_argument("--distributed", action=argparse.BooleanOptionalAction, help=text)
     text = "address of process 0, where JAX does not find the hosts itself"
     group.add_argument("--coordinator", metavar="HOST:PORT", help=text)
@@ -95,7 +97,7 @@ def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) ->
 def start_job(arguments: argparse.Namespace) -> Job:
     """Load the configuration, join the cluster and set the compilation cache; raises InputError.
 
-    The first host notes the command in the workdir once it is done.
+    The first host notes the command in the workdir when the command has finished.
     """
     from diffenc_jax.config import load_config
     from diffenc_jax.parallel import cluster

@@ -1,7 +1,8 @@
 """Download and prepare the images of a configuration, so that machines which train on them find them ready.
 
-The data set of tensorflow-datasets is written to `data.dir`, a folder or gs://BUCKET/FOLDER. For a bucket it is
-prepared in the local folder of data sets, where it stays, and copied. One that is there already is left as it is.
+The data set of tensorflow-datasets is written to `data.dir`, a folder or gs://BUCKET/FOLDER. For a bucket, it is
+prepared in the local folder of data sets, where it stays, and copied to the bucket. A data set that is already there is
+left as it is.
 """
 
 import argparse

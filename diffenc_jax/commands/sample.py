@@ -1,9 +1,9 @@
 """Draw samples from a trained run.
 
-Samples the newest checkpoint's averaged parameters, as the section `sample` of the configuration says. RUN is the
-folder of the run; the --config and every --config.key=value that the run was trained with name it as well, with
---workdir if it has another folder than by default. RUN/samples receives the images, STEP-SAMPLER-seedSEED.npz, and
-pictures of them. Images of the same seed and sampler are kept, and only missing ones are drawn.
+Samples the newest checkpoint's averaged parameters, as the section `sample` of the configuration describes. RUN is the
+folder of the run. In place of RUN, give the --config and every --config.key=value of its training, and --workdir if the
+run is not in its default folder. RUN/samples receives the images, STEP-SAMPLER-seedSEED.npz, and pictures of them.
+Images of the same seed and sampler are kept, and only missing ones are drawn.
 """
 
 import argparse

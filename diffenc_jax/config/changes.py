@@ -25,12 +25,20 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         section, name = _section_of(result, path, open_keys)
         if path in named and isinstance(value, str) and section[name] != value:
             open_keys |= _take_part(result, _PART_BY_KEY[path], value)
-        section[name] = _like(path, section.get(name), jsonable(value))
+        if type(value) is int and isinstance(section.get(name), float):
+            value = Key("", REQUIRED, type=float).checked(path, value)
+        section[name] = jsonable(value)
     return result
 
 
 def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple[dict[str, Any], str]:
-    """The section of the key at `path`, and the key's name; raises InputError unless the key is there or open."""
+    """The section of the key at `path`, and the key's name; raises InputError for a key that is neither there nor open.
+
+    Args:
+      values: the nested values.
+      path: the full key.
+      open_keys: full keys that need not have a value yet.
+    """
     *parents, name = path.split(".")
     section: Any = values
     for parent in parents:
@@ -41,7 +49,7 @@ def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple
 
 
 def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
-    """Replace the keys of a part's section by the keys of the part `name`; returns the full new keys.
+    """Replace the keys of a part's section by those of the part `name`; returns the full names of these keys.
 
     Sizes of networks, such as the width, have no defaults, so they keep their values.
     """
@@ -53,10 +61,3 @@ def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:
     section.clear()
     section.update(kept | before | defaults)
     return {join(path, key) for key in definitions}
-
-
-def _like(path: str, before: Any, value: Any) -> Any:
-    """`value`, as a float if it is a whole number in place of a float."""
-    if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
-        return Key("", REQUIRED, type=float).checked(path, value)
-    return value

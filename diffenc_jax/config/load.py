@@ -17,7 +17,7 @@ from diffenc_jax.core.keys import REQUIRED, Key, literal
 _PACKAGE = Path(__file__).parents[1]
 # A wheel holds the configurations within the package; a checkout beside it.
 CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
-# Sections with keys of parts, which are known only with the part.
+# Sections with keys of parts; which keys these are depends on the part.
 OPTIONS = tuple(f"{kind.section}." for kind in parts.kinds().values() if kind.section)
 Changes = Mapping[str, Any] | Sequence[str]
 
@@ -51,7 +51,10 @@ def read_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
 
 
 def read_changes(overrides: Sequence[str]) -> dict[str, Any]:
-    """Changes by key of a stored configuration, whose parts stay; raises InputError for an unknown key."""
+    """Changes by key of a stored configuration, from texts; raises InputError for an unknown key.
+
+    Keys of parts are not checked here, because the stored configuration names the parts.
+    """
     for path in (override.partition("=")[0] for override in overrides):
         if find_key(Config, path) is None and not path.startswith(OPTIONS):
             raise InputError(unknown_key(path, flatten(recipe("recipe", "diffenc").to_dict())))
@@ -59,10 +62,10 @@ def read_changes(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _read(path: str, text: str, before: Any) -> Any:
-    """The value of a key, from its text; `Config` checks it. `before` is the present value."""
+    """Parse the text of a key, whose present value is `before`; `Config` checks the result."""
     definition = find_key(Config, path)
     if definition is None and isinstance(before, int | float | str):
-        # The class of a part need not be imported: the present value of its key tells the type.
+        # The present value of a part's key tells its type, so that the part need not be imported.
         definition = Key("", REQUIRED, type=type(before))
         return definition.checked(path, definition.read(text))
     return literal(text) if definition is None else definition.read(text)

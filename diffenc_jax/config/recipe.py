@@ -13,13 +13,12 @@ from diffenc_jax.core.keys import REQUIRED, keys_of
 
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
-NO_CODE = ConfigDict({"kind": "none"})
 # The published optimizer, and the published noise schedule, linear in t.
 ADAMW = ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01})
 FIXED_LINEAR = ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
-# Suffixes of an arm's name: for training at a depth T, which follows, and for training as published.
+# Suffixes of an arm's name: -T<depth> for training at this depth, and -published for training as published.
 DEPTH, PUBLISHED = "-T", "-published"
 
 # Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
@@ -55,17 +54,17 @@ def dct_network(**changes: Any) -> ConfigDict:
     return ConfigDict({"kind": "dct", "width": 32, **changes})
 
 
-def affine_process(encoder: ConfigDict, reach: float = 0.25) -> dict[str, Any]:
-    """Changes of an arm whose encoder scales the noise as well, by up to e^±reach; see `encoders.Affine`."""
-    return {"model.encoder": ConfigDict({**encoder, "reach": reach}), "model.target": "image"}
-
-
 def forward_processes(encoder: ConfigDict, code: ConfigDict) -> dict[str, dict[str, Any]]:
-    """Arms with other forward processes, from an encoder that scales the noise and from a latent code."""
+    """Arms with other forward processes.
+
+    Args:
+      encoder: encoder of 'diffenc-affine', which scales the noise as well; see `encoders.Affine`.
+      code: latent code of 'vdm-mulan' and 'vdm-code'.
+    """
     polynomial = {**ARMS["vdm"], "model.schedule.kind": "polynomial"}
     return {
         "diffenc-image": {"model.target": "image"},
-        "diffenc-affine": affine_process(encoder),
+        "diffenc-affine": {"model.encoder": ConfigDict({**encoder, "reach": 0.25}), "model.target": "image"},
         "vdm-polynomial": polynomial,
         "vdm-mulan": {**polynomial, "model.code": code},
         "vdm-code": {**ARMS["vdm"], "model.code": code},
@@ -84,12 +83,12 @@ def recipe(name: str, arm: str) -> ConfigDict:
     """
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
-    parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": NO_CODE}
+    parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": {"kind": "none"}}
     return with_changes(config, given | parts | {"model.schedule": FIXED_LINEAR, "train.optimizer": ADAMW})
 
 
 def _defaults(section: type[Section]) -> ConfigDict:
-    """The defaults of a section's keys, as far as they have one; `Config` checks their types."""
+    """The defaults of a section, without keys that have none; `Config` checks their types."""
     given = {name: key.default for name, key in keys_of(section).items() if key.default is not REQUIRED}
     nested = {name: _defaults(other) for name, other in sections_of(section).items()}
     return ConfigDict(given | nested, type_safe=False)
@@ -113,12 +112,11 @@ def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> Con
 
     Raises InputError if there is no such arm, or if no depth follows '-T'.
     """
-    if config.arm in arms:
-        return with_changes(config, arms[config.arm])
-    stem, at, depth = config.arm.rpartition(DEPTH) if DEPTH in config.arm else (config.arm, "", "")
+    has_depth = DEPTH in config.arm and config.arm not in arms
+    stem, at, depth = config.arm.rpartition(DEPTH) if has_depth else (config.arm, "", "")
     name = stem if stem in arms else stem.removesuffix(PUBLISHED)
     changes = {**lookup("arm", name, arms), **(AS_PUBLISHED if name != stem else {})}
-    if at:
+    if has_depth:
         is_depth = re.fullmatch("[1-9][0-9]*", depth) is not None
         require(is_depth, f"arm {config.arm!r}: {DEPTH} must be followed by one depth in steps, such as {stem}{at}10")
         changes["loss.depth"] = int(depth)

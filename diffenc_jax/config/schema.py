@@ -49,7 +49,7 @@ def sections_of(section: type[Section]) -> dict[str, type[Section]]:
 
 
 def check_section(path: str, values: Any) -> None:
-    """Raise InputError unless the values of the section at `path` are a mapping."""
+    """Raise InputError unless `values`, given for the section at `path`, are a mapping."""
     require(isinstance(values, Mapping), f"{path} must be a section of keys, not {values!r}")
 
 
@@ -84,7 +84,7 @@ def unknown_key(path: str, known: Iterable[str]) -> str:
 
 
 def find_key(section: type[Section], path: str) -> Key | None:
-    """Definition of the key at `path` below `section`; None without one, as for the keys of a part."""
+    """Definition of the key at `path` below `section`; None if there is none, as for the keys of a part."""
     name, _, rest = path.partition(".")
     nested = sections_of(section).get(name)
     return keys_of(section).get(path) if nested is None else find_key(nested, rest)
@@ -94,8 +94,5 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values by full key of a nested dictionary: {'train.steps': 100, ...}."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat

@@ -42,18 +42,14 @@ class Options(Section):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:
-        return cls(cls._read(values, path))
-
-    def to_dict(self) -> dict[str, Any]:
-        return jsonable(self.options)
-
-    @staticmethod
-    def _read(values: Mapping[str, Any], path: str) -> dict[str, Any]:
         check_section(path, values)
         for name, value in values.items():
             plain = f"{path}.{name} must be a number, text, truth value, None or tuple of these, not {value!r}"
             require(isinstance(name, str) and _is_plain(value), plain)
-        return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        return jsonable(self.options)
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class PartConfig(Options):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:
-        options = cls._read(values, path)
+        options = dict(Options.parse(values, path).options)
         kind = options.pop("kind", None)
         require(isinstance(kind, str), f"{path}.kind must be text, not {kind!r}")
         return cls(options, kind)
@@ -244,8 +240,8 @@ class TrainConfig(Section, section="train"):
     warmup_steps: int = key(100, "Length of the linear warm-up of the learning rate.", unit="steps", limits=at_least(0))
     learning_rate_schedule: str = key(
         "constant",
-        "Learning rate after the warm-up: 'constant', falling to 0 at train.steps as 'cosine' or 'linear', or 'rsqrt', "
-        "by the root of the steps.",
+        "Learning rate after the warm-up: 'constant'; 'cosine' or 'linear', which fall to 0 at train.steps; or "
+        "'rsqrt', which falls as one over the root of the steps.",
         choices=("constant", "cosine", "linear", "rsqrt"),
     )
     gradient_clip_norm: float | None = key(
@@ -345,16 +341,15 @@ class EvalConfig(Section, section="eval"):
         require(self.num_draws == 1 or self.estimator == IMPORTANCE_WEIGHTED, f"{reader}, and this is {self.estimator}")
 
     def chosen_steps(self, available: list[int]) -> list[int]:
-        """Steps of the checkpoints to evaluate, of those `available`; steps given by number need not be available.
+        """Steps of the checkpoints to evaluate, from those `available`; steps given by number need not be available.
 
         Raises InputError if eval.checkpoints is neither a known word nor a list of steps.
         """
         if self.checkpoints in (NEWEST, ALL):
             return available[-1:] if self.checkpoints == NEWEST else available
         steps = self.checkpoints.split(",")
-        allowed = f"{NEWEST}, {ALL}, or steps such as 500,1000"
         is_list = all(step.strip().isdecimal() for step in steps)
-        require(is_list, f"eval.checkpoints={self.checkpoints!r} must be {allowed}")
+        require(is_list, f"eval.checkpoints={self.checkpoints!r} must be {NEWEST}, {ALL}, or steps such as 500,1000")
         return [int(step) for step in steps]
 
 
@@ -400,7 +395,7 @@ class FitConfig(Section, section="fit"):
         480,
         "Intervals of γ, at whose end points steps may begin and end; one noise per image and interval.",
         unit="intervals",
-        limits=at_least(16),  # two steps of evaluation.fit's eight intervals
+        limits=at_least(16),  # enough for two steps: evaluation.fit takes eight intervals per step
     )
     seed: int = seed("Seed of the choice of images, and of their noise.")
 

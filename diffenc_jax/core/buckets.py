@@ -47,7 +47,7 @@ def prepare() -> None:
     os.environ.setdefault("EPATH_USE_TF", "false")
     from etils.epath import gpath
 
-    gpath._is_tf_installed.cache_clear()  # kept since the first path was opened, be it a local one
+    gpath._is_tf_installed.cache_clear()  # cached when the first path was opened, even a local path
     # TensorStore waits as long as gcsfs.
     os.environ.setdefault("TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS", str(CONNECT_SECONDS))
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(SILENCE_SECONDS))

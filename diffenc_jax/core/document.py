@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.core.text import printable
 
-# Cells of numbers: '1.8912 ± 0.0031', '1.2 .. 1.3', '3e-05', '100.0 %', '2.1 (p 0.3)'.
+# Cells that hold numbers: '1.8912 ± 0.0031', '1.2 .. 1.3', '3e-05', '100.0 %', '2.1 (p 0.3)'.
 NUMBERS = re.compile(r"(?:[-−+±\d.,e ()–%]| or |\([pz] ){1,40}|-?inf|nan")
 
 
@@ -49,7 +49,7 @@ class Section(NamedTuple):
 
 
 def numeric_columns(table: Table) -> list[bool]:
-    """Whether each column holds only numbers, and so is aligned on the right. The first column names rows: never."""
+    """For each column, whether it is aligned on the right: it holds only numbers, and it is not the first column."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.heads)
     return [
         number > 0 and all(cell in ("", UNKNOWN) or NUMBERS.fullmatch(str(cell)) for cell in column)

@@ -10,12 +10,12 @@ from typing import TypeVar
 from diffenc_jax.core.text import has_controls, printable
 
 T = TypeVar("T")
-# Exit code of a command whose run another process works on: "try again later" in sysexits.h.
+# Exit code of a command if another process works on its run: "try again later" in sysexits.h.
 IN_USE = 75
 ALIKE = 0.75  # ratio of difflib from which a name counts as a misspelling of another
-SHORTEST = 3  # letters of an abbreviation
-MOST_NAMED = 3  # names in a message
-LONGEST = 200  # characters of the error of a library
+SHORTEST = 3  # fewest letters of an abbreviation
+MOST_NAMED = 3  # most names that a message suggests
+LONGEST = 200  # most characters of a library's error in a message
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's share of it
 
 
@@ -71,7 +71,7 @@ def refusing(what: str, advice: str = "") -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """First line of an error's text, or else its type; further lines of a library's error are for its developers."""
+    """First line of an error's text, or its type if the text is empty. Libraries' further lines are for developers."""
     return next(filter(None, str(error).splitlines()), type(error).__name__)
 
 
@@ -91,10 +91,10 @@ def lookup(kind: str, name: str, registry: Mapping[str, T]) -> T:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Part of a message: ', perhaps train' for the misspelt 'trian'; '' if no known name is near.
+    """Part of a message that suggests known names: ', perhaps train' for the misspelt 'trian'; '' without a near name.
 
-    A name is near if its spelling is, or if `name` is a short or a long form of it: rate for learning_rate, evaluate
-    for eval.
+    A known name is near if it is spelt alike, if it contains `name` (learning_rate for rate), or if `name` begins with
+    it (eval for evaluate).
     """
     known, short = list(known), name.strip("-")
     forms = [other for other in known if len(short) >= SHORTEST and (short in other or short.startswith(other))]
@@ -111,7 +111,7 @@ def require(condition: bool, message: str) -> None:
 def require_printable(text: str, name: str = "") -> None:
     """Raise InputError if `text`, the value of `name`, has control characters, which a shell or a terminal obeys.
 
-    It is raised, too, for bytes that are no text in the encoding of the environment.
+    Bytes that the encoding of the environment cannot decode count as control characters.
     """
     if has_controls(text):
         given = f"{name}={text!r}" if name else repr(text)

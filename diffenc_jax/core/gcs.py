@@ -1,4 +1,4 @@
-"""gcsfs, in which a folder without objects is empty."""
+"""gcsfs with empty folders: the list of a folder without objects is empty."""
 
 from typing import Any
 

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType
@@ -45,8 +46,8 @@ class Key:
       unit: unit of the value, such as "steps"; "" for names and pure numbers.
       none: what the value None means, where None is allowed.
       choices: allowed names, if they are fixed.
-      part: kind of the parts that it names (`core.parts.kinds`); "" for another key. A name is looked up where the part
-        is built.
+      part: kind of part that the value names (`core.parts.kinds`); "" if it names no part. The name is looked up when
+        the part is built.
       limits: limits of the number, or of each number in a tuple.
       type: annotation of the field.
     """
@@ -68,9 +69,9 @@ class Key:
         return (*types, NoneType) if self.none and NoneType not in types else types
 
     def checked(self, path: str, value: Any) -> Any:
-        """`value` in the key's type: lists as tuples, whole numbers as floats where only floats are expected.
+        """Convert `value` to the key's type: lists to tuples, and whole numbers to floats if the key takes only floats.
 
-        Raises InputError if it has another type, lies outside the limits, or is not among the choices.
+        Raises InputError if the value has another type, lies outside the limits, or is not among the choices.
         """
         if get_origin(self.type) is not tuple:
             return self._checked(path, value)
@@ -78,7 +79,7 @@ class Key:
         return tuple(self._checked(f"each of {path}", member) for member in value)
 
     def read(self, text: str) -> Any:
-        """The value of a text by the key's types; the text itself if it is no such value, which `checked` refuses."""
+        """Parse a text by the key's types. A text that cannot be parsed is returned, and `checked` refuses it."""
         kinds, is_tuple = set(self.types) - {NoneType}, get_origin(self.type) is tuple
         if self.none and text == "None":
             return None
@@ -146,15 +147,13 @@ def join(path: str, name: str) -> str:
 def literal(text: str) -> Any:
     """The number, tuple or mapping that `text` denotes in Python; otherwise the text itself."""
     for read in (ast.literal_eval, float):  # the latter for inf and nan
-        try:
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             return read(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            pass
     return text
 
 
 def key(default: Any = REQUIRED, doc: str = "", **details: Any) -> Any:
-    """Field of a `Keyed` or a part: the key's default, what it does, and other attributes of `Key`."""
+    """Field of a `Keyed` or a part, from the key's default, what it does, and further attributes of `Key`."""
     return dataclasses.field(default=default, metadata={"key": Key(doc, default, **details)})
 
 

@@ -8,32 +8,32 @@ UNKNOWN = "–"  # in place of a value that the data do not determine
 
 
 def format_number(value: float | None) -> str:
-    """'1.8912', or `UNKNOWN` for None."""
+    """Number with four decimals, '1.8912', or `UNKNOWN` for None."""
     return UNKNOWN if value is None else f"{value:.4f}"
 
 
 def format_error(value: float) -> str:
-    """'0.0031'; one digit, '3e-05', if four decimals would show 0; '0' for zero."""
+    """Standard error with four decimals, '0.0031'; with one digit, '3e-05', if these would show 0; '0' for zero."""
     return f"{value:.1g}" if value < 0.00005 else format_number(value)
 
 
 def with_error(value: float | None, *errors: float | None) -> str:
-    """'1.8912 ± 0.0031 ± 0.0123': a value with its standard errors, such as those of noise and images, if known."""
+    """A value with its known standard errors, such as those of noise and images: '1.8912 ± 0.0031 ± 0.0123'."""
     return " ± ".join([format_number(value), *(format_error(error) for error in errors if error is not None)])
 
 
 def format_interval(ends: Sequence[float] | None) -> str:
-    """'1.8850 .. 1.8974', or `UNKNOWN` for None."""
+    """Interval from its two ends, '1.8850 .. 1.8974', or `UNKNOWN` for None."""
     return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
 
 
 def format_p(p: float | None) -> str:
-    """'0.31', or '0.027' and '3.9e-06' below 0.1; `UNKNOWN` for None."""
+    """p-value with two decimals, '0.31', or two digits below 0.1, '0.027' and '3.9e-06'; `UNKNOWN` for None."""
     return UNKNOWN if p is None else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def format_duration(seconds: float) -> str:
-    """'12 s'; '0:03:20' from a minute on; '2 d 3:20:00' from a day on."""
+    """Duration: '12 s', from a minute on '0:03:20', from a day on '2 d 3:20:00'."""
     days, rest = divmod(round(seconds), 86_400)
     if days:
         return f"{days} d {timedelta(seconds=rest)}"
@@ -41,14 +41,18 @@ def format_duration(seconds: float) -> str:
 
 
 def record_line(record: Mapping[str, Any]) -> str:
-    """'step 200: test 4.0612 ± 0.0031 (noise) bits/dim, bound, infinite depth, averaged parameters'."""
+    """An evaluation's record in a line.
+
+    'step 200: test 4.0612 ± 0.0031 (noise) bits/dim, bound, infinite depth, averaged parameters'
+    """
     return f"step {record['step']}: {record['dataset']['split']} {format_record(record)}, averaged parameters"
 
 
 def format_record(record: Mapping[str, Any]) -> str:
-    """'1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim, bound, infinite depth': the total of an evaluation's record.
+    """The total of an evaluation's record, and its estimator in words.
 
-    For a model with labels, ', each image given its label' follows.
+    '1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim, bound, infinite depth'; for a model with labels, ', each image
+    given its label' follows.
     """
     estimator, total = record["estimator"], _with_named_errors(record["bpd"]["total"], record["standard_error"])
     depth = [f"{estimator['depth']} steps"] if estimator.get("depth") else []
@@ -63,7 +67,7 @@ def estimator_name(kind: str) -> str:
 
 
 def format_terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(name, '0.0067 ± 0.0001 (noise) ± 0.0002 (images)') for each term of an evaluation's record."""
+    """Name and value of each term of an evaluation's record, such as '0.0067 ± 0.0001 (noise) ± 0.0002 (images)'."""
     terms = record["standard_error"]["terms"]
     return [(name, _with_named_errors(record["bpd"][name], errors)) for name, errors in terms.items()]
 
@@ -76,5 +80,5 @@ def _with_named_errors(value: float, errors: Mapping[str, float | None]) -> str:
 
 
 def format_bytes(size: float) -> str:
-    """'15.75 GiB'."""
+    """Size in GiB, '15.75 GiB'."""
     return f"{size / 2**30:.2f} GiB"

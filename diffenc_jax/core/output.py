@@ -1,4 +1,4 @@
-"""Standard output and error of a program that goes on when they cannot be written to."""
+"""Standard output and standard error that tolerate failures: the program goes on if they cannot be written."""
 
 import logging
 import os
@@ -10,10 +10,10 @@ from diffenc_jax.core.errors import reason
 
 
 class TolerantStream:
-    """A text stream that goes on without output after a failure, such as a full disk or a reader (`head`) that is gone.
+    """A text stream that drops its output after a failure, such as a full disk or a reader (`head`) that is gone.
 
     Attributes:
-      lost: reason of the failure, such as a full disk; "" without a failure, or if the reader is gone, which has read
+      lost: reason of the failure, such as a full disk; "" without a failure. A reader that is gone is none: it has read
         what it wanted.
     """
 
@@ -33,7 +33,7 @@ class TolerantStream:
         self._attempt(self._stream.flush)
 
     def _attempt(self, act: Callable[..., Any], *given: str) -> None:
-        """act(*given); after a failure the stream leads nowhere, since Python flushes it once more at the end."""
+        """Call act(*given); after a failure, redirect the stream to os.devnull, since Python flushes it at exit."""
         try:
             act(*given)
         except OSError as error:
@@ -44,7 +44,7 @@ class TolerantStream:
 
 
 def go_on_without_output() -> None:
-    """Make standard output and error tolerant, and open those that are closed on nothing.
+    """Make standard output and standard error tolerant; a closed standard stream is opened on os.devnull.
 
     Call it before anything is printed or opened. Otherwise the next file that is opened would take the descriptor of a
     closed stream, and receive the output of libraries.

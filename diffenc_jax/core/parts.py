@@ -7,10 +7,10 @@ announces its own parts by entry points of the group `GROUP`, such as
   [project.entry-points."diffenc_jax.parts"]
   "encoder.fading" = "my_package.encoders:Fading"
 
-A part is imported when it is built. One that is named by its place is imported only if an installed package announces
-it, or if the place is `Allowed`, as it is where users give a configuration or changes of one, and where they allow its
-package. What is read from a file is plain text and allows nothing: whoever opens a run need not trust the one who
-trained it.
+A part is imported when it is built. A part that is named by its place is imported only if an installed package
+announces it, or if the name is `Allowed`: the user gives it in a configuration or in changes, or allows its package.
+A name that is read from a file is plain text and not allowed, so that a user who opens a run need not trust the person
+who trained it.
 """
 
 import importlib
@@ -34,7 +34,7 @@ PLACE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
 
 
 class Allowed(str):
-    """Name of a part that may be imported by it, if it is a place; equal to the same name as plain text."""
+    """Name of a part whose module may be imported, if the name is a place. It equals the same name as plain text."""
 
 
 class Kind(NamedTuple):
@@ -42,12 +42,13 @@ class Kind(NamedTuple):
 
     Attributes:
       what: the kind in messages.
-      base: place of the class that parts of this kind are subclasses of or, if they are `objects`, instances of.
+      base: place of a class. Parts of this kind are its subclasses or, if they are `objects`, its instances.
       name_key: key of the configuration that names a part, or several in a tuple; "" if none does.
       section: section of the configuration with the part's own keys; "" if it has none.
       objects: whether the parts are objects, such as functions, and not classes.
-      libraries: modules whose functions are parts as well, by their places.
-      command: place of a class that makes a command of a part, given its name; "" if these parts are no commands.
+      libraries: modules whose functions are parts as well, named by their places.
+      command: place of a class whose instances are commands; it is called with the name of a part. "" if these parts
+        are no commands.
     """
 
     what: str
@@ -64,7 +65,7 @@ class Entry(NamedTuple):
 
     Attributes:
       target: its place, "package.module:Name", or the module of a command.
-      network: name of the network that it holds, of the kind "network", in place of its own choice.
+      network: name of the network that the part holds, of the kind "network"; "": the part's own `network_kind`.
       summary: a line for the list of commands, if it is a command.
       computes: whether it trains or evaluates networks in this process.
     """
@@ -77,7 +78,7 @@ class Entry(NamedTuple):
 
 @cache
 def tables() -> list[Any]:
-    """The modules with `KINDS` and `PARTS`: the library's own and, where it is installed, that of the lab."""
+    """The modules with `KINDS` and `PARTS`: the library's table and, if the lab is installed, its table."""
     names = [TABLE]
     with suppress(ModuleNotFoundError):  # there is no lab
         names += [TABLE_OF_LAB] if find_spec(TABLE_OF_LAB) else []
@@ -98,12 +99,15 @@ def is_place(name: str) -> bool:
 def load(kind: str, name: str) -> Any:
     """The part of this name.
 
-    Raises InputError if there is none, it may not or cannot be imported, or it is not of this kind.
+    Raises InputError if there is no such part, if it may not or cannot be imported, or if it is not of this kind.
     """
     of = kinds()[kind]
     given = f"{of.name_key or of.what}={name}"
     if is_place(name):
-        _check_allowed(kind, name, given)
+        package, announced = package_of(name), {entry.target for entry in entries(kind).values()}
+        advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
+        stored = f"a stored configuration names {given}, which is imported only if you allow it; {advice}"
+        require(isinstance(name, Allowed) or name in announced, stored)
     place = entry(kind, name).target
     part, wanted = _import(place, given), _import(of.base, given)
     fits = isinstance(part, wanted) if of.objects else isinstance(part, type) and issubclass(part, wanted)
@@ -129,7 +133,7 @@ def entry(kind: str, name: str) -> Entry:
 
 
 def network_of(kind: str, name: str) -> str:
-    """Name of the network that a part holds, allowed as the part is; "" if it holds none."""
+    """Name of the network that a part holds, which is allowed because the part is; "" if it holds none."""
     return Allowed(entry(kind, name).network or getattr(load(kind, name), "network_kind", ""))
 
 
@@ -152,10 +156,11 @@ def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, path: str = "") -> dict[str, Any]:
-    """Values by key, which may be nested, in which the places of parts are `Allowed`.
+    """A copy of values by key, which may be nested, in which places of parts are `Allowed`.
 
     Args:
-      packages: those whose parts are allowed. None: all, for values that the user has given.
+      values: the values.
+      packages: packages whose parts are allowed. None: all packages, for values that the user has given.
       path: path of the section that has these keys.
     """
     result, name_keys = dict(values), {kind.name_key for kind in kinds().values()}
@@ -175,7 +180,7 @@ def _allowed(name: Any, packages: Collection[str] | None) -> Any:
 
 
 def packages_of(values: Mapping[str, Any]) -> set[str]:
-    """The packages of the places among values by key that are `Allowed`."""
+    """The packages of all `Allowed` names among values by key."""
     names = (value if isinstance(value, tuple) else (value,) for value in values.values())
     return {package_of(name) for name in chain.from_iterable(names) if isinstance(name, Allowed)}
 
@@ -186,16 +191,8 @@ def package_of(place: str) -> str:
 
 
 def trying(outside: Collection[str]) -> AbstractContextManager[None]:
-    """Context that turns any error into an InputError that names these parts of other packages, if there are any."""
+    """Context that turns any error into an InputError with the names `outside` of other packages' parts, if any."""
     return refusing(f"{', '.join(outside)} cannot be used", "see docs/extending.md") if outside else nullcontext()
-
-
-def _check_allowed(kind: str, name: str, given: str) -> None:
-    """Raise InputError unless the part at the place `name` may be imported."""
-    package = package_of(name)
-    known = isinstance(name, Allowed) or name in {entry.target for entry in entries(kind).values()}
-    advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
-    require(known, f"a stored configuration names {given}, which is imported only if you allow it; {advice}")
 
 
 @cache

@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from diffenc_jax.core.buckets import is_remote
@@ -58,11 +59,9 @@ def return_freed_memory() -> None:
 
 def machine_memory() -> int | None:
     """Bytes of memory of this machine or container; None if they are unknown."""
-    try:
+    with suppress(AttributeError, ValueError, OSError):
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    try:
-        return min(physical, int(CONTAINER_LIMIT.read_text()))
-    except (OSError, ValueError):  # no container, or no limit
+        with suppress(OSError, ValueError):  # no container, or no limit
+            return min(physical, int(CONTAINER_LIMIT.read_text()))
         return physical
+    return None

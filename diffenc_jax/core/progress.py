@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from diffenc_jax.core import terminal
 from diffenc_jax.core.numbers import format_duration
-from diffenc_jax.core.text import printable
 
 Clock = Callable[[], float]
 
@@ -38,16 +38,16 @@ class Display(Progress):
         )
 
     def begin(self, name: str, total: float) -> Task:
-        """A bar that is added, with a text `values` about its results."""
+        """Add a bar with a text `values` about its results; returns the bar."""
         number = self.add_task(name, total=total, values="", said=self.get_time())
         return next(task for task in self.tasks if task.id == number)
 
     def is_due(self, bar: Task) -> bool:
-        """Whether it is time for another line of a log about a bar."""
+        """Whether the next line of a log about a bar is due."""
         return self.get_time() - bar.fields["said"] >= min(max((bar.elapsed or 0) / 10, SHORTEST), LONGEST)
 
     def say_about(self, bar: Task) -> None:
-        """Say a bar's name, percentage, results and times. The next line is due an interval later."""
+        """Print a bar's name, percentage, results and times for a log. The next line is due an interval later."""
         bar.fields["said"], left, elapsed = self.get_time(), bar.time_remaining, format_duration(bar.elapsed or 0)
         if bar.finished:
             clock = f"took {elapsed}"
@@ -57,7 +57,7 @@ class Display(Progress):
 
     def print_line(self, text: str) -> None:
         """Print a line, above the bars."""
-        self.console.print(printable(text), highlight=False, markup=False, emoji=False, soft_wrap=True)
+        terminal.print_line(self.console, text)
 
     def say(self, line: str) -> None:
         """Print a line for a log, unless bars are drawn."""

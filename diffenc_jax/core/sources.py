@@ -2,13 +2,12 @@
 
 import ast
 import hashlib
-import inspect
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from itertools import accumulate
@@ -26,10 +25,10 @@ distributions = cache(packages_distributions)  # names of the installed distribu
 def outside_digest(parts: Iterable[Any]) -> str | None:
     """Twelve hexadecimal digits, a digest of the sources of the parts that are not this package's.
 
-    It covers the file of each part's module, and all files that this file imports by import statements, directly or
-    through other files. Modules that function calls or `from package import *` import are not
-    covered. Comments, layout and the version of Python do not count. An installed package counts by its name and
-    version, except for those that a record names in its 'software'.
+    It covers the file of each part's module and every file that this file imports, directly or through other files. It
+    follows import statements, but no calls of import functions; `from package import *` counts as the package without
+    its modules. Comments, layout and the version of Python do not count. An installed package counts by its name and
+    version. A package that a record names in its 'software' does not count.
 
     Args:
       parts: places, such as "package.module:Name", classes, functions and other objects.
@@ -39,10 +38,7 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
     """
     covered: dict[str, str] = {}
     for part in parts:
-        if isinstance(part, str):
-            module = part.partition(":")[0]
-        else:
-            module = (part if inspect.isroutine(part) or isinstance(part, type) else type(part)).__module__
+        module = part.partition(":")[0] if isinstance(part, str) else part.__module__
         if module.partition(".")[0] != OURS:
             _cover(module, _file_of(module), covered)
             if covered[module] == UNKNOWN:
@@ -53,7 +49,7 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
 def _cover(module: str, file: str, covered: dict[str, str]) -> None:
     """Add the contents of a module's file, and of all files that it imports, to `covered`, by module.
 
-    Of an installed package the name and version stand for the contents.
+    For an installed package, its name and version are added instead.
     """
     try:
         content = Path(file).read_bytes()
@@ -100,30 +96,20 @@ def _with_packages(module: str) -> Iterator[str]:
 
 
 def _file_of(module: str) -> str:
-    """The file of a module, found without importing the module; "" if there is none."""
+    """The file of a module, found without importing the module or its packages; "" if there is none."""
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None) or ""
-    spec = _spec_of(module)
-    return (spec.origin or "") if spec is not None and spec.has_location else ""
-
-
-def _spec_of(module: str) -> ModuleSpec | None:
-    """Specification of a module, found without importing it or its packages; None if there is no such module."""
-    spec: ModuleSpec | None = None
-    for name in _with_packages(module):
-        try:
-            inside = None if spec is None else spec.submodule_search_locations or []
-            found = find_spec(name) if inside is None else PathFinder.find_spec(name, inside)
-        except ValueError:  # __main__
-            return None
-        if found is None:
-            return None
-        spec = found
-    return spec
+    top, *inner = _with_packages(module)
+    with suppress(ValueError):  # a module without a specification, such as __main__
+        spec = find_spec(top)
+        for name in inner:
+            spec = PathFinder.find_spec(name, spec.submodule_search_locations or []) if spec else None
+        return (spec.origin or "") if spec and spec.has_location else ""
+    return ""
 
 
 def _plain(node: Any) -> Any:
-    """A syntax tree as tuples, without positions, and without empty fields, of which newer Pythons add more."""
+    """A syntax tree as tuples, without positions or empty fields, of which newer versions of Python have more."""
     if isinstance(node, ast.AST):
         fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
         if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts

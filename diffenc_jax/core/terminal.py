@@ -17,6 +17,11 @@ def make_console(quiet: bool = False) -> Console:
     return Console(quiet=quiet, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
+def print_line(console: Console, text: str) -> None:
+    """Print one line, which is not folded; control characters are escaped."""
+    console.print(Text(printable(text)), soft_wrap=True)
+
+
 def print_document(block: Any, console: Console | None = None) -> None:
     """Print a block of a document as Markdown.
 

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Also surrogates: Python reads bytes of a file's name that are no Unicode as such halves of characters.
+# Also surrogates: Python decodes the bytes of a file's name that are not Unicode to surrogates.
 _ESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
 
 
@@ -23,7 +23,7 @@ def printable_lines(text: str) -> str:
 
 
 def has_controls(value: Any) -> bool:
-    """Whether a text, or any text in a value from a JSON file, holds control characters or halves of characters."""
+    """Whether a text, or any text in a value from a JSON file, holds control characters or surrogates."""
     if isinstance(value, str):
         return _ESCAPED.search(value) is not None
     if isinstance(value, dict):

@@ -5,11 +5,13 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 
 def mismatch(value: Any, kind: Any, name: str = "") -> str | None:
-    """Dotted name of the first entry of the JSON value `name` with another type than `kind` says; None without any.
+    """Dotted name of the first entry of a JSON value whose type differs from `kind`; None if all types agree.
 
     Args:
+      value: the JSON value.
       kind: a TypedDict, which may have further keys, dict[str, X], list[X], X | None, or a type of JSON values; float
         stands for all numbers.
+      name: name of the value itself; names of its entries follow after a dot.
     """
     if isinstance(kind, types.UnionType):
         return None if value is None else mismatch(value, get_args(kind)[0], name)
@@ -22,7 +24,8 @@ def mismatch(value: Any, kind: Any, name: str = "") -> str | None:
     parts: list[tuple[Any, Any, Any]]
     if is_typeddict(kind):
         keys, hints = kind.__required_keys__ | (kind.__optional_keys__ & value.keys()), get_type_hints(kind)
-        parts = [(key, value.get(key, ...), hints[key]) for key in sorted(keys)]  # an Ellipsis is no JSON value
+        # A missing key gets the value Ellipsis, which no JSON value has.
+        parts = [(key, value.get(key, ...), hints[key]) for key in sorted(keys)]
     else:
         items = value.items() if container is dict else enumerate(value)
         parts = [(str(key), item, get_args(kind)[-1]) for key, item in items]

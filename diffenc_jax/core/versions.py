@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 # Options of the compilers, recorded if they are set: they decide for which instructions a program is compiled.
 OPTIONS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 HOST_DEVICES = re.compile(r"--xla_force_host_platform_device_count=\d+")
-# Instruction sets, as Linux names them, for which compilers and libraries have programs of their own.
+# Instruction sets, by their names in Linux, for which compilers and libraries have code of their own.
 INSTRUCTIONS = "avx avx2 fma avx512f avx512_bf16 avx512_fp16 amx_bf16 asimd sve sve2 bf16"
 # Compilers and libraries of accelerators, recorded if they are installed.
 OF_ACCELERATORS = ("libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cublas", "nvidia-cudnn-cu13")
@@ -103,10 +104,9 @@ def device() -> str:
 @cache
 def processor() -> str:
     """Model of this host's processor, and which of `INSTRUCTIONS` it has: 'AMD EPYC (avx2 fma)'."""
-    try:
+    text = ""
+    with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
     entries = dict(re.findall(r"^(model name|flags|Features)\s*: (.*)$", text, re.MULTILINE))
     has = set(f"{entries.get('flags', '')} {entries.get('Features', '')}".split())
     known = " ".join(name for name in INSTRUCTIONS.split() if name in has)
@@ -134,7 +134,6 @@ def changes(before: Environment, after: Environment) -> str:
 
 
 def _installed(name: str) -> str | None:
-    try:
+    with suppress(PackageNotFoundError):
         return version(name)
-    except PackageNotFoundError:
-        return None
+    return None

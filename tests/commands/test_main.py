@@ -84,9 +84,9 @@ def test_trains_evaluates_and_samples(tmp_path, monkeypatch, capsys):
 
 def existing_run(folder):
     """Arguments for a workdir that holds a run of another configuration, and the file that tells this run."""
-    flags = [*write_small(folder), "--workdir=run"]
-    StoredRun(folder / "run").write(tiny.config("vdm", seed=3))
-    return flags, folder / "run" / "config.json"
+    flags = [*write_small(folder), "--workdir=[a]run"]
+    StoredRun(folder / "[a]run").write(tiny.config("vdm", seed=3))
+    return flags, folder / "[a]run" / "config.json"
 
 
 def test_another_run_is_kept_unless_it_is_to_be_moved(tmp_path, monkeypatch, capsys):
@@ -108,8 +108,8 @@ def test_overwriting_moves_the_run_and_trains_anew(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(Trainer, "run", stop)
     with pytest.raises(ZeroDivisionError):
         main([*flags, "--overwrite"])
-    assert "run is moved to run.1\n" in capsys.readouterr().out
-    assert json.loads((tmp_path / "run.1" / "config.json").read_text())["seed"] == 3
+    assert "[a]run is moved to [a]run.1\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "[a]run.1" / "config.json").read_text())["seed"] == 3
     assert not config.exists()
     with pytest.raises(ZeroDivisionError):  # there is nothing to move
         main([*flags, "--overwrite"])

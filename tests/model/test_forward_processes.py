@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.config.recipe import affine_process, code_network, encoder_network
+from diffenc_jax.config.recipe import code_network, encoder_network, forward_processes
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at
@@ -15,8 +15,9 @@ from diffenc_jax.model import ImageSpec, bind_to, build
 from tests import tiny
 
 SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
-AFFINE = affine_process(encoder_network(kind="affine", width=32, layers=1, levels=1, **tiny.NORMS))
 CODE = code_network(units=5, active=2, width=32, layers=1, levels=1, dropout=0.0, **tiny.NORMS)
+ENCODER = encoder_network(kind="affine", width=32, layers=1, levels=1, **tiny.NORMS)
+AFFINE = forward_processes(ENCODER, CODE)["diffenc-affine"]
 PROCESSES = {
     "affine": ("diffenc", AFFINE),
     "polynomial": ("vdm", {"model.schedule.kind": "polynomial"}),
@@ -91,7 +92,7 @@ def test_the_bound_trains_what_is_learned(name, part):
         ("nontrainable", {"model.derivative_head": True}, "is only for encoders with a network"),
         ("diffenc", {"model.target": "image", "loss.extrapolation": "exponential"}, "the encoder gives the drift"),
         ("diffenc", {"model.target": "image", "model.derivative_head": True}, "the encoder gives the drift"),
-        ("diffenc", AFFINE | affine_process(AFFINE["model.encoder"], reach=0.0), "reach must be positive, not 0.0"),
+        ("diffenc", AFFINE | {"model.encoder.reach": 0.0}, "reach must be positive, not 0.0"),
         ("vdm", {"model.code": {**CODE, "active": 5}}, "model.code.active=5 of model.code.units=5 units makes no code"),
     ],
 )
