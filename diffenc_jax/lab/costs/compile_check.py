@@ -93,8 +93,8 @@ def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -
     """Costs of a step on a device of a kind, and the least time that each of them takes; JSON values.
 
     'parts' has counts by part of the step, see `hlo`: the number of 'kernels', the 'bytes' that they move in the
-    device's memory, the 'cycles' by the compiler's estimates, the bytes 'sent' to other devices, and the shares of
-    these in the backward pass, '..._backward'.
+    device's memory, the 'cycles' by the compiler's estimates, the bytes 'sent' to other devices, and each of these
+    counts for the backward pass only, '..._backward'.
 
     Args:
       flops: floating-point operations of the model on the device, as `train.flops` counts them.

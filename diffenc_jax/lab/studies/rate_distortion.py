@@ -1,4 +1,4 @@
-"""Rate and distortion: the bits that have been sent on the way from noise to data, and the image that they give."""
+"""Rate and distortion: the bits sent so far on the way from noise to data, and the error of the estimated image."""
 
 import math
 from collections.abc import Sequence
@@ -43,9 +43,9 @@ class Rates:
     """Rate and distortion after each step.
 
     Attributes:
-      rows: a row per z_t from the noise to the data, and one for the pixels: steps that are received; gamma of z_t,
-        None in the last row; rate in bits/dim; rmse, the root of the mean squared error over images and pixels on a
-        scale of 0 .. 255; and the standard error over images and noise of both (_se).
+      rows: a row per z_t from the noise to the data, and a row for the pixels. Entries: steps, the number of received
+        steps; gamma of z_t, None in the last row; rate in bits/dim; rmse, the root mean squared error over images and
+        pixels on a scale of 0 .. 255; and the standard errors of rate and rmse over images and noise (_se).
     """
 
     rows: Rows
@@ -121,7 +121,7 @@ class ImageRates(NamedTuple):
 
 
 def summarize(values: ImageRates) -> Rates:
-    """Means over images and passes; the errors contain the noise, since each pass has its own."""
+    """Means over images and passes. The errors include the noise, since each pass has separate noise."""
     import numpy as np
 
     from diffenc_jax.evaluation.means import mean_and_error
