@@ -9,7 +9,7 @@ The order of these moves determines how many bits must be on the stack at the be
               p(x | z_0), and z_0, .., z_T under p(z_i | z_{i+1}) and p(z_T). It suits every encoder.
   bit_swap    z_0 is popped from q(z_0 | x) and the image pushed; then each z_{i+1} is popped from q(z_{i+1} | z_i) and
               z_i pushed (arXiv 1905.06845). The beginning takes the bits of about two latents instead of T + 1. It
-              needs an encoder that does not drift, without which q(z_{i+1} | z_i) would depend on x.
+              needs an encoder that does not drift; otherwise q(z_{i+1} | z_i) would depend on x.
 """
 
 import math

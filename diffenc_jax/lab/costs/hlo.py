@@ -1,7 +1,7 @@
 """Parser of XLA's text of compiled programs: which kernels run, how often, the bytes they move, the part of the step.
 
 The text of a program that XLA has compiled is a list of computations, each a list of instructions. Every instruction
-that runs is a kernel, except those that only name values, and moves its operands and its results:
+that runs is a kernel, except instructions that only name values. A kernel moves its operands and its results:
 
 - The body of a loop counts as often as it runs, and a called computation counts where it is called. A conditional
   counts as the branch that moves most.

@@ -69,8 +69,8 @@ class Board(NamedTuple):
 
     Attributes:
       pictures: arrays [rows, columns, H, W, C] in -1 .. 1, side by side.
-      symbol: symbol of the last array if this holds differences, which are shown on the scale of the largest
-        difference, with a colour bar; empty if it holds none.
+      symbol: symbol of the last array if this array has differences; empty otherwise. Differences are shown on the
+        scale of the largest difference, with a colour bar.
     """
 
     caption: str

@@ -5,8 +5,8 @@ for this reason, the paired tests detect smaller differences than Welch's test. 
 never reject: its smallest two-sided p is 2/2^n, 1/16 for five seeds.
 
 If values vary only by rounding, a t test has no scale for their difference. It then never rejects: the statistic is 0
-and p is 1, for any difference between the arms. The reason is that runs with equal results are probably one run that
-was evaluated n times, or numbers that were rounded too far.
+and p is 1, for any difference between the arms. The reason: equal results probably come from one run that was evaluated
+n times, or from too much rounding.
 """
 
 import warnings

@@ -71,8 +71,8 @@ class RateDistortion(Study[Arguments, Rates]):
     """Measure the error of the reconstructed image by the number of bits received so far.
 
     The bound is the length of a code that sends noise, then step by step less noisy images, and last the pixels.
-    Measures after each of these steps the rate, bits/dim sent so far, and the distortion, the error of the image that
-    the model then estimates (RMSE for pixels of 0 to 255), on all images of `eval.split`. The last rate is the bound at
+    Measures after each of these steps the rate (bits/dim sent so far) and the distortion (error of the model's current
+    estimate of the image, RMSE for pixels of 0 to 255), on all images of `eval.split`. The last rate is the bound at
     that depth. The figure is the curve.
 
     --config.key=value changes how the run is evaluated, such as --config.loss.times=optimal for the best times, which

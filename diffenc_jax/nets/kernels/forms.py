@@ -73,8 +73,8 @@ PLATFORMS = {"cpu": CPU, "gpu": GPU, "tpu": TPU}
 def forms_of(platform: str) -> Forms:
     """The form of each operation on `platform`; platforms without a form of their own use the form for CPUs.
 
-    The norm's kernel for GPUs is imported here, and only for GPUs, since it needs Pallas's Triton backend, which JAX
-    will remove. Without this backend, GPUs use XLA's norms, and one line on standard error says so.
+    The norm's kernel for GPUs is imported here, and only for GPUs: it needs Pallas's Triton backend, and JAX will
+    remove this backend. Without this backend, GPUs use XLA's norms, and one line on standard error says so.
     """
     forms = PLATFORMS.get(platform, CPU)
     if forms is not GPU:

@@ -9,10 +9,10 @@ Pallas's Triton backend, in JAX 0.10.2 to 0.12.0.1, is deprecated and will be re
 Without it, `forms` uses XLA's norms. With Mosaic GPU, Pallas's other backend for NVIDIA cards, the compiled kernel
 moves the same number of bytes. However, this needs compute capability 9.0 or newer, and private rules of JAX 0.10.2.
 
-The kernel is made from the three functions of a `Norm`. The derivatives of these functions are again three functions of
-this form, whose inputs include tangents. One kernel for values and one kernel for gradients therefore serve derivatives
-of all orders: order 1 is the derivative along tangents, and order 2 is its derivative. Inputs of order n + 1 are pairs:
-the inputs of order n, and their tangents.
+The kernel is made from the three functions of a `Norm`. Their derivatives are again three functions of this form; the
+inputs of these include tangents. One kernel for values and one kernel for gradients therefore compute derivatives of
+all orders: order 1 is the derivative along tangents, and order 2 is the derivative of order 1. Inputs of order n + 1
+are pairs: the inputs of order n, and their tangents.
 """
 
 import math

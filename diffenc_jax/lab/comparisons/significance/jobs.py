@@ -87,7 +87,7 @@ def _tpu(chip: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Job:
-    """Commands that run one after the other, each only if the previous one succeeded.
+    """Commands that run one after the other, each only if the previous command succeeded.
 
     Attributes:
       name: for messages.
