@@ -1,8 +1,9 @@
-"""A training loop of one's own: DiffEnc on 8x8 digits, from `diffenc_jax.diffusion` and `nets`, optax and nothing else.
+"""A training loop of one's own: DiffEnc on 8x8 digits, with `diffenc_jax.diffusion`, `diffenc_jax.nets` and optax only.
 
     python examples/minimal.py --steps=1500
 
-There is no configuration, no checkpoint and no log: the loss is the bound in nats per image, and so is the test.
+There is no configuration, no checkpoint and no log. The loss is the bound in nats per image; the bound is also the test
+value.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""The lab: what is done with trained models. Nothing outside it imports it; its commands are in a table of names."""
+"""The lab: work with trained models. No other package imports it; a table of names gives its commands to the rest."""

@@ -1,4 +1,4 @@
-"""The kinds of parts that the lab adds, and its parts by kind and short name; see `core/parts.py`."""
+"""The kinds of parts that the lab adds, and the lab's parts by kind and short name; see `core/parts.py`."""
 
 from diffenc_jax.core.parts import Entry, Kind
 

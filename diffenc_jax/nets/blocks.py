@@ -1,4 +1,4 @@
-"""The U-Net's residual block, and chains of alike blocks of any kind."""
+"""The U-Net's residual block, chains of equal blocks of any kind, and additional heads."""
 
 from collections.abc import Callable
 from functools import partial
@@ -36,7 +36,7 @@ REMAT = {
 class ResnetBlock(nn.Module):
     """Features [B, H, W, C] -> [B, H, W, width], conditioned on [B, D].
 
-    A skip connection, features as well, is joined to its input. `mask` as in `dropout`. If `attention`, attention over
+    A skip connection (also features) is joined to the input. `mask` is as in `dropout`. If `attention`, attention over
     all positions follows.
     """
 
@@ -64,12 +64,12 @@ class ResnetBlock(nn.Module):
 
 
 class Chain(nn.Module):
-    """Alike blocks, one after the other.
+    """Equal blocks (with separate parameters), one after the other.
 
-    Their parameters are stacked along a leading axis whether the chain is scanned or unrolled, so a checkpoint fits
-    both. Scanned chains compile faster. They run slower: on CPUs the convolutions of a loop run on one thread, and what
-    is saved for the backward pass is copied into stacks, so that a step of `cifar10:vdm-8` takes 1.7 times the cycles
-    on a v5e, by the compiler's estimate, for half of the time to compile.
+    The parameters are stacked along a leading axis whether the chain is scanned or unrolled, so a checkpoint fits both.
+    Scanned chains compile faster. They run slower for two reasons: on CPUs the convolutions of a loop run on one
+    thread, and the arrays that are saved for the backward pass are copied into stacks. By the compiler's estimate for a
+    v5e, a step of `cifar10:vdm-8` takes 1.7 times the cycles, and half of the time to compile.
 
     Attributes:
       layers: number of blocks.
@@ -88,11 +88,12 @@ class Chain(nn.Module):
         Args:
           h: features, arrays with a leading axis [B, ...] or [1, ...].
           cond: [B, D].
-          masks: one mask per block, or None, by `draw_masks`.
-          skips: `layers` skip connections of the blocks, like h, a list, or stacked if scanned; or None.
+          masks: one mask per block from `draw_masks`, or None.
+          skips: the skip connections of the `layers` blocks, each like h: a list, or stacked arrays if the chain is
+            scanned; or None.
 
         Returns:
-          The last block's output, and all blocks' outputs in the form of `skips`.
+          The output of the last block, and the outputs of all blocks in the form of `skips`.
         """
         block = self.make(parent=None)
         example = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), h)
@@ -129,12 +130,12 @@ class Chain(nn.Module):
 class Head(nn.Module):
     """An additional head on a network's last features: two blocks and an output layer.
 
-    It estimates another quantity than the network's output and learns by a loss of its own. Its inputs carry no
-    gradient back, so what the network learns does not depend on it.
+    The head estimates another quantity than the network's output, and has a separate loss. No gradient flows back
+    through its inputs, so the network does not depend on the head.
 
     Attributes:
       make: makes a block (h, cond, mask, skip) -> h.
-      output: the output layer (h, cond) -> image; it may create submodules.
+      output: the output layer (h, cond) -> image, which may create submodules.
       dropout: dropout rate.
       compute: how it is computed.
     """

@@ -11,12 +11,12 @@ from diffenc_jax.nets.kernels.forms import Forms, forms_of
 
 @dataclass(frozen=True)
 class Compute:
-    """How a network is computed. Changes no value, but for the rounding of `dtype`.
+    """How a network is computed. These settings change no value, except for the rounding of `dtype`.
 
     Attributes:
       dtype: dtype of the blocks. Time, Fourier features, the norms' statistics, an attention's softmax and the output
         are always float32.
-      scan: whether chains of alike blocks are scanned; see `blocks.Chain`.
+      scan: whether chains of equal blocks are scanned; see `blocks.Chain`.
       remat: which activations are saved for the backward pass, a name of `blocks.REMAT`.
       platform: kind of the devices, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
     """

@@ -1,4 +1,4 @@
-"""Convolutions of 3x3 pixels, of one and of 2x2 at stride 2, as layers."""
+"""Layers of convolutions: of 3x3 pixels, of one pixel, and transposed of 2x2 pixels with stride 2."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from diffenc_jax.nets.kernels.features import Features
 
 
 class _Linear(nn.Module):
-    """Attributes and parameters of the layers below."""
+    """Base class of the layers: their attributes and parameters."""
 
     width: int
     compute: Compute
@@ -57,8 +57,8 @@ class ImageConv(_Linear):
 class Unpool(_Linear):
     """Transposed 2x2 convolution of stride 2, [B, H, W, C] -> features [B, 2 H, 2 W, width].
 
-    Its windows do not overlap, so it is one product that gives four pixels for each. As a convolution it would be one
-    over an image that is zero at three pixels of four.
+    Its windows do not overlap, so it is computed as one product, which gives four pixels for each pixel. As a
+    convolution, it would read an image in which three of four pixels are zero.
     """
 
     @nn.compact

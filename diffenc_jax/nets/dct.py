@@ -15,8 +15,8 @@ from diffenc_jax.nets.network import Network
 class FrequencyGains(Network):
     """[B, H, W, C], [B] -> IDCT(a(t) · DCT(x) + b(t)), [B, H, W, C] in float32, zero at initialisation.
 
-    A perceptron computes a and b [H, W, C], one number each per frequency and channel, from the time. DCT is `dct`.
-    There is no dropout.
+    A perceptron computes a and b [H, W, C], one number each per frequency and channel, from the time. DCT stands for
+    `dct`. There is no dropout.
     """
 
     width: int = key(doc="Width of the time embedding.", limits=WIDTHS)
@@ -35,8 +35,8 @@ class FrequencyGains(Network):
 def dct(x: jax.Array, inverse: bool = False) -> jax.Array:
     """Orthonormal two-dimensional DCT-II over height and width of [B, H, W, C]: D_H x D_W^T; see `dct_matrix`.
 
-    Its inverse is D_H^T x D_W. Channels lie before the pixels in the products: JAX 0.10 does not compile these with
-    three channels in the last axis for GPUs.
+    The inverse is D_H^T x D_W. In the products, the axis of channels comes before the axes of pixels: for GPUs, JAX
+    0.10 cannot compile products with three channels in the last axis.
     """
     rows, columns = (dct_matrix(size).astype(x.dtype) for size in x.shape[1:3])
     planes = jnp.moveaxis(x, 3, 1)

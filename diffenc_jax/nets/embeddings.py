@@ -35,9 +35,9 @@ def sinusoids(time: jax.Array, width: int) -> jax.Array:
 class TimeEmbedding(nn.Module):
     """Rescaled γ [B] -> conditioning vector [B, 4 width], always in float32.
 
-    A further input, a conditioning scalar that every published run keeps at 0, gives the first kernel the published
-    shape [width + 1, 4 width]. The inputs of a condition have a kernel of their own, so that the parameters without a
-    condition [B, K] are the same.
+    The published networks have a further input, a conditioning scalar, which all published runs keep at 0. It gives the
+    first kernel the published shape [width + 1, 4 width]. A condition [B, K] enters through a separate kernel, so a
+    network without a condition has the same parameters.
     """
 
     width: int
@@ -53,13 +53,13 @@ class TimeEmbedding(nn.Module):
 
 
 def fourier_features(z: jax.Array, bins: tuple[float, ...], pixel_levels: int) -> jax.Array:
-    """[z, sines, cosines] of 2π z / p for each of the periods p, a channel's periods side by side.
+    """[z, sines, cosines] of 2π z / p for all periods p; the periods of a channel are neighbours.
 
     arXiv 2107.00630, section 4.5.
 
     Args:
       z: [B, H, W, C] float32; pixels lie in [-1, 1].
-      bins: periods in widths 2 / `pixel_levels` of a pixel's bin; without any, z is returned.
+      bins: periods in units of the width 2 / `pixel_levels` of a pixel's bin; if empty, z is returned.
       pixel_levels: number of pixel levels.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Base classes of the networks that a configuration names, how they are computed, and the network of codes."""
+"""Base classes of the networks that a configuration names, and the network of codes."""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -15,15 +15,15 @@ from diffenc_jax.nets.embeddings import HIGHEST
 class Network(nn.Module, kw_only=True):
     """Base class of networks (x [B, H, W, C], time [B], dropout key, condition [B, K]) -> [B, H, W, outputs · C].
 
-    Time lies in [0, 1]. Without a dropout key nothing is dropped. The output is float32 and zero at initialisation. A
-    subclass defines `__call__`; its fields that are made by `key` are keys of the configuration.
+    Time lies in [0, 1]. Without a dropout key there is no dropout. The output is float32 and zero at initialisation. A
+    subclass defines `__call__`. Its fields that are defined with `key` are keys of the configuration.
 
     Attributes:
-      compute: how it is computed.
+      compute: how the network is computed.
       pixel_levels: number of pixel levels of the images.
-      outputs: number of images that it returns, one behind the other along the channels; 1 unless it `takes_outputs`.
+      outputs: number of images that the network returns, concatenated along the channels; 1 unless it `takes_outputs`.
       conditions: number K of the inputs of a condition, see `embeddings.TimeEmbedding`; 0 unless it `takes_condition`.
-      takes_outputs, takes_condition: whether these may be set.
+      takes_outputs, takes_condition: whether the network supports other values of `outputs` and `conditions`.
     """
 
     compute: Compute = Compute()
@@ -35,14 +35,14 @@ class Network(nn.Module, kw_only=True):
     takes_condition: ClassVar[bool] = True
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
+        """Raise InputError, naming keys of `path`, if the network cannot be built for images of `shape`."""
 
 
 class ScoreNetwork(Network, kw_only=True):
     """Base class of networks that can be the score network.
 
-    They take `with_heads` as well: with it they return the output and the outputs of the heads by name, which are not
-    computed otherwise.
+    Score networks also take `with_heads`. If it is true, they return the pair (output, outputs of the heads by name);
+    otherwise they do not compute the heads.
 
     Attributes:
       extra_heads: names of the additional heads on the last features; see `blocks.Head`.
@@ -64,7 +64,7 @@ class CodeNetwork(nn.Module):
     """x [B, H, W, C] -> logits [B, units], linear in x + trunk(x), float32.
 
     Attributes:
-      trunk: a network of images and times, which is zero at initialisation; its time is 0.
+      trunk: a network of images and times with output zero at initialisation; it is called at time 0.
       units: number of logits.
     """
 

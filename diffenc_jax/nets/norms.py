@@ -20,7 +20,7 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, *parts: Features, mask: Mask | None = None):
-        """The norm [B, H, W, C]; if `keep`, the pair of it and of the joined features."""
+        """The norm [B, H, W, C]; if `keep`, the pair (norm, joined features)."""
         channels = sum(part.x.shape[-1] for part in parts)
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)

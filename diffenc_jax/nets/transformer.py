@@ -40,7 +40,7 @@ class Transformer(ScoreNetwork):
     )
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
+        """Raise InputError, naming keys of `path`, if the network cannot be built for images of `shape`."""
         if self.width % self.heads:
             raise InputError(f"{path}.heads={self.heads} does not divide the width {self.width}")
         if shape[0] % self.patch or shape[1] % self.patch:
@@ -49,7 +49,7 @@ class Transformer(ScoreNetwork):
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
-        """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
+        """The output; if `with_heads`, the pair (output, outputs of the heads by name)."""
         cond = TimeEmbedding(self.width, name="time")(time, condition)
         patches = to_patches(fourier_features(x, self.fourier_bins, self.pixel_levels), self.patch)
         batch, tokens, _ = patches.shape
@@ -74,7 +74,7 @@ class Transformer(ScoreNetwork):
 class TransformerBlock(nn.Module):
     """Tokens [B, N, C] -> [B, N, width], conditioned on [B, D]; `mask` as in `dropout`.
 
-    A skip connection [B, N, C] is joined to them.
+    A skip connection [B, N, C] is joined to the tokens.
 
     h = x + g_1 attention(norm(x) (1 + a_1) + b_1), then h + g_2 perceptron(norm(h) (1 + a_2) + b_2), with a, b and g
     linear in the conditioning vector and zero at initialisation: adaLN-Zero of arXiv 2212.09748. If C differs from

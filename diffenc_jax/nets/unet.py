@@ -40,7 +40,7 @@ class UNet(ScoreNetwork):
     attention: bool = key(False, "Whether attention follows every block, and not only the first one of the middle.")
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raise InputError, naming keys of `path`, if it cannot be built for images of `shape`."""
+        """Raise InputError, naming keys of `path`, if the network cannot be built for images of `shape`."""
         require(0 <= self.levels <= self.layers, f"{path}.levels must lie in 0 .. layers = {self.layers}")
         side = 2**self.levels
         if shape[0] % side or shape[1] % side:
@@ -57,7 +57,7 @@ class UNet(ScoreNetwork):
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
-        """The output; if `with_heads`, the pair of it and the outputs of the heads, not computed otherwise, by name."""
+        """The output; if `with_heads`, the pair (output, outputs of the heads by name)."""
         inputs, condition = self.inputs(x, condition)
         cond = TimeEmbedding(self.width, name="time")(time, condition)
         h = self.compute.forms.settle(Conv(self.width, self.compute, name="conv_in")(inputs))
@@ -68,9 +68,9 @@ class UNet(ScoreNetwork):
         return self.finish(h, cond, output, block, h.x.shape, dropout_key, with_heads)
 
     def inputs(self, x: jax.Array, condition: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
-        """Inputs [B, H, W, D] of the first convolution, and what the blocks are conditioned on beside the time.
+        """Inputs [B, H, W, D] of the first convolution, and the condition of the blocks beside the time.
 
-        A subclass may move parts of the condition [B, K] beside the image.
+        A subclass may make parts of the condition [B, K] inputs of the first convolution.
         """
         return fourier_features(x, self.fourier_bins, self.pixel_levels), condition
 

@@ -31,11 +31,11 @@ class Classification:
     """Accuracy and calibration of a classification of N images in K classes.
 
     Attributes:
-      accuracy, log_score: means over images of the right predictions and of -log p(label | x) in nats, and their
-        standard errors.
+      accuracy, log_score: means over images of correct predictions and of -log p(label | x) in nats, with standard
+        errors.
       calibration_error: expected calibration error.
       noise: standard error in nats, by the noise, of the difference between the two smallest bounds of an image; None
-        for a single pass. Noise of the order of a nat or more makes classes look certain that are not.
+        for a single pass. Noise of about a nat or more makes uncertain classes look certain.
       nats: [N, K] the bound under each label.
       labels: [N] the images' own labels.
     """
@@ -61,11 +61,11 @@ class Classify(Study):
     """Classify images by the bound of a trained run that is conditioned on labels.
 
     Evaluates the bound of every image of `eval.split` under every label, with the averaged (EMA) parameters of the
-    newest checkpoint and common noise for all labels. p(label | x) is proportional to exp(-bound), the mean over
-    --passes passes, with equally probable labels. The result has accuracy, -log p(label | x) and expected calibration
-    error, how much of the differences between labels is noise, which more passes lower, and per image the bound under
-    each label. The cost is --passes evaluations of the split per label, whose records are kept in RUN/classify-records.
-    --config.key=value changes how the bound is evaluated, such as --config.loss.depth=50.
+    newest checkpoint and common noise for all labels. p(label | x) is proportional to exp(-bound), with the mean bound
+    over --passes passes and equally probable labels. The result has the accuracy, -log p(label | x), the expected
+    calibration error, the noise in the differences between labels, which more passes lower, and for each image the
+    bound under each label. The cost is --passes evaluations of the split per label. Their records are kept in
+    RUN/classify-records. --config.key=value changes how the bound is evaluated, such as --config.loss.depth=50.
     """
 
     name = "classify"
@@ -100,9 +100,9 @@ class Classify(Study):
 def measure_bounds(run, watch):
     """Nats [G, N, K] of the images of the split that `run` evaluates on, under each of the K labels.
 
-    They are means over the passes of each of the G independent groups of the bound (`Bound.replicates`). Times and
-    noise of an image are the same for all labels, so that they add less to the differences between labels. The record
-    of each label is kept in the workdir and read again. Raises RunError if a bound is not finite.
+    The values are means over the passes of each of the G independent groups of the bound (`Bound.replicates`). Times
+    and noise of an image are the same for all labels, so that they contribute less to the differences between labels.
+    The record of each label is kept in the workdir and read again. Raises RunError if a bound is not finite.
     """
     from diffenc_jax.evaluation.bound import Bound
     from diffenc_jax.evaluation.evaluator import Evaluator
@@ -136,7 +136,7 @@ def summarize(groups, labels):
 def calibration_error(probabilities, labels):
     """Expected calibration error, Σ n |accuracy - confidence| / N over bins of the confidence (arXiv 1706.04599).
 
-    Chance alone makes it positive: accuracies of few images vary.
+    It is positive by chance too, since the accuracies in bins of few images vary.
 
     Args:
       probabilities: p(class | x) [N, K].

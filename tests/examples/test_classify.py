@@ -12,7 +12,7 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.runs.stored import StoredRun
-from tests.evaluation import gaussian_classes
+from tests.evaluation import gaussian, gaussian_classes
 from tests.examples.announced import EXAMPLES, announce
 from tests.refusals import refused
 from tests.stored_runs import CLASSES, trained, write_images, write_run
@@ -35,7 +35,7 @@ def nats_of(classify, folder, passes, **changes):
     """A run of the exact model, and the nats of its images under each label, by group."""
     experiment = gaussian_classes.experiment(count=60, eval__passes=passes, **changes)
     StoredRun(folder).write(experiment.config)
-    run = trained(experiment, gaussian_classes.PARAMS, folder)
+    run = trained(experiment, gaussian.PARAMS, folder)
     return run, classify.measure_bounds(run, UNWATCHED)
 
 

@@ -1,4 +1,4 @@
-"""Choices of a code, and of a compressed file, in a module that loads no JAX: a command's help shows them."""
+"""Choices of a code, and of a compressed file. This module loads no JAX, since the help of a command shows them."""
 
 from dataclasses import dataclass
 

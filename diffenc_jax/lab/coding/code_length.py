@@ -1,4 +1,4 @@
-"""The length of a lossless code: images are coded at the finite depth of `config.loss`, and decoded again."""
+"""The length of a lossless code: images are encoded at the finite depth of `config.loss`, and then decoded."""
 
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from diffenc_jax.runs.experiment import Experiment
 
 
 class CodeLength(StepsEstimator):
-    """The growth of the stack of each image, coded on a stack of its own (lab/coding/coder.py)."""
+    """The length of the code of each image: the growth of its own stack (lab/coding/coder.py)."""
 
     Options: ClassVar[type[Any]] = Coding
     terms = ("code_length",)

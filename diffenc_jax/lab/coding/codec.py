@@ -1,4 +1,4 @@
-"""Compression of images by a trained run, and the files' way back."""
+"""Compression of images by a trained run, and decompression of the files."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator
@@ -40,7 +40,7 @@ UNWATCHED: OnBatch = lambda images: None  # noqa: E731
 
 
 class Compressed(NamedTuple):
-    """A compressed file, the lengths of its images, and the bits that the stacks took at first and that say nothing."""
+    """A compressed file, the lengths of its images, and the initial bits of the stacks, which carry no information."""
 
     content: bytes
     lengths: Lengths
@@ -54,7 +54,7 @@ class Codec:
         """Raises InputError if configuration and choices do not suit compression, the model or the devices.
 
         Args:
-          trained: with its training images if `loss` is fitted and no steps are given.
+          trained: the run, with its training images if `loss` is fitted and no steps are given.
           choices: None for the defaults.
           steps: the steps of `loss`; by default they are made or fitted.
         """
@@ -68,10 +68,10 @@ class Codec:
     def compress(
         self, images: np.ndarray, on_batch: OnBatch = UNWATCHED, labels: np.ndarray | None = None
     ) -> Compressed:
-        """Images, uint8 [N, H, W, C], as a file, which is decoded once. Their labels [N, ...] are not in the file.
+        """A file of images, uint8 [N, H, W, C], decoded once as a check. The labels [N, ...] are not in the file.
 
-        Raises InputError unless the images and labels are like those of the run, and RunError if they would not be
-        decoded on this machine.
+        Raises InputError unless the images and labels have the form of the run's, and RunError if this machine would
+        not decode the same images.
         """
         batch, config = self._trained.model.batch(images, labels), self._trained.config
         images, labels = batch.pixels, batch.labels
@@ -102,8 +102,8 @@ class Codec:
     ) -> np.ndarray:
         """The images of a file, uint8 [N, H, W, C], given the labels [N, ...] that it was compressed with.
 
-        Raises InputError unless there are labels just where the model is conditioned on them, and RunError if other
-        images are decoded.
+        Raises InputError if labels are missing although the model is conditioned on labels, or given although it is
+        not. Raises RunError if other images are decoded.
         """
         stacks, batches = [Stack(words) for words in container.stacks], []
         labels = self._trained.model.checked_labels(labels, len(container.checksums))
@@ -119,7 +119,7 @@ class Codec:
         return np.concatenate(batches[::-1])
 
     def _batches(self, count: int) -> list[list[tuple[int, int]]]:
-        """The seeds of the noise of the images of each batch, with the images' numbers."""
+        """For each batch: the seeds of the images' noise, and the images' numbers."""
         seeds, size = [(self._choices.seed, number) for number in range(count)], self._networks.shape[0]
         return [seeds[first : first + size] for first in range(0, count, size)]
 
@@ -132,7 +132,7 @@ class Codec:
 
 
 def _rows(array: Any, seeds: list[tuple[int, int]]) -> Any:
-    """The rows [n, ...] of an array, if there is one, of the images whose noise has these seeds."""
+    """The rows [n, ...] of an array for the images whose noise has these seeds; None if there is no array."""
     return None if array is None else array[[number for _, number in seeds]]
 
 
@@ -146,8 +146,8 @@ def origin_of(trained: Trained, choices: Compression) -> dict[str, Any]:
 def compress(run: TrainedRun, images: np.ndarray, labels: np.ndarray | None = None, **choices: Any) -> bytes:
     """Images, uint8 [N, H, W, C], as a compressed file, at the finite depth of `run.config.loss`.
 
-    A run that is conditioned on labels takes those of the images, [N, ...]. The file does not hold them. The choices
-    are those of `choices.Compression`: order, spacing, batch_size, seed.
+    A run that is conditioned on labels takes the labels of the images, [N, ...]. The file does not hold labels. The
+    choices are the fields of `choices.Compression`: order, spacing, batch_size, seed.
 
     Raises InputError if the images, the labels, the configuration or the choices do not suit compression, and RunError
     if the file would not be decoded to the same images on this machine.
@@ -158,8 +158,8 @@ def compress(run: TrainedRun, images: np.ndarray, labels: np.ndarray | None = No
 def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None) -> np.ndarray:
     """The images of a file that `compress` wrote with this run and these labels, uint8 [N, H, W, C].
 
-    Raises InputError if the labels do not suit the run, or the file is damaged or belongs elsewhere, and RunError if
-    other images come out.
+    Raises InputError if the labels do not suit the run, or if the file is damaged or belongs to another run or machine.
+    Raises RunError if the decoded images have other checksums.
     """
     plugins = parts.packages_of(flatten(run.config.to_dict()))
     codec, container = open_file(run.experiment.stored, content, "this file", plugins)
@@ -204,7 +204,7 @@ def _settings(container: Container, stored: Config, name: str, plugins: Collecti
 
 
 def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:
-    """Whether these are the arrays of steps fitted to a run, or there are none and `loss` is not fitted."""
+    """Whether the arrays belong to steps that were fitted to a run; without arrays, whether `loss` is not fitted."""
     model, loss = trained.model, trained.config.loss
     if not loss.is_fitted:
         return not arrays

@@ -1,15 +1,15 @@
 """Bits-back coding of images by a diffusion model of finite depth, and its inverse (arXiv 1901.04866).
 
-An image is coded together with latents z_0, .., z_T, which are popped from the stack where the path q draws them and
-pushed where the model p draws them. What this adds to the stack is, on average, the bound at that depth in bits.
+An image is coded together with latents z_0, .., z_T. The latents are popped from the stack under the path q, and pushed
+under the model p. On average, the growth of the stack is the bound at that depth in bits.
 
-The order decides how many bits must be on the stack at the beginning:
+The order of these moves determines how many bits must be on the stack at the beginning:
 
   ancestral   z_T, .., z_0 are popped from q(z_T | x) and q(z_i | z_{i+1}, x); then the image is pushed under
               p(x | z_0), and z_0, .., z_T under p(z_i | z_{i+1}) and p(z_T). It suits every encoder.
   bit_swap    z_0 is popped from q(z_0 | x) and the image pushed; then each z_{i+1} is popped from q(z_{i+1} | z_i) and
               z_i pushed (arXiv 1905.06845). The beginning takes the bits of about two latents instead of T + 1. It
-              needs an encoder that does not drift, without which q(z_{i+1} | z_i) would depend on x.
+              needs an encoder that does not drift; otherwise q(z_{i+1} | z_i) would depend on x.
 """
 
 import math
@@ -33,7 +33,7 @@ class Lengths(NamedTuple):
     """Lengths of the codes of images, nats [n] each.
 
     Attributes:
-      code: the growth of the stack.
+      code: growth of the stack.
       bound: the bound at this depth with the same latents, -ln p(x | z_0) and a divergence per latent.
     """
 
@@ -52,7 +52,7 @@ class Coder:
     ) -> Lengths:
         """Push images, uint8 [n, H, W, C], one on each of n stacks, with the seed of each image's noise.
 
-        A model that is conditioned on labels needs those of the images, [n, ...], for both directions.
+        A model that is conditioned on labels needs the labels of the images, [n, ...], in both directions.
         """
         batch = _Batch(self, stacks, seeds, labels)
         batch.pixels = pixels
@@ -78,12 +78,12 @@ def make_coder(coding: Coding, networks: CodingNetworks) -> Coder:
 
 
 def order_for(coding: Coding, drifts: bool) -> str:
-    """The order of coding: the chosen one, or the one that takes fewer initial bits."""
+    """The order of coding: the chosen order or, by default, the order that takes fewer initial bits."""
     return coding.order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
 
 
 class _Batch:
-    """Images in coding: what is known of them and of their latents, and one stack for each.
+    """Images during coding: the known pixels and latents, and one stack per image.
 
     Attributes:
       pixels: uint8 [n, H, W, C], once they are known.
@@ -99,7 +99,7 @@ class _Batch:
         self._encoded: dict[int, np.ndarray] = {}  # x_t at γ_i [n, H, W, C], by i
 
     def moves(self) -> list[tuple[Callable[[], np.ndarray | None], Callable[[], None]]]:
-        """The moves of encoding and their inverses. A push of latents or images returns what it adds to the bound."""
+        """The moves of encoding and their inverses. A push of latents or images returns its nats of the bound."""
         levels, pixels = range(self._lattice.depth + 1), (self.push_pixels, self.pop_pixels)
         pops = [(partial(self.pop_path, i), partial(self.push_path, i)) for i in levels]
         pushes = [(partial(self.push_model, i), partial(self.pop_model, i)) for i in levels]
@@ -109,9 +109,10 @@ class _Batch:
         return [pops[0], pixels, *swaps, pushes[-1]]
 
     def pop_path(self, i: int) -> None:
-        """Pop z_i, after the bits on top of each stack are combined with random ones.
+        """Combine the bits on top of each stack with random bits, and pop z_i.
 
-        What was pushed before is as good as random only if the model is right about it: z_i would depend on it.
+        The bits pushed before are close to random only if the model predicts them well; otherwise z_i would depend on
+        them.
         """
         path = self._path(i).rounded()
         self._mask(i, path)
@@ -124,7 +125,7 @@ class _Batch:
         self._mask(i, path)
 
     def push_model(self, i: int) -> np.ndarray:
-        """Push z_i, which is not needed any more; returns what it adds to `Lengths.bound` [n]."""
+        """Push z_i, which is then not needed any more; returns the nats [n] that it adds to `Lengths.bound`."""
         model, path = self._model(i), self._backward(i)
         points = self._points.pop(i)
         self._each(Stack.push_any, points, *model)
@@ -150,9 +151,9 @@ class _Batch:
         self.pixels = np.stack(pixels).reshape(-1, *self._networks.shape[1:]).astype(np.uint8)
 
     def _mask(self, i: int, path: Gaussians) -> None:
-        """Combine the bits that `path` takes from each stack with random ones of its image and i.
+        """Combine the bits that `path` takes from each stack with random bits, which depend on the image and on i.
 
-        The information of n draws is their entropy ± √(n/2) nats, and the last draw looks at PRECISION bits.
+        The information of n draws is their entropy ± √(n/2) nats, and the last draw reads PRECISION bits.
         """
         spare = PRECISION + 5 * math.sqrt(path.mean[0].size / 2) / math.log(2)
         for stack, seed, bits in zip(self._stacks, self._seeds, path.entropy() + spare, strict=True):
@@ -196,14 +197,14 @@ class _Batch:
         return self._points[i] * self._lattice.unit[i]
 
     def _x_t(self, i: int) -> np.ndarray:
-        """x_t at γ_i; with bit_swap the encoder does not drift, and one is that of all i."""
+        """x_t at γ_i; with bit_swap the encoder does not drift, so x_t is the same for all i."""
         i = i if self._order == ANCESTRAL_ORDER else 0
         if i not in self._encoded:
             self._encoded[i] = self._real(self._networks.encode(i, self._filled(self.pixels), self._labels))
         return self._encoded[i]
 
     def _each(self, operation: Callable[..., Any], *arrays: np.ndarray) -> Any:
-        """The results [n, H, W, C] of an operation of each stack with its rows of the arrays."""
+        """The results [n, H, W, C] of applying an operation to each stack and its rows of the arrays."""
         rows = zip(*(array.reshape(len(array), -1) for array in arrays), strict=True)
         results = [operation(stack, *row) for stack, row in zip(self._stacks, rows, strict=True)]
         return None if results[0] is None else np.stack(results).reshape(arrays[0].shape)

@@ -1,7 +1,8 @@
 """The file of compressed images: `MAGIC`, a digest of everything after it, and a `Container`.
 
-The container is a line of JSON followed by its arrays, whose values have 32 bits. Reading a file runs nothing, and
-takes memory in proportion to its size. The digest shows damage. Anybody can compute one, so the content is checked too.
+The container is a line of JSON followed by its arrays, whose values have 32 bits. Reading a file executes nothing, and
+takes memory in proportion to its size. The digest detects damage. A forged file may have a correct digest, so the
+content is checked too.
 """
 
 import json
@@ -24,12 +25,13 @@ LONGEST, MOST_AXES = 4096, 4  # bytes of the line of JSON, and axes of the array
 
 @dataclass(frozen=True)
 class Container:
-    """The content of a file: what decoding needs to know and compares with its run and machine, and the code.
+    """The content of a file: the settings for decoding, entries to compare with the run and the machine, and the code.
 
     Attributes:
       step: training step of the checkpoint.
-      values: values of the configuration's keys, besides those that identify a run, on which the code depends.
-      origin: of the run and the machine: versions, device, images per batch, and a digest of the parameters.
+      values: further keys of the configuration on which the code depends, with their values; keys that identify the run
+        are left out.
+      origin: versions, device, images per batch, and a digest of the parameters, of the run and the machine.
       steps: arrays of the steps, float32, if they were fitted; otherwise empty.
       checksums: uint32 [N], one per image.
       lengths: numbers of words of the stacks, uint32.
@@ -78,7 +80,7 @@ def pack(container: Container) -> bytes:
 
 
 def unpack(content: bytes, name: str) -> Container:
-    """The content of the file `name`; raises InputError if it is no such file, or damaged."""
+    """The content of the file `name`; raises InputError if it is damaged or has another format."""
     require(content.startswith(MAGIC), f"{name} is not a file of images that this version of diffenc_jax compressed")
     start = len(MAGIC) + DIGEST_BYTES
     intact = content[len(MAGIC) : start] == _digest(content[start:])
@@ -90,7 +92,7 @@ def unpack(content: bytes, name: str) -> Container:
 
 
 def _parse(body: bytes) -> Container:
-    """The container of which `body` is the bytes; raises ValueError if it is none."""
+    """The container with the bytes `body`; raises ValueError if the bytes are no container."""
     line, _, data = body.partition(b"\n")
     require(len(line) <= LONGEST, "its first line is too long")
     header: _Header = parse_json(line)

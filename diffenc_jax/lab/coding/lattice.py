@@ -1,11 +1,11 @@
 """The lattices on which latents are coded, and the path's and the model's distributions on them.
 
-z_i is a multiple of δ_i, a share of the standard deviation σ_Q with which q(z_i | z_{i+1}, x) draws it. The code has
-the probabilities of the lattice's cells. Rounding a normal variable to a lattice adds δ²/12 to its variance, so the
-path's distributions are made narrower by as much: latents have the moments that they have without a lattice, up to
-terms of the order exp(-2 π² σ_Q²/δ²). The model's stay as they are, and a cell's probability is that of a variance
-σ_P² + δ²/12. Where the model is right, that costs ½ [r - 1 - ln r] nats per dimension and step with
-r = 1 / (1 + δ²/12σ²), about (δ/σ)⁴/576; where it is far off, a wider distribution costs less.
+z_i is a multiple of δ_i, and δ_i is a share of the standard deviation σ_Q of q(z_i | z_{i+1}, x). The code uses the
+probabilities of the lattice's cells. Rounding a normal variable to a lattice adds δ²/12 to its variance. The variances
+of the path's distributions are therefore reduced by δ²/12, so that latents have the same moments as without a lattice,
+up to terms of the order exp(-2 π² σ_Q²/δ²). The model's distributions are not changed, so the probability of a cell
+corresponds to a variance σ_P² + δ²/12. If the model is exact, this costs ½ [r - 1 - ln r] nats per dimension and step
+with r = 1 / (1 + δ²/12σ²), about (δ/σ)⁴/576. If the model is far from exact, a wider distribution costs less.
 """
 
 import math
@@ -28,11 +28,11 @@ class Gaussians(NamedTuple):
     std: np.ndarray
 
     def rounded(self) -> "Gaussians":
-        """Distributions that have these moments once they are rounded to integers."""
+        """Distributions whose values have these moments after rounding to integers."""
         return self._replace(std=np.sqrt(np.maximum(np.square(self.std) - 1 / 12, SMALLEST_VARIANCE)))
 
     def entropy(self) -> np.ndarray:
-        """Bits [n] that integers from these distributions take."""
+        """Entropy in bits [n] of integers from these distributions."""
         return np.log2(math.sqrt(2 * math.pi * math.e) * self.std).sum(axis=(1, 2, 3))
 
     def divergence(self, other: "Gaussians") -> np.ndarray:
@@ -45,7 +45,7 @@ class Lattice:
     """The lattices of the latents of a model of depth T, float64.
 
     Attributes:
-      alpha, sigma: [T + 1, ...] α and σ at γ_0, at the data, .. γ_T, at the noise.
+      alpha, sigma: [T + 1, ...] α and σ at γ_0 (data), .., γ_T (noise).
       c: [T, ...] 1 - e^(γ_s - γ_t) of the steps.
       unit: [T + 1, ...] δ_i.
     """
@@ -88,7 +88,7 @@ class Lattice:
         return self._gaussians(i, mean, self.sigma[i] * np.sqrt(self.c[i - 1]))
 
     def model(self, i: int, mean: np.ndarray, std: np.ndarray) -> Gaussians:
-        """The model's distribution of z_i; means beyond the lattice, where no latent lies, are moved to its end."""
+        """The model's distribution of z_i; means beyond the end of the lattice are moved to its end."""
         return Gaussians(np.clip(mean / self.unit[i], -LARGEST, LARGEST), std / self.unit[i])
 
     def _gaussians(self, i: int, mean: np.ndarray, std: np.ndarray) -> Gaussians:

@@ -1,4 +1,4 @@
-"""The networks of a model as compression calls them: one compiled program and one batch size for both directions."""
+"""The networks of a model for compression: the same compiled programs and batch size for both directions."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -40,7 +40,7 @@ def check_coding(experiment: Experiment, coding: Coding) -> None:
 class CodingNetworks:
     """The networks of a model with its parameters, for batches of one size B.
 
-    They compute the same bits from the same arrays.
+    From equal arrays they compute results that are equal bit for bit.
 
     Attributes:
       pixel_levels: number V of values that a pixel can have.

@@ -1,11 +1,11 @@
 """A stack of bits onto which symbols are pushed, and from which they are popped: asymmetric numeral systems.
 
-Popping a symbol of probability p takes log2(1/p) bits off the stack, pushing it adds as many, and each undoes the other
-(arXiv 1311.2540). The arithmetic is that of `constriction`, with probabilities of 24 bits. Every symbol of an alphabet
-has at least the probability 2^-24, so that it can be coded.
+Popping a symbol of probability p removes log2(1/p) bits from the stack, pushing it adds the same number, and each
+undoes the other (arXiv 1311.2540). `constriction` does the arithmetic, with probabilities of 24 bits. Every symbol of
+an alphabet has at least the probability 2^-24, so that it can be coded.
 
-Bits-back coding pops before it pushes. So there are zeros below the stack, of which as many are taken as are needed;
-they are left when everything is decoded.
+Bits-back coding pops before it pushes. The stack therefore takes zeros from below when it is empty. After everything is
+decoded, only these zeros are left.
 """
 
 import math
@@ -38,7 +38,7 @@ class Stack:
     """
 
     def __init__(self, words: np.ndarray | None = None):
-        """A new stack, or the one of which `words` is what `words()` returned, if they do not end in 0."""
+        """A new stack, or the stack for which `words()` returned `words`, which must not end in 0."""
         self._below = 0  # zeros that were put below, in words
         self._untouched = 0  # those of them that were never popped
         if words is None:
@@ -49,23 +49,23 @@ class Stack:
 
     @property
     def bits(self) -> float:
-        """Length of the stack in bits, fractions included; only differences mean something."""
+        """Length of the stack in bits, with fractions; only differences of lengths are meaningful."""
         words, state = self._coder.pos()
         return 32 * (words - self._below) + math.log2(state)
 
     @property
     def initial_words(self) -> int:
-        """Zeros below the stack that were popped so far, in words."""
+        """Number of words of zeros that were popped from below the stack so far."""
         return self._below - self._untouched
 
     @property
     def is_initial(self) -> bool:
-        """Whether the stack holds nothing but zeros from below, as when everything is decoded."""
+        """Whether the stack holds only zeros from below, as after everything is decoded."""
         words = self._coder.get_compressed()
         return words[-1:].tolist() == [1] and not words[:-1].any()
 
     def words(self) -> np.ndarray:
-        """The stack with what was popped from below, uint32."""
+        """The words of the stack, including the words popped from below, uint32."""
         return self._coder.get_compressed()[self._untouched :]
 
     def pop_gaussian(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -82,10 +82,10 @@ class Stack:
         self._push(offset, _gaussian(std), mean - centre, std)
 
     def push_any(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
-        """Push integers k [n] wherever they lie, at most 2^32 from the mean.
+        """Push any integers k [n] that are at most 2^32 from the mean.
 
-        Those of similar widths have an alphabet in common: in a larger one than they need, the smallest probabilities
-        would take more of their mass.
+        Integers with similar widths share an alphabet. In a larger alphabet than necessary, the smallest probabilities
+        would take more of the mass.
         """
         for part in reversed(_alike(std)):
             self._push_alike(k[part], mean[part], std[part])
@@ -98,7 +98,7 @@ class Stack:
         return k
 
     def _push_alike(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
-        """Push with one alphabet. Its outermost symbols mean "so far out or further"; 32 bits say how much further."""
+        """Push with one alphabet. Its outermost symbols stand for all integers beyond; 32 bits give the distance."""
         centre, last = np.rint(mean), _reach(std)
         offset = k - centre.astype(np.int64)
         beyond = np.abs(offset) - last
@@ -123,7 +123,7 @@ class Stack:
         return self._pop(Categorical(perfect=False), probabilities)
 
     def mask(self, pad: np.ndarray) -> None:
-        """Combine the top of the stack with half-words `pad`, uint16 [n], by exclusive or; a second call undoes it."""
+        """Combine the top of the stack with half-words `pad`, uint16 [n], by exclusive or. A second call undoes it."""
         top = self._pop(Uniform(HALF_WORD), len(pad))
         self._push(top ^ pad, Uniform(HALF_WORD))
 
@@ -131,7 +131,7 @@ class Stack:
         self._coder.encode_reverse(symbols.astype(np.int32), *model)
 
     def _pop(self, model, *parameters) -> np.ndarray:
-        """Symbols [n], from arrays of parameters [n, ...], or for the number n."""
+        """Popped symbols [n], under distributions with parameters [n, ...], or n symbols of one distribution."""
         count = parameters[0] if isinstance(parameters[0], int) else len(parameters[0])
         if self._below and self._coder.pos()[0] < count + 2:  # no symbol takes a word
             self._grow(max(count + 2, BLOCK))
@@ -147,7 +147,7 @@ class Stack:
 
 
 def _alike(std: np.ndarray) -> list[np.ndarray]:
-    """The indices of the widths between one power of two and the next, for each that occurs."""
+    """For each power of two that occurs: the indices of the widths between it and the next power."""
     _, exponents = np.frexp(std)
     return [np.flatnonzero(exponents == exponent) for exponent in np.unique(exponents)]
 

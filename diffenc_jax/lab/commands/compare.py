@@ -1,11 +1,11 @@
 """Compare evaluations of the same images, with standard errors of their differences.
 
-Reads records of evaluations and their values per image (.npz beside each). The folder of a run stands for the record of
-its last evaluated step and, of several, the one with most passes. Prints one row per record, in increasing bits/dim:
-its standard errors from the noise and from the images, its difference to the first one, paired by image, and a 95 %
-interval of that difference. With three records or more the intervals are simultaneous: all of them hold with
-probability 95 %. Records of other images, or of the same images in another order, are refused, and so are records of
-different estimators unless --across-estimators is given.
+Reads records of evaluations and their values per image (.npz beside each). For the folder of a run, takes the record of
+its last evaluated step; if there are several, the record with the most passes. Prints one row per record, in increasing
+bits/dim: the standard errors by noise and by images, the difference to the first record, paired by image, and a 95 %
+interval of this difference. With three records or more the intervals are simultaneous: all of them hold with
+probability 95 %. Records of different images, or of the same images in another order, are refused. Records of different
+estimators are refused unless --across-estimators is given.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -1,12 +1,12 @@
-"""Compile a training step for TPU slices or GPUs, on a machine without them, and print what it needs.
+"""Compile a training step for TPU slices or GPUs, on a machine without them, and print its costs.
 
 Compiles the step of a configuration with the real TPU or GPU compiler, for one or several hosts or slices. Prints the
-memory per device and whether it suffices, or the settings that lower it; FLOPs, kernels, bytes that they move
-and, for TPUs, cycles; the least time that each takes; and a table of the work by part of the step.
-All numbers are per device: a card, a chip, or half a chip of tpu7x, which is two devices for JAX. Several slices share
-the batch, and mesh.fsdp shards within a slice. Needs pip install 'diffenc_jax[tpu]' or 'diffenc_jax[cuda]', and no
-images unless data.source is a path. Takes a minute or two for GPUs, minutes to an hour for TPUs, with --quick a fifth
-of it or less. Exits with 1 if the memory does not suffice.
+memory per device and, if it does not suffice, the settings that lower it; FLOPs, kernels, bytes moved by kernels and,
+for TPUs, cycles; the least time for each of these; and a table of the work by part of the step. All numbers are per
+device: a card, a chip, or half a chip of tpu7x, which is two devices for JAX. Several slices share the batch, and
+mesh.fsdp shards within a slice. Needs pip install 'diffenc_jax[tpu]' or 'diffenc_jax[cuda]', and no images unless
+data.source is a path. Takes a minute or two for GPUs, and minutes to an hour for TPUs; with --quick a fifth of this
+time or less. Exits with 1 if the memory does not suffice.
 """
 
 import os

@@ -1,10 +1,10 @@
 """Compress images without loss by a trained run.
 
-The code is that of the generative model at a finite depth, with the steps that the section `loss` of the configuration
-describes: its length is the bound at that depth, plus initial bits that each stack takes once (gross). A run at
-infinite depth needs --config.loss.depth=T. Runs with a latent code or an affine encoder cannot compress, and those with
-labels, which the file does not hold, only from Python (lab/coding/codec.py). The file is decompressed by the same run
-on a machine like this one. It holds checksums, and is decoded once before it is written.
+The code belongs to the generative model at a finite depth, with the steps that the section `loss` of the configuration
+describes. Its length is the bound at that depth (net), plus initial bits that each stack takes once (gross). A run at
+infinite depth needs --config.loss.depth=T. Runs with a latent code or an affine encoder cannot compress. Runs with
+labels can compress only from Python (lab/coding/codec.py), since the file does not hold labels. The file is
+decompressed by the same run on a machine like this one. It holds checksums, and is decoded once before it is written.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Measure the costs of a training step: parameters, FLOPs, memory and time.
 
-Compiles the training step of a configuration, times --steps of them on all devices of this machine, and prints the
-costs. Needs the training images, which are downloaded if necessary.
+Compiles the training step of a configuration, times --steps steps on all devices of this machine, and prints the costs.
+Needs the training images, which are downloaded if necessary.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -1,7 +1,7 @@
 """Decompress a file of images, by the run that compressed it.
 
-The file holds the depth, how the images were coded, and fitted times and ratios. A file that is damaged, or that was
-written by another run, other versions or another machine, is refused.
+The file holds the depth, how the images were coded, and fitted times and ratios. Damaged files are refused, and so are
+files of another run, other versions or another machine.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -1,8 +1,8 @@
-"""Compare this code with the published one, on arrays that the published code computed.
+"""Compare this code with the published code, on arrays that the published code computed.
 
 A file holds the inputs and outputs of a published model: images, times, noise and parameters; losses, network outputs,
-a sampling step and gradients. The largest relative error of each quantity is printed. The exit code is 1 if one is
-beyond its limit, 1e-4 and for gradients 5e-4. tests/reference in the repository has such files.
+a sampling step and gradients. The largest relative error of each quantity is printed. The exit code is 1 if an error
+exceeds its limit: 1e-4, and 5e-4 for gradients. tests/reference in the repository has such files.
 """
 
 import argparse

@@ -3,9 +3,9 @@
 WORKDIR is the workdir of a run, or the --root of `diffenc significance`. The page shows bits/dim by term with standard
 errors, differences and, if an arm has several seeds, their significance; curves; the results of all studies, and
 samples, or the commands that make them; costs; the configuration compared with the published recipe; images, software
-and the commands that were run. The page contains its pictures and needs neither network
-nor scripts, so it can be sent, printed and archived. An existing page is replaced, and no other file is. No model is
-built: it takes seconds wherever the workdirs are.
+and the commands that were run. The page contains its pictures and needs neither network nor scripts, so it can be sent,
+printed and archived. An existing page is replaced, but no other file. No model is built, so the command takes only
+seconds.
 """
 
 import sys

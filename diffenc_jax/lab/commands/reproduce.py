@@ -2,10 +2,10 @@
 
 Without a name it lists the comparisons: arms, seeds, steps, and the published bits/dim.
 
-`diffenc reproduce NAME --root=DIR` trains the missing runs as `diffenc significance` does, and writes its summary.
-There measured values stand beside the published ones. Several machines may run the same command with a common root,
-such as gs://BUCKET/FOLDER: each run is made by one of them, and if that one is gone, another one resumes the run.
-`diffenc significance report --root=DIR` summarizes the existing runs.
+`diffenc reproduce NAME --root=DIR` trains the missing runs as `diffenc significance` does, and writes its summary. The
+summary shows the measured values beside the published values. Several machines may run the same command with a common
+root, such as gs://BUCKET/FOLDER. Each run is made by one machine; if this machine is gone, another machine resumes the
+run. `diffenc significance report --root=DIR` summarizes the existing runs.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -1,16 +1,16 @@
 """Train arms by seeds and test the differences between the arms.
 
-`diffenc significance --config=NAME --arms=A,B --seeds=0-4 --root=DIR` trains the missing runs. Every run is a
-process with its own workdir, DIR/<arm>-seed<seed>, and resumes where it stopped. Its evaluation takes its noise from
-its seed, so the arms of one seed have common noise. Then a training step of each arm is measured, and the summary is
+`diffenc significance --config=NAME --arms=A,B --seeds=0-4 --root=DIR` trains the missing runs. Every run is a process
+with its own workdir, DIR/<arm>-seed<seed>, and resumes where it stopped. The noise of its evaluation follows from its
+seed, so the arms of one seed have common noise. Then a training step of each arm is measured, and the summary is
 written: significance.md, unrounded numbers in significance.json, and figures.
 
-`--final=loss.variance_ratio=optimal_pixel` compares the same trained runs in another evaluation.
+`--final=loss.variance_ratio=optimal_pixel` compares the same trained runs by another evaluation.
 
-Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER: each run is made by one of
-them, and if that one is gone, another one resumes the run.
+Several machines may run the same command with a common root, such as gs://BUCKET/FOLDER. Each run is made by one
+machine; if this machine is gone, another machine resumes the run.
 
-`diffenc significance report --root=DIR` summarizes the existing runs and names the missing ones. It replaces an
+`diffenc significance report --root=DIR` summarizes the existing runs and names the missing runs. It replaces an
 earlier summary.
 """
 
@@ -100,7 +100,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def add_difference(parser: ArgumentParser) -> None:
-    """Add --difference, which the power of a design is reported for."""
+    """Add --difference, the difference for which the power of a design is reported."""
     parser.add_argument(
         "--difference",
         type=positive_number,
@@ -111,7 +111,7 @@ def add_difference(parser: ArgumentParser) -> None:
 
 
 def add_runs(parser: ArgumentParser) -> None:
-    """Add --difference and --plugins, and --parallel and --plan, which say how the missing runs are made."""
+    """Add --difference and --plugins, and --parallel and --plan, which control how the missing runs are made."""
     add_difference(parser)
     add_plugins(parser)
     parser.add_argument(
@@ -122,7 +122,7 @@ def add_runs(parser: ArgumentParser) -> None:
 
 
 def make(grid: "Grid", arguments: Namespace) -> int:
-    """Check a grid and note it, make its missing runs, and summarize them; or print the plan. Returns the exit code."""
+    """Check and note a grid, make its missing runs, and summarize, or print the plan; returns the exit code."""
     import jax
 
     from diffenc_jax.lab.comparisons.significance.jobs import make_missing

@@ -27,7 +27,7 @@ TOGETHER = ", and drawn into one figure, '<split>-<step>-compared' in the folder
 
 
 class StudyCommand:
-    """The command of the study of this name, with all that `__main__` asks of the module of a command."""
+    """The command of the study of this name, with the attributes that `__main__` expects of a command's module."""
 
     def __init__(self, name: str):
         self.study = load(name)

@@ -1,1 +1,1 @@
-"""Comparisons of runs: of evaluations image by image, of arms over seeds, and with the published figures."""
+"""Comparisons of runs: evaluations image by image, arms over seeds, and measured with published figures."""

@@ -1,4 +1,4 @@
-"""Comparison of evaluations of the same images: their differences, paired by image, and the table of these."""
+"""Comparison of evaluations of the same images: their differences, paired by image, and a table."""
 
 import json
 import math
@@ -62,11 +62,12 @@ class Row(NamedTuple):
 def compare(evaluations: Sequence[Evaluation]) -> list[Row]:
     """A row per evaluation, in increasing bits/dim with NaN last; the first evaluation given is the reference.
 
-    The reference must not be chosen by its value: the best of several equal models lies below the others by chance. The
-    m intervals of the other rows are simultaneous. Each is a t interval with one degree of freedom less than there are
-    images, of the level 1 - (1 - `LEVEL`)/m (Bonferroni). If the differences are normal, all m hold together with
-    probability `LEVEL` or more, whatever their dependence. Of skewed ones fewer do: of exponential differences, which
-    are independent between rows, 9 intervals hold in 81, 72, 90 and 94 % at 3, 10, 100 and 300 images.
+    The reference must not be chosen by its value, since the best of several equal models lies below the others by
+    chance. The m intervals of the other rows are simultaneous. Each is a t interval of the level 1 - (1 - `LEVEL`)/m
+    (Bonferroni), with one degree of freedom less than the number of images. If the differences are normal, all m
+    intervals hold together with probability `LEVEL` or more, for any dependence between rows. For skewed differences
+    the probability is lower: with exponential differences that are independent between rows, 9 intervals hold together
+    in 81, 72, 90 and 94 % of the cases at 3, 10, 100 and 300 images.
     """
     reference, *others = evaluations
     level = 1 - (1 - LEVEL) / max(len(others), 1)
@@ -88,10 +89,10 @@ def _excess(evaluation: Evaluation, reference: Evaluation, level: float) -> Exce
 
 
 def common_evaluations(candidates: Mapping[Key, Sequence[Evaluation]]) -> dict[Key, Evaluation]:
-    """One evaluation per run, all made in one way: the way that most runs have, of equally many that with most passes.
+    """One evaluation per run, all made in the way that most runs have; of equally common ways, that with most passes.
 
-    Evaluations are made in one way if they have the same split and estimator, and seeds of the noise that are equal, or
-    each the training seed of its run. Runs that are not evaluated in this way are left out.
+    Evaluations are made in the same way if they have the same split and estimator, and if their noise has equal seeds,
+    or each has its run's training seed. Runs that are not evaluated in this way are left out.
     """
     by_way: dict[str, dict[Key, Evaluation]] = {}
     for key, evaluations in candidates.items():
@@ -132,7 +133,7 @@ def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
 
 
 def different_methods(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """'depth=50 and 100' per key in which the methods of two estimators differ; only their kinds if those differ."""
+    """'depth=50 and 100' per key in which the methods of two estimators differ; only the kinds, if the kinds differ."""
     a, b = method(a), method(b)
     keys = ["kind"] if a["kind"] != b["kind"] else sorted(a | b)
     return [f"{key}={a.get(key)} and {b.get(key)}" for key in keys if a.get(key) != b.get(key)]
@@ -158,7 +159,7 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """One line per fact that is needed to read the table."""
+    """Notes that are needed to read the table, one line each."""
     reference = next(row for row in rows if row.excess is None).evaluation.record
     records, estimator = [row.evaluation.record for row in rows], reference["estimator"]
     lines = [

@@ -12,7 +12,7 @@ VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes
 
 
 def method(estimator: Mapping[str, Any]) -> dict[str, Any]:
-    """A record's 'estimator' without the keys that do not change its limit over passes."""
+    """A record's 'estimator' without the keys that do not change the expectation of its value."""
     return {key: value for key, value in estimator.items() if key not in VARIANCE_KEYS}
 
 
@@ -38,8 +38,9 @@ def describe_images(dataset: DatasetEntry) -> str:
 def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:
     """A caution that names the runs whose parameters are averaged over more than a tenth of the training, if any.
 
-    At the decay rate d the averaged parameters are those of the last 1 / (1 - d) steps. With `train.ema_warmup`, at
-    (1 + n) / (10 + n), their mean age at step n is n / 10 or less, so such a run is never named.
+    With the decay rate d, the average extends over about the last 1 / (1 - d) steps. With `train.ema_warmup` the decay
+    rate is at most (1 + n) / (10 + n), so the mean age of the averaged parameters at step n is n / 10 or less, and the
+    run is never named.
 
     Args:
       runs: name, training and evaluated step of each run.

@@ -1,1 +1,1 @@
-"""Costs of a training step: measured on this machine, or on TPU slices by the real compiler without a TPU."""
+"""Costs of a training step: measured on this machine, or estimated by the compilers of absent TPUs and GPUs."""

@@ -1,4 +1,4 @@
-"""Memory and work of a training step on TPU slices or GPUs, compiled without them."""
+"""Memory and work of a training step on absent TPU slices or GPUs, from the compiled program."""
 
 import time
 from collections import Counter, defaultdict
@@ -33,7 +33,7 @@ class DoesNotFit(Exception):
 
 
 def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dict[str, Any]:
-    """Requirements of a step of `config` on `slices` slices, or GPUs, `topology`: JSON values, all per device.
+    """Costs of a step of `config` on `slices` slices of `topology`, or on GPUs: JSON values, all per device.
 
     Raises InputError if there is no such machine, or `config` cannot be trained on it.
     """
@@ -70,7 +70,7 @@ def compile_step(config: Config, machines: Machines, quick: bool) -> tuple[Memor
     """The training step of `config` with its memory, and the seconds to compile it.
 
     Neither the devices nor the images need be present. Raises InputError if `config` cannot be trained on these
-    machines, and DoesNotFit.
+    machines, and DoesNotFit if their memory does not suffice.
     """
     mesh = make_mesh(config.mesh.fsdp, machines.devices)
     platform = machines.devices[0].platform
@@ -92,8 +92,9 @@ def compile_step(config: Config, machines: Machines, quick: bool) -> tuple[Memor
 def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -> dict[str, Any]:
     """Costs of a step on a device of a kind, and the least time that each of them takes; JSON values.
 
-    'parts' has counts by part of the step, see `hlo`: of 'kernels', of 'bytes' that they move in the device's memory,
-    of 'cycles' by the compiler's estimates, and of bytes 'sent' to other devices, and of these '..._backward'.
+    'parts' has counts by part of the step, see `hlo`: the number of 'kernels', the 'bytes' that they move in the
+    device's memory, the 'cycles' by the compiler's estimates, the bytes 'sent' to other devices, and each of these
+    counts for the backward pass only, '..._backward'.
 
     Args:
       flops: floating-point operations of the model on the device, as `train.flops` counts them.
@@ -153,7 +154,7 @@ def step_lines(needs: dict[str, Any]) -> list[str]:
 
 
 def work_table(needs: dict[str, Any]) -> Table:
-    """The work by part of the step, from the largest share of cycles or, on GPUs, of bytes."""
+    """Table of the work by part of the step, sorted by the share of cycles or, on GPUs, of bytes."""
     units = {"kernels": 1, "bytes": 1e9} | ({"cycles": 1e6} if needs["cycles"] else {})
     parts, measure = needs["parts"], [*units][-1]
     whole = sum(counts[measure] for counts in parts.values())

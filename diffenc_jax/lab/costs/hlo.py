@@ -1,17 +1,17 @@
-"""Compiled programs, read from XLA's text: which kernels run, how often, what they move, for which part of a step.
+"""Parser of XLA's text of compiled programs: which kernels run, how often, the bytes they move, the part of the step.
 
 The text of a program that XLA has compiled is a list of computations, each a list of instructions. Every instruction
-that runs is a kernel, except those that only name values, and moves its operands and its results:
+that runs is a kernel, except instructions that only name values. A kernel moves its operands and its results:
 
-- A loop's body counts as often as it runs, a called computation where it is called. Of the branches of a conditional
-  counts the one that moves most.
-- A fused kernel moves what enters and leaves it. Where it reads or writes only a slice of an array, as loops over
-  layers do with what they stack, that slice counts. So does an instruction of its own that does.
+- The body of a loop counts as often as it runs, and a called computation counts where it is called. A conditional
+  counts as the branch that moves most.
+- A fused kernel moves its inputs and outputs. If it reads or writes only a slice of an array, as loops over layers do
+  with stacked arrays, only the slice counts. The same holds for a separate instruction.
 - The start and the end of an asynchronous instruction are one kernel.
-- The scratch memory of library calls does not count: how much of it they use is not known. Nor do arrays that a TPU
-  holds beside its cores, nor the padding of its tiles.
-- A collective instruction sends what it would in a ring of its n devices: of an array that is gathered or scattered
-  1 - 1/n, and of one that is summed on all devices twice that.
+- The scratch memory of library calls does not count, since its use is not known. Arrays that a TPU holds beside its
+  cores and the padding of its tiles do not count either.
+- A collective instruction sends as many bytes as in a ring of its n devices: a share 1 - 1/n of an array that is
+  gathered or scattered, and twice this share of an array that is summed on all devices.
 """
 
 import math
@@ -51,7 +51,7 @@ class Kernel(NamedTuple):
 
     Attributes:
       kind: its opcode.
-      op_name: the scopes and the operation of JAX that it, or its last operation, comes from.
+      op_name: the scopes and the operation of JAX from which it, or its last operation, comes.
       runs: how often it runs.
       moved: bytes that it reads and writes in the device's memory, each time.
       cycles: the compiler's estimate for each time; 0 if it gives none.
@@ -74,7 +74,7 @@ class Kernel(NamedTuple):
 
     @property
     def is_backward(self) -> bool:
-        """Whether it belongs to the gradient, or to what is computed again for it."""
+        """Whether it belongs to the gradient, or to the recomputation for the gradient."""
         return "transpose(" in self.op_name
 
 
@@ -97,7 +97,7 @@ Computation = dict[str, Instruction]
 
 
 def parse(text: str) -> dict[str, Computation]:
-    """Computations of a program by name; the one that it starts with is `ENTRY`."""
+    """Computations of a program by name; it starts with `ENTRY`."""
     computations: dict[str, Computation] = {}
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
         if head := re.match(r"(ENTRY )?%?(\S+) .*\{$", line):
@@ -146,7 +146,7 @@ def _walk(computations: dict[str, Computation], name: str, runs: int) -> Iterato
 
 
 def _trips(computations: dict[str, Computation], loop: Instruction) -> int:
-    """How often the body of a loop runs: as XLA says, or up to the number that its condition compares with."""
+    """How often the body of a loop runs: as XLA states, or the number with which its condition compares."""
     known = re.findall(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
     condition = computations[loop.attribute("condition")].values()
     bounds = [each.operands[0] for each in condition if each.opcode == "constant" and each.type.startswith("s32[]")]
@@ -173,7 +173,7 @@ def _kernel(computations: dict[str, Computation], within: Computation, each: Ins
 
 
 def _sent(within: Computation, each: Instruction) -> int:
-    """Bytes that a device sends to others of its group, in a ring; 0 for instructions that are not collective."""
+    """Bytes that a device sends to others of its group, in a ring; 0 if the instruction is not collective."""
     if not COLLECTIVE.match(each.opcode):
         return 0
     whole = max(size(each.type, True), sum(size(within[name].type, True) for name in each.operands))
@@ -183,7 +183,7 @@ def _sent(within: Computation, each: Instruction) -> int:
 
 
 def _group_size(attributes: str) -> float:
-    """Devices of a collective instruction: of axes of a mesh, of [groups, size], or of a list; infinite if unknown."""
+    """Devices of a collective instruction, given as axes of a mesh, [groups, size], or a list; infinite if unknown."""
     if mesh := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", attributes):
         sizes = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
         return math.prod(int(part or sizes[axis]) for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", mesh[2]))
@@ -194,7 +194,7 @@ def _group_size(attributes: str) -> float:
 
 
 def _moved_by_fusion(fused: Computation, operands: list[int], results: int) -> int:
-    """Bytes that a fused kernel moves, given those of its operands and of all its results."""
+    """Bytes that a fused kernel moves, given the bytes of its operands and of all its results."""
     updates = [each for each in _results(fused) if each.opcode == UPDATE]
     moved = max(0, results - sum(size(each.type) - size(fused[each.operands[1]].type) for each in updates))
     for each in fused.values():
@@ -207,7 +207,7 @@ def _moved_by_fusion(fused: Computation, operands: list[int], results: int) -> i
 
 
 def _results(computation: Computation) -> Iterator[Instruction]:
-    """The instructions whose values a computation returns, before they are given another shape."""
+    """The instructions whose values a computation returns, before reshapes."""
     for result in (each for each in computation.values() if each.is_result):
         for name in result.operands if result.opcode == "tuple" else [result.name]:
             while computation[name].opcode == "bitcast":
@@ -216,7 +216,7 @@ def _results(computation: Computation) -> Iterator[Instruction]:
 
 
 def _uses(computation: Computation, name: str) -> Iterator[tuple[Instruction, int]]:
-    """The instructions that use a value, or another shape of it, each with the number of the operand."""
+    """The instructions that use a value, or a reshaped value, each with the number of the operand."""
     for user in computation.values():
         if user.opcode == "bitcast" and name in user.operands:
             yield from _uses(computation, user.name)

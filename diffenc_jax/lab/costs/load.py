@@ -1,4 +1,4 @@
-"""CPU time that other processes take while something is timed, which makes the measured times upper bounds."""
+"""CPU time that other processes use during a measurement, which makes the measured times upper bounds."""
 
 import os
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ SHORTEST = 0.5  # seconds of CPU time; in less, the ticks of Linux's clocks are 
 
 
 def cpu_seconds() -> tuple[float, float]:
-    """Seconds of CPU time since some start: of all cores, busy or not, and in processes other than this one.
+    """Seconds since some start: of all cores, busy or idle, and of CPU time in processes other than this one.
 
-    The children of this process count as part of it once they have ended. Both numbers are 0 where the system does not
-    count as Linux does.
+    The children of this process count as part of it once they have ended. Both numbers are 0 on systems without Linux's
+    counters.
     """
     try:
         line, seconds = Path("/proc/stat").read_text().partition("\n")[0], os.sysconf("SC_CLK_TCK")
@@ -24,7 +24,7 @@ def cpu_seconds() -> tuple[float, float]:
 
 
 def share_of_others(before: tuple[float, float], after: tuple[float, float]) -> float | None:
-    """Share of the CPU time of all cores that others took between two `cpu_seconds`; None if too little passed."""
+    """Share of the CPU time of all cores that others used between two `cpu_seconds`; None if the time is too short."""
     every, others = (later - earlier for later, earlier in zip(after, before, strict=True))
     return max(0.0, others / every) if every >= SHORTEST else None
 

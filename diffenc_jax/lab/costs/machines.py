@@ -1,4 +1,4 @@
-"""TPU slices and GPU hosts by name: devices that XLA compiles for without having them.
+"""TPU slices and GPU hosts by name: absent devices for which XLA compiles.
 
 The compilers are those of libtpu and of JAX's CUDA plugin, installed by `pip install 'diffenc_jax[tpu]'` or
 'diffenc_jax[cuda]'.
@@ -60,7 +60,7 @@ class Machines(NamedTuple):
 
 
 def describe(topology: str, slices: int = 1) -> Machines:
-    """TPU slices with a name such as v5e:4x4, or GPUs such as h100:8 or, on two hosts, h100:2x8.
+    """TPU slices by a name such as v5e:4x4, or GPUs by a name such as h100:8 or, on two hosts, h100:2x8.
 
     Raises InputError if there are none, or no compiler for them.
     """
@@ -106,7 +106,7 @@ def _gpu_options(target: Target, kind: str, shape: str, slices: int) -> dict[str
 
 
 def lowering(mesh: Mesh) -> AbstractContextManager[Any]:
-    """Context in which programs are lowered for a mesh: it tells Pallas's kernels for which absent card."""
+    """Context in which programs are lowered for a mesh: it gives Pallas's kernels the kind of the absent card."""
     kind = mesh.devices.flat[0].device_kind
     target = target_of(kind)
     if target is None or not target.capability:

@@ -1,4 +1,4 @@
-"""Kinds of accelerators: their peak rates, their names in JAX, and what their compilers ask for; see targets.toml."""
+"""Kinds of accelerators: peak rates, names in JAX, and the properties that their compilers need; see targets.toml."""
 
 import tomllib
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ JAX_SHARE = 0.75  # of a card's memory, which JAX takes by default; see XLA_PYTH
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of accelerator. JAX shows a chip as one device or, for tpu7x, as two, which have half of everything.
+    """One kind of accelerator. JAX shows a chip as one device or, for tpu7x, as two, each with half of its resources.
 
     Attributes:
       kinds: names of such devices in JAX, `jax.Device.device_kind`.
       flops: FLOPs per second of a device in bfloat16.
       bandwidth: bytes per second that a device reads from or writes to its memory.
       links: bytes per second that a device can send to others, on all its links; 0 if unknown.
-      memory: bytes of a card, or of a TPU's device those left to a program; 0 for those that cannot be compiled for.
+      memory: bytes of a card, or bytes of a TPU's device that are left to a program; 0 if it cannot be compiled for.
       clock: cycles per second; 0 if unknown.
       devices: number of devices of a chip.
       capability: compute capability of an NVIDIA card, such as [9, 0]; None for TPUs.

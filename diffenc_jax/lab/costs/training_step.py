@@ -1,4 +1,4 @@
-"""Numbers of parameters and FLOPs from shapes; memory and time of the compiled step on this machine."""
+"""Costs of a training step: parameters and FLOPs from shapes; memory and time of the compiled step on this machine."""
 
 import time
 from typing import Any
@@ -21,18 +21,19 @@ WARM_UP_STEPS = 3
 
 
 def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
-    """Costs of training as `config` says on all devices of this machine; JSON values. Raises InputError.
+    """Costs of training with `config` on all devices of this machine; JSON values. Raises InputError.
 
     Returns:
-      What was measured (`config`, `arm`, `config_hash`, `dtype`, `batch_size`, `steps` of the whole training), where
-      (`device`, `software`), and
+      The measured configuration (`config`, `arm`, `config_hash`, `dtype`, `batch_size`, `steps` of the whole training),
+      the machine (`device`, `software`), and
       params, params_by_part: numbers of parameters.
       flops_per_step, train_flops: FLOPs of one step (see `train.flops.count`) and of all steps.
       memory_per_step: bytes per device of the compiled step, with the given `model.scan` and `model.remat`; the sum of
         memory_of_state (state and batch) and memory_of_temporaries.
       seconds_per_step, seconds_per_step_quartiles: median and [lower, upper] of `timed_steps` steps, each waited for,
         on training images that lie on the devices.
-      cpu_share_of_others: share of the machine's CPU time that other processes took meanwhile; None if unknown.
+      cpu_share_of_others: share of the machine's CPU time that other processes used during the measurement; None if
+        unknown.
       compile_seconds: time to trace and compile.
     """
     experiment = Experiment.load(config, TRAIN)

@@ -1,1 +1,1 @@
-"""Figures by matplotlib: one style for all studies, and files of them."""
+"""Figures by matplotlib, in one style for all studies, and their files."""

@@ -1,6 +1,6 @@
-"""Figures of studies as plain data, charts of curves and boards of pictures, and how they are drawn.
+"""Figures of studies as plain data (charts of curves, boards of pictures), and the functions that draw them.
 
-The data need neither numpy nor matplotlib, so that a study that makes them is declared without either.
+The data need neither numpy nor matplotlib, so a module can declare a study without importing either.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ SIDE, GAP = 0.8, 0.08
 
 
 class Curve(NamedTuple):
-    """Values at several places, and what they lie between.
+    """Values at several places, with bands or bars around them.
 
     Attributes:
       low, high: ends of the bands or bars of the values; empty without any.
-      arm: arm of a run, which has its own look; empty: the next colour.
-      dashed: whether the line is broken.
+      arm: the arm of the run, which determines the style; empty: the next colour.
+      dashed: whether the line is dashed.
     """
 
     label: str
@@ -46,12 +46,12 @@ class Panel(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """Panels over one another, of a common horizontal axis.
+    """Panels above each other, with a common horizontal axis.
 
     Attributes:
-      caption: what they show, in words that stand without the figure.
-      note: symbols and entries of the legend, explained below the panels.
-      bars: whether the ends of values are bars and not bands.
+      caption: description of the panels, which can be understood without the figure.
+      note: explanation of symbols and of the legend, shown below the panels.
+      bars: whether the errors are drawn as bars and not as bands.
       common_axis: whether all panels show the same range of values.
     """
 
@@ -65,12 +65,12 @@ class Chart(NamedTuple):
 
 
 class Board(NamedTuple):
-    """Pictures by the names of rows and the heads of columns.
+    """A grid of pictures, with names of rows and headings of columns.
 
     Attributes:
       pictures: arrays [rows, columns, H, W, C] in -1 .. 1, side by side.
-      symbol: of the last array if that has differences, which are shown on the scale of their largest size with a bar
-        of colours; empty if it has none.
+      symbol: symbol of the last array if this array has differences; empty otherwise. Differences are shown on the
+        scale of the largest difference, with a colour bar.
     """
 
     caption: str
@@ -82,7 +82,7 @@ class Board(NamedTuple):
 
 
 def with_errors(label: str, rows: Sequence[dict[str, Any]], x: str, y: str, **look: Any) -> Curve:
-    """The curve of a column y of rows against x, between two standard errors '<y>_se' below and above."""
+    """The curve of column y against column x, with a band of two standard errors '<y>_se' on either side."""
     known = [row for row in rows if row[y] is not None]
     low, high = ([row[y] + sign * (row[f"{y}_se"] or 0.0) for row in known] for sign in (-2, 2))
     return Curve(label, [row[x] for row in known], [row[y] for row in known], low, high, **look)
@@ -178,7 +178,7 @@ def _draw_board(board: Board, title: str) -> "Figure":
 
 
 def _coloured(values: "np.ndarray", signed: bool) -> "np.ndarray":
-    """RGB [n, g, H, W, 3] of values [n, g, H, W, C] in -1 .. 1: three channels are colours, others lie side by side."""
+    """RGB [n, g, H, W, 3] of values [n, g, H, W, C] in -1 .. 1. Three channels are colours; others are side by side."""
     import numpy as np
     from matplotlib import colormaps
 

@@ -1,4 +1,4 @@
-"""Figures of one style, at the sizes of a paper. matplotlib is imported at the first figure."""
+"""The common style of all figures, with the sizes of a paper. matplotlib is imported at the first figure."""
 
 import hashlib
 import io
@@ -45,10 +45,10 @@ def style() -> Iterator[None]:
 
 @style()
 def new_figure(width: float, height: float, title: str = "", note: str = "", **grid: Any) -> "tuple[Figure, Any]":
-    """A figure of `width` by `height` inches, and its axes: those of `Figure.subplots(**grid)`.
+    """A figure of `width` by `height` inches, and its axes from `Figure.subplots(**grid)`.
 
-    `note`, below the axes, defines symbols and says what the bars and bands are; a legend outside the axes would
-    cover it. Both are wrapped to the width.
+    `note` stands below the axes, and explains symbols, bars and bands. A legend outside the axes would cover it. Title
+    and note are wrapped to the width.
     """
     from matplotlib import rcParams
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def new_figure(width: float, height: float, title: str = "", note: str = "", **g
 
 @style()
 def figure_bytes(figure: "Figure", kind: str) -> bytes:
-    """Content of a file of a figure, the same for the same figure; `kind`: 'png' or 'pdf'."""
+    """Bytes of the file of a figure; equal figures have equal bytes. `kind`: 'png' or 'pdf'."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=DPI, metadata={"CreationDate": None} if kind == "pdf" else None)
     return buffer.getvalue()
@@ -84,7 +84,7 @@ def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
     do not ship with the package have hollow markers as well.
 
     Args:
-      number: number of the run among the runs of the arm in the figure, which differ in their lines.
+      number: number of the run among the runs of the arm in the figure. Runs of the same arm have different lines.
     """
     known = re.fullmatch(r"(.+?)(?:-published)?(?:-T(\d+))?", arm)
     if known is not None and known[1] in ARMS:
@@ -102,12 +102,12 @@ def run_styles(arms: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def literal(text: str) -> str:
-    """Text in which a dollar sign starts no mathematics."""
+    """The text with escaped dollar signs, which would start mathematics."""
     return text.replace("$", r"\$")
 
 
 def wrapped(text: str, inches: float, points: float = SMALL) -> str:
-    """Text whose lines are broken to fit a width, between words and within longer words, such as paths."""
+    """The text with lines broken to fit a width: between words, and within long words such as paths."""
     most = max(1, int(inches * 72 / (0.58 * points)))
     filled = "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
     return filled.replace("\\\n$", "\n\\$")  # keeps the dollar sign that `literal` escaped with its backslash

@@ -43,7 +43,7 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
 
 
 def check_published(config: Config) -> None:
-    """Raise InputError for a configuration of no published model."""
+    """Raise InputError unless the configuration can describe a published model."""
     lookup("score network of a published model", config.model.score.kind, {"unet": None})
     lookup("encoder of a published model", config.model.encoder.kind, dict.fromkeys(names.ENCODERS))
     for name in ("labels", "augmentation", "derivative_head", "error_head"):
@@ -55,8 +55,8 @@ def check_published(config: Config) -> None:
 def read_published(path: Path) -> tuple[int, dict[str, np.ndarray]]:
     """The step of a published checkpoint, and its averaged parameters by their '/'-joined names, float32.
 
-    The file is one that flax.serialization wrote. It is not trusted: nothing in it is executed. Raises InputError if it
-    cannot be read.
+    flax.serialization wrote the file. It is not trusted: nothing in it is executed. Raises InputError if it cannot be
+    read.
     """
     content = read_bytes(path)
     try:
@@ -69,9 +69,9 @@ def read_published(path: Path) -> tuple[int, dict[str, np.ndarray]]:
 
 
 def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Params:
-    """Parameters of `model` from the published ones in the file `path`.
+    """Parameters of `model` from the published parameters in the file `path`.
 
-    Raises InputError if they are of another model, not finite, or their schedule does not increase.
+    Raises InputError if they belong to another model, are not finite, or have a schedule that does not increase.
     """
     dialect = names.Dialect.of(arrays)
     places = names.places(jax.eval_shape(model.init, jax.random.key(0)), dialect)
@@ -95,10 +95,10 @@ def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Par
 
 
 def _model_for(config: Config, arrays: Mapping[str, np.ndarray]) -> Model:
-    """The configured model for images of the parameters' number of channels.
+    """The configured model, for images with the number of channels that the parameters have.
 
-    Parameters do not depend on the images' height and width. The data need not be present: any size will do that the
-    networks can pool.
+    Parameters do not depend on the images' height and width. The data need not be present: the model can be built for
+    any size that the networks can pool.
     """
     side = 2 ** max(network.options.get("levels", 0) for network in (config.model.score, config.model.encoder))
     channels = np.atleast_1d(arrays.get(OUTPUT, np.zeros(3))).shape[-1]

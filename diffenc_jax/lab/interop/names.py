@@ -1,9 +1,9 @@
 """Names of the published code's parameters, and their places in our trees.
 
-The published trees name every block; ours stack the score network's alike blocks along a leading axis
-(`nets.blocks.Chain`). Names are '/'-joined paths. Two families of files are known: those of DiffEnc's code
-(bemigini/DiffEnc), and those of VDM's (google-research/vdm), whose score network has its parts directly under
-'score_model'.
+The published trees name every block. Our trees stack the equal blocks of the score network along a leading axis
+(`nets.blocks.Chain`). Names are '/'-joined paths. There are two families of files: files of DiffEnc's code
+(bemigini/DiffEnc), and files of VDM's code (google-research/vdm). In the latter, the parts of the score network are
+directly under 'score_model'.
 """
 
 import re
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialect:
-    """Differences between files: `bare` names as in google-research/vdm, `numbered` blocks as in 'unet_mult_res'."""
+    """Naming in a file: `bare` names as in google-research/vdm, `numbered` blocks as in 'unet_mult_res'."""
 
     bare: bool
     numbered: bool
@@ -93,7 +93,7 @@ def places(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, Place]:
 
 
 def _module(part: str, inside: list[str], row: int | None, levels: int, dialect: Dialect) -> str:
-    """Published name of the module `inside` our network `part`, which pools `levels` times."""
+    """Published name of the module at `inside` in our network `part`, which pools `levels` times."""
     if part == "encoder":
         root, time, body = "encdec/inner_encoder", "time_embedding/", "enc_model/"
     else:
@@ -122,7 +122,7 @@ def _module(part: str, inside: list[str], row: int | None, levels: int, dialect:
 
 
 def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Place]:
-    """Places of a schedule's parameter, whose published shape is [1], [1, 1], [1, n] or [n, 1], never []."""
+    """Places of a schedule's parameter. The published shape is [1], [1, 1], [1, n] or [n, 1], never []."""
     inside = "/".join(path[1:])
     if inside == "span":  # h(1) - h(0) in the published network, no parameter of its own
         return {}
@@ -133,7 +133,7 @@ def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Pla
 
 
 def to_ours(published: Mapping[str, np.ndarray], places: Mapping[str, Place]) -> dict[str, Any]:
-    """Our parameters in float32, from the published ones that `places` names."""
+    """Our parameters in float32, from the published parameters that `places` names."""
     flat: dict[tuple[str, ...], np.ndarray] = {}
     stacks: dict[tuple[str, ...], dict[int, np.ndarray]] = {}
     for name, place in places.items():
@@ -150,7 +150,7 @@ def to_ours(published: Mapping[str, np.ndarray], places: Mapping[str, Place]) ->
 
 
 def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[str, np.floating]:
-    """γ_0 and the span with which γ(t) = h(t), the published network with the constant `gamma_0`.
+    """γ_0 and the span for which our γ(t) equals h(t), the published network with the constant `gamma_0`.
 
     h(t) = constant + |a| t + (1/n) Σ_j |c_j| (2 sigmoid(|k_j| (2 t - 1) + b_j) - 1), in float64.
     """

@@ -82,7 +82,7 @@ def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
 
 
 def model_of(arrays: Mapping[str, np.ndarray]) -> tuple[Model, dict[str, names.Place]]:
-    """Our model of a reference file, and the places in it of the file's parameters; raises InputError if unknown."""
+    """Our model of a reference file, and the places of the file's parameters in it; raises InputError if unknown."""
     meta = json.loads(str(arrays["meta"]))
     require(tuple(meta["shape"]) == arrays["images"].shape[1:], "its images have another shape than it says")
     layers = max(network["n_layer"] for network in (meta["score"], meta["encoder"]) if network)
@@ -125,10 +125,11 @@ def _encoder(meta: Mapping[str, Any], height: int) -> ConfigDict:
 
 
 def anchored(model: Model, arrays: Mapping[str, np.ndarray]) -> Model:
-    """The model, whose x_t takes the file's values, if it holds them, and keeps its own derivatives.
+    """The model with x_t replaced by the values of the file, if it has them; derivatives of x_t stay the model's.
 
-    Both sides' x_t carry float32's rounding of the network, about 1e-6, and the score network's Fourier features
-    turn that into 1e-3 of an angle: gradients at two such x_t differ by some 1e-4 for no other reason.
+    The x_t of both codes have float32 rounding errors of about 1e-6 from the network. The score network's Fourier
+    features turn these into errors of 1e-3 of an angle, so gradients at two such x_t would differ by some 1e-4 for this
+    reason only.
     """
 
     class Anchored(Trainable):
@@ -142,7 +143,7 @@ def anchored(model: Model, arrays: Mapping[str, np.ndarray]) -> Model:
 
 
 def bound_of(model: Model, arrays: Mapping[str, np.ndarray]) -> Callable[[Params], tuple[jax.Array, Terms]]:
-    """Parameters -> bits/dim of a file's inputs, and its terms."""
+    """Function of parameters: bits/dim for a file's inputs, and the terms."""
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
 
     def bound(params):

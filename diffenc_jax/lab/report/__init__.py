@@ -1,1 +1,1 @@
-"""One page of HTML about runs: everything that their workdirs hold, collected, drawn and explained."""
+"""One page of HTML about runs, with all contents of their workdirs, drawn and explained."""

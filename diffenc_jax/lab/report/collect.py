@@ -17,14 +17,14 @@ from diffenc_jax.runs.stored import CONFIG_FILE, StoredRun, runs_in
 
 @dataclass
 class Collection:
-    """Runs that a page shows.
+    """The runs that a page shows.
 
     Attributes:
-      runs: in the order of the arguments; those of a root by arm and seed.
+      runs: in the order of the arguments; runs of a root are ordered by arm and seed.
       root: root of a significance study, if the runs are exactly those below it.
       grid: the grid that `root` holds, if any.
       notes: a line per file that cannot be read.
-      not_made: commands that make what the runs lack.
+      not_made: commands that make the missing results.
     """
 
     runs: list[StoredRun] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Collection:
         return common_evaluations({run.workdir: run.newest for run in self.runs})
 
     def lacks(self, command: str, run: StoredRun) -> None:
-        """Add the command, such as 'eval', that makes what `run` lacks."""
+        """Add the command, such as 'eval', that makes a missing result of `run`."""
         self.not_made.append(shlex.join(["diffenc", command, str(run.workdir)]))
 
 

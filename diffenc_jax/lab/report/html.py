@@ -20,7 +20,7 @@ SHOWN = 130  # CSS pixels per inch of a figure
 
 
 class Fold(NamedTuple):
-    """Blocks that a click on their title shows."""
+    """Blocks that are shown after a click on their title."""
 
     title: str
     blocks: Sequence[Any]
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
     Attributes:
       source: data URI.
       alt: description for readers who do not see the picture.
-      width: width at which it is shown, in CSS pixels; None for a picture of few pixels, which is enlarged.
+      width: displayed width in CSS pixels; None for a picture of few pixels, which is enlarged.
     """
 
     source: str

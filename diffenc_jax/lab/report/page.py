@@ -48,7 +48,7 @@ def _title(collection: Collection) -> str:
 
 
 def _head(collection: Collection, results: Results) -> tuple[list[Card], list[Any]]:
-    """The numbers at the head of the page, and the text below them: of arms over seeds, or else of single runs.
+    """The numbers at the head of the page, and the text below them: for arms over seeds, or otherwise for single runs.
 
     Arms are compared only over the same seeds.
     """

@@ -32,9 +32,9 @@ class Results:
     """Evaluations, statistics and differences that the sections of the page show.
 
     Attributes:
-      findings: findings over seeds; None if there are none, for the reason `why`.
+      findings: findings over seeds; None if there are none, and `why` is the reason.
       over_seeds: the findings if an arm has several seeds.
-      evaluations: one evaluation per run, all made in one way, by workdir.
+      evaluations: one evaluation per run, all made in the same way, by workdir.
       rows: the rows of `diffenc compare`, with names of runs in place of paths; empty if an arm has several seeds.
     """
 
@@ -46,11 +46,11 @@ class Results:
 
 
 def results_of(collection: Collection, reference: str | None, target: float) -> Results:
-    """Results of the runs, also of runs that are not those of one experiment, which have no findings.
+    """Results of the runs. Runs that do not form one experiment have no findings.
 
     Args:
-      reference: arm with which the others are compared; None: that of the grid, or the first. Raises InputError if it
-        is not an arm of the grid or, without a grid, of a run.
+      reference: arm with which the others are compared; None: the reference of the grid, or the first arm. Raises
+        InputError if it is not an arm of the grid or, without a grid, of a run.
       target: difference in bits/dim for which the necessary number of seeds is computed.
     """
     arms = collection.grid.arms if collection.grid else collection.arms
@@ -68,9 +68,9 @@ def results_of(collection: Collection, reference: str | None, target: float) -> 
 
 
 def find_over_seeds(collection: Collection, reference: str, target: float) -> Findings:
-    """Findings over seeds, from the evaluations of a root's grid or else from `collection.comparable`.
+    """Findings over seeds, from the evaluations of a root's grid or, without one, from `collection.comparable`.
 
-    Raises InputError if there is no finished run, or the runs are not those of one experiment.
+    Raises InputError if there is no finished run, or if the runs do not form one experiment.
     """
     if collection.root is not None:
         runs, missing = finished.find_runs(collection.root, collection.grid)
@@ -86,7 +86,7 @@ def find_over_seeds(collection: Collection, reference: str, target: float) -> Fi
 def _compare(collection: Collection, evaluations: dict[Path, Evaluation], reference: str) -> list[Row]:
     """Differences of single runs to the first run of the arm `reference`; empty for a single run.
 
-    Where arms have several seeds, the runs of its seed are compared.
+    If arms have several seeds, the runs with the seed of that first run are compared.
     """
     named = [evaluation._replace(path=Path(collection.names.get(w, str(w)))) for w, evaluation in evaluations.items()]
     named.sort(key=lambda evaluation: evaluation.record["arm"] != reference)
@@ -126,7 +126,7 @@ def _by_term(records: Sequence[tuple[StoredRun, Record]], caption: str) -> Table
 
 
 def _bits_and_errors(record: Record, name: str) -> str:
-    """'1.8912 ± 0.0031 ± 0.0123' for the total or a term; `UNKNOWN` for a term that the record does not have."""
+    """'1.8912 ± 0.0031 ± 0.0123' for the total or a term; `UNKNOWN` if the record does not have the term."""
     if name not in record["bpd"]:
         return UNKNOWN
     errors = record["standard_error"] if name == "total" else record["standard_error"]["terms"][name]
@@ -134,7 +134,7 @@ def _bits_and_errors(record: Record, name: str) -> str:
 
 
 def significance_section(collection: Collection, results: Results) -> Section:
-    """Content and figures of a significance study's summary, or why there are no statistics."""
+    """Content and figures of a significance study's summary, or the reason why there are no statistics."""
     title, findings = "Significance over seeds", results.over_seeds
     if findings is not None:
         caption = f"Bits/dim by arm and seed, and differences to {findings.analysis.reference}, paired by seed."

@@ -61,7 +61,7 @@ def study_sections(collection: Collection) -> list[Section]:
 
 
 def _study_section(collection: Collection, study: Study[Any, Any]) -> Section:
-    """Results of all runs if they are shown together, otherwise of the first run of each group that has one."""
+    """Results of all runs if the study shows them together; otherwise of the first run of each group with a result."""
     all_together = study.together and len(collection.runs) <= MOST_TOGETHER
     shown: list[Measured[Any]] = []
     for runs in collection.groups.values():
@@ -99,14 +99,14 @@ def samples_section(collection: Collection) -> Section:
 
 
 def published_recipe(config: Config) -> dict[str, Any]:
-    """Flat published recipe of the arm that has the encoder of `config`, on its data."""
+    """The published recipe, by key, of the arm with the encoder of `config`, on the data of `config`."""
     arm = ARM_OF_ENCODER.get(config.model.encoder.kind, "diffenc")
     values = with_changes(choose_arm(recipe(config.name, arm), ARMS), AS_PUBLISHED)
     return flatten(Config.parse(values).to_dict())
 
 
 def configuration_section(collection: Collection) -> Section:
-    """Differences to the published recipe and between the runs, and all keys."""
+    """The differences from the published recipe, the differences between the runs, and all keys."""
     configs = {name: runs[0].config for name, runs in collection.groups.items()}
     flat = {name: flatten(config.to_dict()) for name, config in configs.items()}
     recipes = [published_recipe(config) for config in configs.values()]

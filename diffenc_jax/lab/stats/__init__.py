@@ -1,4 +1,4 @@
-"""Statistics of evaluations and of runs over seeds, which need only numpy and scipy.
+"""Statistics of evaluations, and of runs over seeds; they need only numpy and scipy.
 
-scipy.stats takes a second to import, so modules call it by its full name, which imports it at the first use.
+Importing scipy.stats takes a second. Modules call it by its full name, so the import happens at the first use.
 """

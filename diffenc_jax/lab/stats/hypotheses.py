@@ -1,12 +1,12 @@
 """Tests of whether two arms differ in the mean of a value per training seed.
 
-Arms that are trained under the same seeds share the order of the data, times and noise. Where their values rise and
-fall together, the paired tests detect a difference that Welch's does not. With few seeds the sign-flip test cannot
-reject, whatever the values: its smallest two-sided p is 2/2^n, 1/16 for five seeds.
+Arms that are trained under the same seeds share the order of the data, times and noise. If their values are correlated
+for this reason, the paired tests detect smaller differences than Welch's test. With few seeds the sign-flip test can
+never reject: its smallest two-sided p is 2/2^n, 1/16 for five seeds.
 
-Values that vary only by rounding give a t test no unit for their difference. It then rejects nothing, with statistic 0
-and p 1, however far the arms lie apart: runs with equal results are more likely one run evaluated n times, or numbers
-rounded too far, than a certainty.
+If values vary only by rounding, a t test has no scale for their difference. It then never rejects: the statistic is 0
+and p is 1, for any difference between the arms. The reason: equal results probably come from one run that was evaluated
+n times, or from too much rounding.
 """
 
 import warnings
@@ -28,16 +28,16 @@ RANDOM_FLIPS = 99_999
 class Outcome:
     """Outcome of a test of arm a against arm b; floats, or arrays where many experiments are tested at once.
 
-    A one-sided p is valid only if its direction is fixed before the values are known. Taking the smaller of the two
-    afterwards rejects twice as often as it says.
+    A one-sided p is valid only if its direction is fixed before the values are known. Taking the smaller of the two p
+    afterwards doubles the rate of false rejections.
 
     Attributes:
       name: name of the test.
-      statistic: positive where the mean of a is the larger.
+      statistic: positive if the mean of a is larger than the mean of b.
       df: degrees of freedom; None for a test without any.
       p_two_sided: p against equal means.
-      p_one_sided_less: p for the alternative that the mean of a lies below that of b.
-      p_one_sided_greater: p for the alternative that it lies above.
+      p_one_sided_less: p for the alternative that the mean of a is smaller than the mean of b.
+      p_one_sided_greater: p for the alternative that the mean of a is larger than the mean of b.
     """
 
     name: str
@@ -54,7 +54,7 @@ def welch_t(a: np.ndarray, b: np.ndarray) -> Outcome:
       t  = (ā − b̄)/√(e_a² + e_b²)                                  e² = var/n, var with n − 1
       df = (e_a² + e_b²)²/(e_a⁴/(n_a − 1) + e_b⁴/(n_b − 1))
 
-    For arms of the same seeds whose values rise and fall together it rejects too rarely.
+    It rejects too rarely if arms have the same seeds and positively correlated values.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     lowest_df = min(a.shape[-1], b.shape[-1]) - 1
@@ -73,10 +73,11 @@ def paired_t(a: np.ndarray, b: np.ndarray) -> Outcome:
 def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
     """Permutation test of the differences `a` − `b`, both [..., n]: under the hypothesis each may be negated.
 
-    The statistic is the mean difference. p is the fraction of all 2^n sign flips, including the given one, that are as
-    extreme. It is exact for any distribution in which a difference and its negative are equally likely. The two-sided
-    p is twice the smaller one-sided p, at most 1. From n = 17 on, 99,999 flips are drawn, always the same, and the
-    given one is added, which keeps false rejections at or below the level (Phipson and Smyth, arXiv 1603.05766).
+    The statistic is the mean difference. p is the fraction of sign flips with a mean at least as extreme as the given
+    one, out of all 2^n sign flips, which include the given signs. p is exact for any distribution in which a difference
+    and its negative are equally likely. The two-sided p is twice the smaller one-sided p, at most 1. For n >= 17, a
+    fixed set of 99,999 random sign flips is used, and the given signs are added to it. This keeps false rejections at
+    or below the level (Phipson and Smyth, arXiv 1603.05766).
     """
     differences = np.subtract(a, b, dtype=float)
     result = scipy.stats.permutation_test(
@@ -100,10 +101,12 @@ def sign_flip(a: np.ndarray, b: np.ndarray) -> Outcome:
 def holm(p_values: np.ndarray) -> np.ndarray:
     """Adjust p values [..., m] for m tests, in the order given (Holm 1979).
 
-    With p_(1) ≤ … ≤ p_(m), the adjusted p_(k) is max_{j ≤ k} (m − j + 1) p_(j), at most 1. Rejecting where it lies
-    below 5 % rejects any true hypothesis at most 5 % of the time, whatever the dependence between the tests.
+    With p_(1) ≤ … ≤ p_(m), the adjusted p_(k) is max_{j ≤ k} (m − j + 1) p_(j), at most 1. If all hypotheses with an
+    adjusted p below 5 % are rejected, a true hypothesis is among them with probability at most 5 %, for any dependence
+    between the tests.
 
-    Raises ValueError for a p value outside [0, 1], or nan: a test that could not be made does not count in m.
+    Raises ValueError for a p value outside [0, 1], or nan. Leave out tests that could not be made; they do not count in
+    m.
     """
     p_values = np.asarray(p_values, dtype=float)
     if not np.all((p_values >= 0) & (p_values <= 1)):
@@ -117,7 +120,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def _t_outcome(name: str, test: Callable, varies: np.ndarray, lowest_df: int) -> Outcome:
-    """Outcome of scipy's `test`; where not `varies`, statistic 0, the lower bound of df, and p 1."""
+    """Outcome of scipy's `test`; if not `varies`, statistic 0, the lower bound of df, and p 1."""
     with warnings.catch_warnings(action="ignore"):  # about values that hardly vary
         result = test(axis=-1)
     t, df = np.where(varies, result.statistic, 0.0), np.where(varies, result.df, float(lowest_df))
@@ -126,7 +129,7 @@ def _t_outcome(name: str, test: Callable, varies: np.ndarray, lowest_df: int) ->
 
 
 def _rounding(*arms: np.ndarray) -> np.ndarray:
-    """Difference [...] up to which values computed from `arms`, [..., n] each, are equal but for rounding."""
+    """Difference [...] up to which values computed from `arms`, [..., n] each, are equal except for rounding."""
     return ROUNDING * reduce(np.maximum, (np.abs(x).max(axis=-1) for x in arms))
 
 

@@ -1,6 +1,6 @@
 """Means of a few values, such as one per training seed, and intervals around them.
 
-Infinite values, such as the bits/dim of a model that has diverged, have no errors; they have a mean unless they cancel.
+Infinite values, such as the bits/dim of a diverged model, have no errors. They have a mean unless both signs occur.
 """
 
 import math
@@ -14,14 +14,14 @@ from diffenc_jax.evaluation.means import quietly
 
 
 class Mean(NamedTuple):
-    """Mean of n values, in their unit. Attributes that a single value, or infinite values, leave open are None.
+    """Mean of n values, in their unit. For a single value, or infinite values, undetermined attributes are None.
 
     Attributes:
       n: number of values.
       mean: their mean.
       sd: standard deviation of a value, with n − 1.
       standard_error: standard error of the mean, sd/√n.
-      interval: Student's t interval for the mean of the distribution that the values come from.
+      interval: Student's t interval for the mean of the distribution of the values.
     """
 
     n: int
@@ -35,8 +35,8 @@ def interval(mean: float, standard_error: float, df: float, level: float = 0.95)
     """Student's t interval mean ± t · standard_error, where P(|T| < t) = `level` for T of `df` degrees of freedom.
 
     The total error of N images has at least N − 1 degrees of freedom. The level is exact for normal values. For skewed
-    values fewer intervals hold the mean: for exponential values 88, 90, 94 and 95 % at N = 3, 10, 100 and 300, instead
-    of 95 %.
+    values the intervals contain the mean less often: for exponential values in 88, 90, 94 and 95 % of the cases at N =
+    3, 10, 100 and 300, instead of 95 %.
     """
     half = float(scipy.stats.t.isf((1 - level) / 2, df)) * standard_error
     return mean - half, mean + half

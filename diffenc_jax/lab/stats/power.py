@@ -1,8 +1,8 @@
-"""Power of the paired t test over training seeds: what a number of seeds can show, and how many a difference needs.
+"""Power of the paired t test over training seeds: differences that n seeds can show, and seeds that a difference needs.
 
-The power is that of the two-sided `hypotheses.paired_t` over n seeds that both arms have, for normal differences with
-standard deviation `sd`. With T_{df, δ} noncentral t (Cohen, Statistical Power Analysis for the Behavioral Sciences,
-1988, chapter 2) it is
+The test is the two-sided `hypotheses.paired_t` over n seeds that both arms have, for normal differences with standard
+deviation `sd`. With T_{df, δ} noncentral t (Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988,
+chapter 2) the power is
 
   P(|T_{n−1, δ}| > t_{1−α/2, n−1})          δ = difference/sd · √n
 """
@@ -17,14 +17,14 @@ MIN_SEEDS = 2
 
 
 def power(difference: float, sd: float, seeds: int, alpha: float = ALPHA) -> float:
-    """Probability that `seeds` seeds, at least 2, reject at the level `alpha` if the arms differ by `difference`.
+    """Probability that `seeds` seeds, at least 2, lead to rejection at the level `alpha` for a true `difference`.
 
     Args:
       difference: difference of the means, in the unit of `sd`; its sign does not matter.
       sd: standard deviation of a seed's difference.
 
     Raises:
-      ValueError: an argument has none of these values.
+      ValueError: an argument is out of its range.
     """
     if not (math.isfinite(difference) and 0 < sd < math.inf and seeds >= MIN_SEEDS and 0 < alpha < 1):
         raise ValueError(f"no power for difference={difference}, sd={sd}, seeds={seeds}, alpha={alpha}")
@@ -35,7 +35,7 @@ def power(difference: float, sd: float, seeds: int, alpha: float = ALPHA) -> flo
 
 
 def detectable_difference(sd: float, seeds: int, probability: float = POWER) -> float:
-    """Difference above 0 that `seeds` seeds show with this probability, above `ALPHA`, in the unit of `sd`."""
+    """Positive difference that `seeds` seeds show with this probability (above `ALPHA`), in the unit of `sd`."""
     upper = sd
     while power(upper, sd, seeds) < probability:
         upper *= 2
@@ -43,7 +43,7 @@ def detectable_difference(sd: float, seeds: int, probability: float = POWER) -> 
 
 
 def seeds_needed(difference: float, sd: float, probability: float = POWER) -> int:
-    """Smallest number of seeds that shows a `difference` other than 0 with this probability, above `ALPHA`."""
+    """Smallest number of seeds that shows a `difference` other than 0 with this probability (above `ALPHA`)."""
     if difference == 0:
         raise ValueError("a difference of 0 is not detected by any number of seeds")
     upper = MIN_SEEDS

@@ -1,4 +1,4 @@
-"""Studies of trained runs, each of them a class and an entry of `lab/table.py`, or of another package.
+"""Studies of trained runs. Each is a class, with an entry in `lab/table.py` or in another package.
 
 from diffenc_jax.lab import studies
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load(name: str) -> "Study[Any, Any]":
-    """The study of this name, or at this place; raises InputError if there is none."""
+    """The study with this name, or `module:Name`; raises InputError if there is none."""
     return parts.load("study", name)()
 
 
@@ -29,17 +29,17 @@ def measure(
     plugins: Collection[str] = (),
     **arguments: Any,
 ) -> "Measured[Any]":
-    """The result of a study of the run in `workdir`. Writes none of the files of its command.
+    """The result of a study of the run in `workdir`. Unlike the study's command, this function writes no files.
 
     Args:
-      name: of the study's command, such as "depth-study".
-      changes: other values by key of the run's configuration, such as {"eval.split": "train"}.
-      plugins: packages that may be imported because the run's configuration names parts of theirs.
+      name: name of the study's command, such as "depth-study".
+      changes: changed values of the run's configuration by key, such as {"eval.split": "train"}.
+      plugins: packages whose parts the run's configuration may name, and which may therefore be imported.
       watch: context manager around each part of the work; None shows no progress.
       arguments: the command's options, with underscores.
 
     Raises:
-      InputError: there is no such run, or the study cannot be made of it.
+      InputError: there is no such run, or the study cannot measure it.
     """
     from diffenc_jax.core.buckets import as_path
     from diffenc_jax.lab.studies.study import UNWATCHED

@@ -1,4 +1,4 @@
-"""The diffusion loss by noise level: where along the path the bits are, and which errors they come from."""
+"""The diffusion loss by noise level: how the bits are distributed along the path, and which errors cause them."""
 
 import math
 from collections.abc import Sequence
@@ -45,9 +45,9 @@ class ByTime:
 
     Attributes:
       rows: a row per cell: t and gamma of its centre, gamma_width, diffusion in bits/dim per unit of γ, velocity and
-        residual per dimension, and the standard error over images of each of these three (_se).
+        residual per dimension, and the standard errors of these three over images (_se).
       area: area under the diffusion loss over γ, bits/dim.
-      standard_error: that of the area over images.
+      standard_error: standard error of the area over images.
     """
 
     rows: Rows
@@ -64,13 +64,13 @@ class ByTime:
 
 
 class LossByTime(Study[Arguments, ByTime]):
-    """Measure the diffusion loss of trained runs by noise level, and the errors that it consists of.
+    """Measure the diffusion loss of trained runs by noise level, and the squared errors that cause it.
 
     Evaluates every image of `eval.split` in each of --cells equal parts of the time t, from the data at 0 to the noise
-    at 1, at infinite depth, with the averaged (EMA) parameters of the newest checkpoint. The result has a row per cell:
-    the diffusion loss per unit of γ = -log SNR in bits/dim, whose area is the bound's diffusion term, and the squared
-    errors of the velocity and of the encoder's drift, with standard errors over images. Several runs are evaluated
-    under common noise. The cost is --cells times --draws forward passes per image, 200 by default.
+    at 1, at infinite depth, with the averaged (EMA) parameters of the newest checkpoint. The result has a row per cell,
+    with standard errors over images: the diffusion loss per unit of γ = -log SNR in bits/dim, and the squared errors of
+    the velocity and of the encoder's drift. The area under the diffusion loss is the bound's diffusion term. Several
+    runs are evaluated under common noise. The cost is --cells times --draws forward passes per image, 200 by default.
     """
 
     name = "loss-by-time"
@@ -98,8 +98,8 @@ class LossByTime(Study[Arguments, ByTime]):
 class CellLosses(NamedTuple):
     """The loss on the cells [i, i + 1) / cells of t, at random times of each cell; float64.
 
-    Each value is one draw and unbiased for the mean of its cell. So `diffusion.mean((0, 1))` is the loss of each cell,
-    and `diffusion.mean()` an estimate of the bound's diffusion term.
+    Each value is one draw, an unbiased estimate of the mean over its cell. So `diffusion.mean((0, 1))` estimates the
+    loss of each cell, and `diffusion.mean()` estimates the bound's diffusion term.
 
     Attributes:
       t, gamma: [cells] centres of the cells, and γ there.
@@ -147,7 +147,7 @@ def measure_loss_by_time(
 
 
 def summarize(values: CellLosses, dims: int) -> ByTime:
-    """Means over images; an image's value is the mean of its draws, so the errors contain the noise of the draws."""
+    """Means over images. The value of an image is the mean of its draws, so errors include the noise of the draws."""
     import numpy as np
 
     from diffenc_jax.evaluation.means import mean_and_error

@@ -1,4 +1,4 @@
-"""Finite depth: what a finite number of steps costs, and how much of that fitted times and variance ratios recover."""
+"""Finite depth: the cost of a finite number of steps, and the share that fitted times and variance ratios recover."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,8 +42,9 @@ class Arguments(Keyed):
 class Depths:
     """Bits/dim at infinite depth, and rows for finite depths and choices of steps.
 
-    Attributes of a row: depth, choice, bpd, excess (bits/dim above infinite depth), excess_se (its standard error over
-    images and noise, paired by image), and kept (the excess divided by that of uniform times and ratio 1).
+    Entries of a row: depth, choice, bpd, excess (bits/dim above infinite depth), excess_se (the standard error of
+    excess over images and noise, paired by image), and kept (the excess divided by the excess with uniform times and
+    ratio 1).
     """
 
     infinite: float
@@ -59,7 +60,7 @@ class Depths:
         return [Table(heads, lines, f"bits/dim by depth and variance ratio; infinite depth: {self.infinite:.4f}")]
 
     def sentence(self) -> str:
-        """'excess kept at T=50: 0.31': with the last choice at the largest depth."""
+        """'excess kept at T=50: 0.31', for the last choice at the largest depth."""
         last = max(self.rows, key=lambda row: row["depth"])
         kept = [row["kept"] for row in self.rows if row["depth"] == last["depth"]][-1]
         return f"excess kept at T={last['depth']}: {kept:.2f}"
@@ -68,13 +69,14 @@ class Depths:
 class DepthStudy(Study[Arguments, Depths]):
     """Measure bits/dim of a trained run by number of steps, with uniform and with fitted times and variance ratios.
 
-    Evaluates the newest checkpoint at infinite depth and at every given depth, by the ratio of the variance of the path
-    in a step to that of the model (loss.variance_ratio): 1, the best one per step and pixel (arXiv 2310.19789, section
-    3.3), and the best function of the pixel's estimate, each with times uniform in t and with the best times (+times).
-    A run with an error head can have learned_error as well. Times and ratios are fitted on training images. All
-    evaluations are of `eval.split`, with noise of one seed, and differences to infinite depth are paired by image.
-    Records of finished evaluations are kept in RUN/depth-records and read again, so that an interrupted study is
-    resumed. All depths and choices take about 2,000 passes over the images, and --depths=50 --choices=1 about 300.
+    Evaluates the newest checkpoint at infinite depth and at every given depth. At a given depth it uses three ratios of
+    the path's variance in a step to the model's variance (loss.variance_ratio): 1, the best ratio per step and pixel
+    (arXiv 2310.19789, section 3.3), and the best function of the pixel's estimate; each with times uniform in t and
+    with the best times (+times). A run with an error head can also have learned_error. Times and ratios are fitted on
+    training images. All evaluations use `eval.split` and the same seed of the noise. Differences to infinite depth are
+    paired by image. Records of finished evaluations are kept in RUN/depth-records and read again, so that the same
+    command resumes an interrupted study. All depths and choices take about 2,000 passes over the images, and
+    --depths=50 --choices=1 about 300.
     """
 
     name = "depth-study"
@@ -146,9 +148,9 @@ def steps_of(choice: str) -> tuple[str, float | str]:
 
 
 def excess_of(infinite: "Evaluation", evaluations: "dict[tuple[int, str], Evaluation]") -> Depths:
-    """The excess of evaluations by (depth, choice) over that at infinite depth, all of the same images.
+    """The excess of evaluations, by (depth, choice), over the evaluation at infinite depth, for the same images.
 
-    Depths differ in their passes, so their noise is not common to them and only the images are paired.
+    Depths differ in their numbers of passes, so their noise is not common, and only the images are paired.
     """
     from diffenc_jax.evaluation.uncertainty import difference
 

@@ -1,4 +1,4 @@
-"""Effects of a trained encoder on images at each noise level, and the number of bits that its path is worth."""
+"""Effects of a trained encoder on images at each noise level, and the bits that it costs and gains."""
 
 import math
 from collections.abc import Sequence
@@ -50,18 +50,18 @@ class Arguments(Keyed):
 
 @dataclass
 class EncoderEffects:
-    """Effects of an encoder by γ, bounds with other encoders, and the balance of what it pays and wins.
+    """Effects of an encoder by γ, bounds with other encoders, and the balance of price and gain.
 
     Attributes:
       rows: a row per γ = -λ: the root mean square of x_t - x (difference), of dx_t/dγ (derivative) and of
         dx_t/dλ - σ_t² x̂ (residual), all per dimension, the price of the drift in bits/dim per unit of γ, and the
         standard errors of these four over images (_se). Without a predictor there is no price.
-      predictor: of dx_t/dγ: 'derivative head', 'score network', or '' without any.
-      price: the area under the price over γ, its mean and its standard error over images; None without a predictor.
-      ends: by path, the trained encoder's first, and by term of `ENDS`: mean and standard error in bits/dim.
-      won: mean and standard error of what the trained path wins at its ends over x_t = x, see `encoder_bounds.Ends`.
-      bounds: by encoder, the trained one first: 'bpd' and 'standard_error' of the record, and for the others
-        'difference' to the trained one by term, (mean, standard error), paired by image.
+      predictor: predictor of dx_t/dγ: 'derivative head', 'score network', or '' for none.
+      price: the area under the price over γ: mean and standard error over images; None without a predictor.
+      ends: mean and standard error in bits/dim by path, the trained encoder's first, and by term of `ENDS`.
+      won: mean and standard error of the gain of the trained path over x_t = x at the ends, see `encoder_bounds.Ends`.
+      bounds: by encoder, the trained encoder first: 'bpd' and 'standard_error' of the record and, for the other
+        encoders, the 'difference' to the trained encoder by term, (mean, standard error), paired by image.
       shown: numbers of the γ, increasing, whose images are drawn.
       pictures: [n, 1 + shown, H, W, C] the first images x, in -1 .. 1, and their x_t at these γ.
     """
@@ -101,17 +101,17 @@ def _with_error(pair: list[float]) -> str:
 
 
 class EncoderStudy(Study[Arguments, EncoderEffects]):
-    """Measure what a trained encoder does to images, the bound with other encoders, and the price of its drift.
+    """Measure the effect of a trained encoder on images, the bound with other encoders, and the price of its drift.
 
     Evaluates every image x of `eval.split` and its encoded images x_t at --gammas noise levels γ = -log SNR = -λ, from
     the data to the noise, with the averaged (EMA) parameters of the newest checkpoint. Then it evaluates the bound with
-    the trained encoder and with others in its place, under common noise and paired by image, and measures the price of
-    the encoder's drift dx_t/dγ at infinite depth and what its end terms win back.
+    the trained encoder and with others in its place, under common noise and paired by image. It also measures the price
+    of the encoder's drift dx_t/dγ at infinite depth, and the gain in the end terms.
 
-    The price is what the diffusion term pays for the part of dx_t/dγ that z_γ does not determine. A run without a
-    derivative head gets one, trained on the frozen run. Records of the bounds are kept in RUN/encoder-records, and read
-    again. The figures are x_t - x of the first images, and curves by γ. The study is for
-    encoders that move x_t, with one γ for all pixels: not for the arms vdm, diffenc-affine and vdm-polynomial.
+    The price is the part of the diffusion term due to the part of dx_t/dγ that z_γ does not determine. For a run
+    without a derivative head, a head is trained while all other parameters are frozen. Records of the bounds are kept
+    in RUN/encoder-records, and read again. The figures are x_t - x of the first images, and curves by γ. The study is
+    for encoders that move x_t, with one γ for all pixels: not for the arms vdm, diffenc-affine and vdm-polynomial.
     """
 
     name = "encoder-study"
@@ -128,7 +128,7 @@ class EncoderStudy(Study[Arguments, EncoderEffects]):
         return True
 
     def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
-        """Times in the bound are uniform, so that its noise is common to all encoders."""
+        """Uniform times in the bound, so that its noise is common to all encoders."""
         bound = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1}
         return given | bound | {"eval.passes": arguments.passes}
 
@@ -172,8 +172,8 @@ class ByGamma(NamedTuple):
       gamma: [G].
       difference: [N, G] (x_t - x)².
       derivative: [N, G] (dx_t/dγ)².
-      residual: [N, G] (dx_t/dλ - σ_t² x̂)²: the part of the encoder's drift that the generative model, whose mean drifts
-        by σ_t² x̂, misses. It is σ_t² times the `residual` of `by_time`.
+      residual: [N, G] (dx_t/dλ - σ_t² x̂)²: the error of σ_t² x̂, the drift of the generative mean, as an estimate of
+        the encoder's drift. It is σ_t² times the `residual` of `by_time`.
       price: [N, G] nats per example and unit of γ, see `encoder_price.model_rate`; None if the model estimates no
         slope.
     """
@@ -186,7 +186,7 @@ class ByGamma(NamedTuple):
 
 
 def measure_encoder(run: Trained, arguments: Arguments, watch: Watch) -> EncoderEffects:
-    """Everything that the study measures; finished bounds are used again."""
+    """All results of the study; finished bounds are used again."""
     import numpy as np
 
     from diffenc_jax.lab.studies.encoder_bounds import measure_bounds, measure_ends

@@ -1,20 +1,21 @@
-"""The bound of a trained model along the paths of other encoders than its own.
+"""The bound of a trained model with other encoders in place of its own.
 
 The bound of arXiv 2310.19789 holds for any path q(z_t | x) = N(α_t x_t, σ_t² I). The generative model p(z_s | z_t),
-whose mean drifts by k x̂ with k = 1, does not depend on x_t. So with x_t = x or x_t = α_t² x in q alone, the bound is
-another bound on the likelihood of the *same* model, and its excess over the trained bound is what the trained path is
-worth to this model. A model that is trained without the encoder may differ. At infinite depth the diffusion term is
+whose mean drifts by k x̂ with k = 1, does not depend on x_t. If only q is changed to x_t = x or x_t = α_t² x, the
+result is therefore another bound on the likelihood of the *same* model. Its excess over the trained bound is the
+benefit of the trained path for this model. A model that is trained without the encoder may differ. At infinite depth
+the diffusion term is
 
   ½ E γ'(t) α_t² ‖v_t - v̂ + σ_t (slope + k x̂)‖²,  slope = 0 for x_t = x, -x_t for x_t = α_t² x, and k = 1,
 
-with v_t, v̂ and x̂ at the z_t of that path. With x_t = x and k = 0 it is the bound of another model: VDM's, with this
+with v_t, v̂ and x̂ at the z_t of that path. With x_t = x and k = 0 it is the bound of another model: VDM with this
 score network.
 
-The terms at the ends of the path show what an encoder wins there, and what a better prior p(z_1) wins without one.
-The latent term is E KL(q(z_1 | x) ‖ N(0, I)) = I(x; z_1) + KL(q(z_1) ‖ N(0, I)). Where I(x; z_1) is smaller the
-diffusion term is larger by as much, so an encoder can win only the second part. A Gaussian p(z_1) in place of N(0, I),
-with the mean and the variance of z_1 per pixel over training images, lowers the latent term by
-KL(q(z_1) ‖ N(0, I)) - KL(q(z_1) ‖ p(z_1)): the second part, but for what the fit leaves of it.
+The terms at the ends of the path show the gain of an encoder there, and the gain of a better prior p(z_1) without one.
+The latent term is E KL(q(z_1 | x) ‖ N(0, I)) = I(x; z_1) + KL(q(z_1) ‖ N(0, I)). If I(x; z_1) is smaller, the diffusion
+term is larger by the same amount, so an encoder can gain only the second part. A Gaussian p(z_1) in place of N(0, I),
+with the mean and the variance of z_1 per pixel over training images, lowers the latent term by KL(q(z_1) ‖ N(0, I)) -
+KL(q(z_1) ‖ p(z_1)): the second part, minus the remaining divergence of the fitted prior.
 """
 
 import dataclasses
@@ -48,7 +49,7 @@ PATHS = (TRAINED, "identity")
 
 
 class DriftingIdentity(Identity):
-    """x_t = x in q, while the generative mean keeps its drift."""
+    """x_t = x in q, with a generative mean that keeps its drift."""
 
     drifts: ClassVar[bool] = True
 
@@ -58,7 +59,7 @@ REPLACEMENTS: dict[str, type[Encoder]] = {"identity": DriftingIdentity, "nontrai
 
 
 def replaced(run: Trained) -> dict[str, Trained]:
-    """`run` with each encoder of `REPLACEMENTS` that is not its own."""
+    """`run` with each encoder of `REPLACEMENTS`, except its own."""
     params = {name: part for name, part in run.params.items() if name != "encoder"}
     return {
         name: dataclasses.replace(run, model=dataclasses.replace(run.model, encoder=encoder()), params=params)
@@ -71,8 +72,8 @@ def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]
     """Evaluate `run` as `run.config.eval` says, with its encoder and with `REPLACEMENTS`, under common noise.
 
     Writes a record per encoder to `FOLDER` in the workdir; finished records are used again. Records of `REPLACEMENTS`
-    name the encoder in their 'estimator'. Fitted steps are always those of the trained encoder, since they belong to
-    the generative model.
+    name the encoder in their 'estimator'. Steps are always fitted with the trained encoder, since they belong to the
+    generative model.
 
     Returns:
       `encoder.EncoderEffects.bounds`, and the paths of the records by encoder.
@@ -99,7 +100,7 @@ class Ends(NamedTuple):
     """Terms at the ends of a path, nats per example [N].
 
     Attributes:
-      reconstruction: the mean over the passes of the path's bound.
+      reconstruction: the reconstruction term of the path's bound, mean over passes.
       latent: KL(q(z_1 | x) ‖ N(0, I)).
       fitted: KL(q(z_1 | x) ‖ p(z_1)), where p(z_1) is fitted per pixel.
     """
@@ -110,7 +111,7 @@ class Ends(NamedTuple):
 
     @property
     def cost(self) -> np.ndarray:
-        """The reconstruction term and the part of the latent term that can be won, as far as p(z_1) shows it."""
+        """The reconstruction term plus the possible gain in the latent term, as estimated by p(z_1)."""
         return self.reconstruction + self.latent - self.fitted
 
 
@@ -129,8 +130,8 @@ def measure_ends(run: Trained, records: dict[str, Path]) -> dict[str, Ends]:
     """The terms at the ends of both `PATHS`, for all images of the split.
 
     Args:
-      run: has the training images as well.
-      records: of both paths, by name of the bound.
+      run: the run, with its training images.
+      records: records of both paths, by name of the bound.
     """
     sums = (np.asarray(part, np.float64) for _, _, part in sweep(run, [()], _sums, split=TRAIN))
     moments = reduce(np.add, sums) / len(run.dataset.splits[TRAIN])

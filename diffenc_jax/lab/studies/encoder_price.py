@@ -1,16 +1,16 @@
-"""The price of an encoder's drift: what the bound of a Markov model pays, at infinite depth, for a moving mean x_t.
+"""The price of an encoder's drift: the cost of a moving mean x_t in the bound of a Markov model at infinite depth.
 
 With exact denoisers the bound along any path q(z_t | x) = N(α_t x_t, σ_t² I) exceeds the entropy of the data by two
 terms at the ends of the path and by
 
   ∫ ½ e^(-γ) E tr Cov(dx_t/dγ | z_γ) dγ  nats per example.
 
-The trace is the least squared error with which dx_t/dγ can be predicted from z_γ, so every predictor gives the price
-from above. With slope = (dx_t/dγ) / σ_t² and its prediction ŝ(z_γ) the rate per unit of γ is
+The trace is the smallest squared error of any prediction of dx_t/dγ from z_γ, so every predictor gives an upper bound
+on the price. With slope = (dx_t/dγ) / σ_t² and its prediction ŝ(z_γ) the rate per unit of γ is
 
   ½ e^(-γ) σ_t⁴ ‖slope - ŝ‖² = ½ α_t² σ_t² ‖slope - ŝ‖².
 
-A run that was trained without a derivative head, whose output is ŝ, gets one that is trained on the frozen run.
+The output of the derivative head is ŝ. For a run without this head, a head is trained while all else is frozen.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ def model_rate(process: Process, x: Images, gamma: PerExample, eps: Images) -> P
 
 
 def with_head(run: Trained, steps: int, watch: Watch = UNWATCHED) -> Trained:
-    """`run` with a derivative head that is trained for `steps`, all else frozen; `run` itself if it needs none.
+    """`run` with a derivative head, trained for `steps` steps with all else frozen; `run` itself if it needs none.
 
     Args:
       run: has the training images as well.

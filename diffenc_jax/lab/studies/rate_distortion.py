@@ -1,4 +1,4 @@
-"""Rate and distortion: the bits that have been sent on the way from noise to data, and the image that they give."""
+"""Rate and distortion: the bits sent so far on the way from noise to data, and the error of the estimated image."""
 
 import math
 from collections.abc import Sequence
@@ -38,9 +38,9 @@ class Rates:
     """Rate and distortion after each step.
 
     Attributes:
-      rows: a row per z_t from the noise to the data, and one for the pixels: steps that are received; gamma of z_t,
-        None in the last row; rate in bits/dim; rmse, the root of the mean squared error over images and pixels on a
-        scale of 0 .. 255; and the standard error over images and noise of both (_se).
+      rows: a row per z_t from the noise to the data, and a row for the pixels. Entries: steps, the number of received
+        steps; gamma of z_t, None in the last row; rate in bits/dim; rmse, the root mean squared error over images and
+        pixels on a scale of 0 .. 255; and the standard errors of rate and rmse over images and noise (_se).
     """
 
     rows: Rows
@@ -66,8 +66,8 @@ class RateDistortion(Study[Arguments, Rates]):
     """Measure the error of the reconstructed image by the number of bits received so far.
 
     The bound is the length of a code that sends noise, then step by step less noisy images, and last the pixels.
-    Measures after each of these steps the rate, bits/dim sent so far, and the distortion, the error of the image that
-    the model then estimates (RMSE for pixels of 0 to 255), on all images of `eval.split`. The last rate is the bound at
+    Measures after each of these steps the rate (bits/dim sent so far) and the distortion (error of the model's current
+    estimate of the image, RMSE for pixels of 0 to 255), on all images of `eval.split`. The last rate is the bound at
     that depth. The figure is the curve.
 
     --config.key=value changes how the run is evaluated, such as --config.loss.times=optimal for the best times, which
@@ -116,7 +116,7 @@ class ImageRates(NamedTuple):
 
 
 def summarize(values: ImageRates) -> Rates:
-    """Means over images and passes; the errors contain the noise, since each pass has its own."""
+    """Means over images and passes. The errors include the noise, since each pass has separate noise."""
     import numpy as np
 
     from diffenc_jax.evaluation.means import mean_and_error

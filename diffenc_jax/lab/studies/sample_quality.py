@@ -1,4 +1,4 @@
-"""Quality of samples without a downloaded network: each number beside the same one of real images."""
+"""Quality of samples without a downloaded network: each number beside the same number for real images."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -52,8 +52,8 @@ class Quality:
       counts: numbers of samples, training and test images.
       numbers: (of the samples, of the test images) by name, see `NUMBERS`.
       copying: z and p of the global data-copying test (Meehan et al., arXiv 2004.05675, section 3), a rank test of
-        `nearest` against `unseen`. Far below zero, samples lie nearer to training images than images of the same
-        distribution: they are copies. Far above zero, samples lie farther away than real images.
+        `nearest` against `unseen`. If z is far below zero, samples are closer to training images than new images of the
+        same distribution are: they are copies. If z is far above zero, samples are farther away than real images.
       nearest, unseen: [N], [M] distance of each sample, and of each test image, to the nearest training image.
       pairs: [2, n, H, W, C] in -1 .. 1: samples that are nearest to training images, and these images.
     """
@@ -67,7 +67,7 @@ class Quality:
     pairs: Array
 
     def tables(self) -> list[Table]:
-        """A row per number of the samples, beside that of real images."""
+        """A row per number: of the samples, and of real images."""
         rows = [[NUMBERS[name][0], *map(NUMBERS[name][1].format, pair)] for name, pair in self.numbers.items()]
         images = "{:,} samples ({:,} training images, {:,} test images)".format(*self.counts)
         return [Table(["", "samples", "test images"], rows, f"{images}; {LEGEND}")]
@@ -78,7 +78,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples uint8 [N, H, W, C] of a run, and the data set that they are like."""
+    """Samples uint8 [N, H, W, C] of a run, and the data set of the run."""
 
     workdir: Path
     config: Config
@@ -91,9 +91,9 @@ class Samples:
 class SampleQuality(Study[Arguments, Quality]):
     """Measure the quality of samples: copies, and distances to training images.
 
-    The samples are those of `diffenc sample`, uint8 [N, H, W, C], of a run's data set. Every number stands beside that
-    of test images, unseen in training, the best possible value. The figure has samples above the training images
-    nearest to them. Files have the names of the samples' file.
+    The samples are from `diffenc sample`, uint8 [N, H, W, C]. Every number is shown beside the number for test images,
+    which are not in the training set; this is the best possible value. The figure has samples above the training images
+    nearest to them. Files have the name of the samples' file.
     """
 
     name = "sample-quality"
@@ -122,7 +122,7 @@ class SampleQuality(Study[Arguments, Quality]):
 
 
 def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str]) -> Samples:
-    """The samples to measure; raises InputError if there are none, or they are not like the images of the run."""
+    """The samples to measure; raises InputError if there are none, or if their form is not that of the run's images."""
     from diffenc_jax.data import checks
     from diffenc_jax.data.dataset import load_dataset
     from diffenc_jax.model import ImageSpec
@@ -152,7 +152,7 @@ def _last(workdir: Path) -> Path:
 
 
 def measure_quality(given: Samples) -> Quality:
-    """Quality of samples, each number beside that of test images."""
+    """Quality of samples, each number beside the number for test images."""
     import numpy as np
     import scipy
 
@@ -179,10 +179,10 @@ def measure_quality(given: Samples) -> Quality:
 
 
 def nearest(images: "np.ndarray", train: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """Distance [N] of uint8 `images` [N, H, W, C] to the nearest of `train` [M, H, W, C], and the numbers [N] of these.
+    """Distances [N] of uint8 `images` [N, H, W, C] to the nearest of `train` [M, H, W, C], and their indices [N].
 
-    The first one is taken among equally near ones. Distances are L2 in levels, computed in float64 from whole numbers,
-    so that those of copies are exactly zero.
+    Of equally near images the first is taken. Distances are L2 in levels, computed in float64 from whole numbers, so
+    that the distance of a copy is exactly zero.
     """
     import numpy as np
     from sklearn.metrics import pairwise_distances_argmin_min

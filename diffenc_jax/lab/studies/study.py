@@ -1,10 +1,11 @@
-"""Studies: what is measured with trained runs, and everything that follows from it once.
+"""Studies: measurements of trained runs, with their commands, files, functions and sections of the report.
 
 A study is a class with a name, the dataclass of its arguments, a measurement, and the dataclass of its result with
-tables, a sentence and figures. Its command (`lab.commands.study`), its files in a workdir and their reading (here), its
-function in Python (`studies.measure`) and its section of the report follow from these.
+tables, a sentence and figures. The following are derived from these: its command (`lab.commands.study`), its files in a
+workdir and the functions that read them (this module), its function in Python (`studies.measure`) and its section of
+the report.
 
-A module that declares a study imports neither JAX nor numpy, so that its help and the report start at once.
+A module that declares a study imports neither JAX nor numpy, so that its help and the report start fast.
 """
 
 import dataclasses
@@ -32,17 +33,17 @@ else:
     Config = Trained = Any  # types of arguments, whose modules import JAX
 
     class Array:
-        """Type of a result's fields that are arrays: they go to a .npz file, all others to JSON."""
+        """Type of a result's array fields: they are stored in a .npz file, and all other fields in JSON."""
 
 
 class Result(Protocol):
     """A result of a study, a dataclass."""
 
     def tables(self) -> list[Table]:
-        """Its tables, whose captions do not name the run."""
+        """The tables of the result; their captions do not name the run."""
 
     def sentence(self) -> str:
-        """Its summary in one line."""
+        """The summary of the result in one line."""
 
 
 A = TypeVar("A")
@@ -59,15 +60,15 @@ ADVICE = "run the study again"
 
 @dataclass(frozen=True)
 class Measured(Generic[R]):
-    """A result, and what it was measured on; the content of its file.
+    """A result with the run, images and settings of the measurement; the content of the result's file.
 
     Attributes:
       study: name of the study.
-      name: name of the run among those that are shown together; its arm in the file.
-      step, seed, arm: of the run.
+      name: name of the run among the runs that are shown together; in the file, the arm.
+      step, seed, arm: step, seed and arm of the run.
       dataset: fingerprint of the images.
       arguments: the study's arguments by name.
-      changes: values by key that the run's configuration had for the study.
+      changes: changes of the run's configuration for the study, by key.
       software: versions by name.
       result: the result.
     """
@@ -102,13 +103,13 @@ class Study(ABC, Generic[A, R]):
     """Base class of studies; the docstring of a study is the help of its command.
 
     Attributes:
-      name: of the command, and of the folder of its files in a workdir.
-      title: of its section of the report.
+      name: name of the command, and of the folder of the study's files in a workdir.
+      title: title of the study's section of the report.
       example: a command line.
       arguments: frozen dataclass, a `Keyed`, whose keys are options of the command.
       result: dataclass of JSON values and `Array`s, with `tables()` and `sentence()`.
       reads: sections and keys of the configuration that --config.key=value may change.
-      together: whether figures and tables are of several runs side by side.
+      together: whether figures and tables show several runs side by side.
       on_interrupt: what is kept after Ctrl-C.
     """
 
@@ -126,11 +127,11 @@ class Study(ABC, Generic[A, R]):
         """The result for a run that `open` returned."""
 
     def figures(self, shown: Sequence[Measured[R]]) -> dict[str, Chart | Board]:
-        """Figures by the end of their files' names, of one run, or of several if they are `together`."""
+        """Figures by suffix of the file name: of one run, or of several runs if `together`."""
         return {}
 
     def tables(self, shown: Sequence[Measured[R]]) -> list[Table]:
-        """The tables of results; common ones, with a column of names, if they are `together`."""
+        """The tables of results; if `together`, common tables with a column of names."""
         named = [(one, one.result.tables()) for one in shown]
         if not self.together:
             return [table._replace(caption=f"{one.title}: {table.caption}") for one, own in named for table in own]
@@ -145,7 +146,7 @@ class Study(ABC, Generic[A, R]):
         return "; ".join(sorted({one.data if self.together else one.title for one in shown}))
 
     def applies(self, config: Config) -> bool:
-        """Whether the study can be made of a run with this configuration."""
+        """Whether the study can measure a run with this configuration."""
         return True
 
     def needs_training_images(self, config: Config) -> bool:
@@ -153,11 +154,11 @@ class Study(ABC, Generic[A, R]):
         return False
 
     def changes(self, stored: Config, given: dict[str, Any], arguments: A) -> dict[str, Any]:
-        """Changes of the stored configuration: those that were given, and those that the study makes."""
+        """Changes of the stored configuration: the given changes, and the changes of the study itself."""
         return given
 
     def open(self, workdir: Path, arguments: A, given: dict[str, Any], plugins: Collection[str] = ()) -> Trained:
-        """The run to measure, its configuration changed; raises InputError if the study cannot be made of it.
+        """The run to measure, with the changed configuration; raises InputError if the study cannot measure it.
 
         The `plugins` are packages whose parts the run may name.
         """
@@ -177,7 +178,7 @@ class Study(ABC, Generic[A, R]):
         """Raises InputError for a run that cannot be measured."""
 
     def measured(self, run: Trained, arguments: A, given: Mapping[str, Any], watch: Watch) -> Measured[R]:
-        """The result of a run, with what it was measured on."""
+        """The result of a run, with the settings of the measurement."""
         from diffenc_jax.core import versions
 
         config, options = run.config, json.loads(json.dumps(vars(arguments)))
@@ -185,7 +186,7 @@ class Study(ABC, Generic[A, R]):
         return Measured(*about, options, dict(given), versions.software(), self.measure(run, arguments, watch))
 
     def path(self, workdir: Path, measured: Measured[R]) -> Path:
-        """The path of a result's files, without their endings; the step follows the split, if that is in the name."""
+        """The path of a result's files without suffixes. If the name contains the split, the step follows it."""
         return workdir / self.name / f"{measured.dataset['split']}-{measured.step}"
 
     def write(self, path: Path, measured: Measured[R]) -> list[Path]:
@@ -221,7 +222,7 @@ class Study(ABC, Generic[A, R]):
         return content, {name: content["result"].pop(name) for name in self._arrays()}
 
     def newest(self, workdir: Path, split: str) -> Path | None:
-        """The file of the result of the last step in a workdir, if possible of `split`; None if there is none."""
+        """The file of the result of the last step in a workdir, preferably of `split`; None if there is none."""
         from diffenc_jax.runs.files import list_paths
 
         paths = list_paths(workdir / self.name, "*.json")
@@ -229,7 +230,7 @@ class Study(ABC, Generic[A, R]):
         return max(((m[1] == split, int(m[2]), path) for m, path in named), default=(None,))[-1]
 
     def read(self, path: Path) -> Measured[R]:
-        """The result in the file at `path`; raises InputError if it is damaged or no result of this study."""
+        """The result in the file at `path`; raises InputError if it is damaged, or not a result of this study."""
         from diffenc_jax.runs.files import read_arrays, read_bytes, read_json, sha256_of
 
         content, arrays = read_json(path, ADVICE), {}
@@ -258,7 +259,7 @@ def common_images(runs: Sequence[Trained]) -> None:
 
 
 def shortest_names(runs: Sequence[Any]) -> list[str]:
-    """The shortest names that distinguish the runs: arms, with seeds or steps where necessary, else workdirs.
+    """The shortest names that distinguish the runs: arms, with seeds or steps if necessary; otherwise workdirs.
 
     Args:
       runs: objects with `config` (`arm`, `seed`), `step` and `workdir`.

@@ -1,4 +1,4 @@
-"""Evaluations of a run: of its likelihood, and of one jitted function on every batch, at every point of a grid."""
+"""Evaluations of a run: of its likelihood, and of a jitted function on every batch and every point of a grid."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,12 +48,12 @@ def sweep(
 
     Args:
       run: gives the images, the parameters, the mesh and the batch size.
-      points: tuples of the further arguments of `compute`: scalars with a dtype, or trees of arrays.
+      points: tuples of further arguments of `compute`: scalars with a dtype, or trees of arrays.
       compute: pure function (Chunk, *point) -> arrays.
       split: other images to go through.
 
     Yields:
-      The positions in the split of the batch's valid images, the point's number, and what `compute` returned.
+      The positions in the split of the batch's valid images, the point's number, and the result of `compute`.
     """
     size = round_up(run.mesh, min(run.config.eval.batch_size, len(split_images(run))))
     images = run.dataset.examples(split or run.config.eval.split)
@@ -89,12 +89,12 @@ def by_image(
 
 
 def evaluated(evaluator: Evaluator, run: Trained, on_batch: OnBatch, tables: MakeTables = None) -> Evaluation:
-    """The evaluation of `run` by `evaluator`, whose finished record in the workdir is used again."""
+    """The evaluation of `run` by `evaluator`; a finished record in the workdir is used again."""
     return evaluator.record(run.params, run.step, run.stored, tables=tables, on_batch=on_batch)
 
 
 def split_images(run: Trained) -> np.ndarray:
-    """The images of the split that `run` evaluates on; raises InputError for a single one."""
+    """The images of the split that `run` evaluates on; raises InputError for a single image."""
     split = run.config.eval.split
     name, images = run.dataset.name, np.asarray(run.dataset.splits[split])
     require(len(images) > 1, f"{name} {split} is one image, and standard errors over images need at least two")
@@ -102,7 +102,7 @@ def split_images(run: Trained) -> np.ndarray:
 
 
 def root_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Root of the mean m over images of values [N, ...], and its standard error: that of m over 2 √m."""
+    """√m, m the mean over images of values [N, ...], and its standard error: the standard error of m over 2 √m."""
     mean, error = mean_and_error(values)
     root = np.sqrt(mean)
     return root, np.divide(error, 2 * root, out=np.zeros_like(root), where=root > 0)

@@ -16,11 +16,11 @@ MAX_SCORES = 2**20
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, scan: bool = False) -> jax.Array:
     """softmax(q kᵀ / √C) v for [B, N, C] each, in the dtype of `value`.
 
-    Beyond `MAX_SCORES` pairs of positions, as many queries are taken at a time as have no more, and computed again for
-    gradients, so that no array has all pairs.
+    If there are more than `MAX_SCORES` pairs of positions, the queries are processed in parts with at most `MAX_SCORES`
+    pairs each. The parts are computed again for gradients, so that no array has all pairs.
 
     Args:
-      scan: whether the parts are a loop of the compiled program, or unrolled.
+      scan: whether the parts form a loop in the compiled program; otherwise they are unrolled.
     """
     batch, count, channels = query.shape
     parts = next(parts for parts in range(1, count + 1) if count % parts == 0 and count**2 // parts <= MAX_SCORES)
@@ -35,9 +35,9 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, scan: bool = Fals
 def _attend(query, key, value):
     """Σ_k w v / Σ_k w with w = exp(s - max_k s), the only array [B, queries, N] in memory.
 
-    Scores s, exponents and sums are float32. The maximum keeps exp finite and has no influence on values, so it has no
-    gradient. It is taken from k qᵀ: XLA would store q kᵀ to read it twice. `jax.nn.softmax` of q kᵀ takes 1.063 times
-    the cycles of a step of `cifar10:vdm-8` with two layers on a v5e, and 1.7 times the bytes.
+    Scores s, exponents and sums are float32. The maximum keeps exp finite and does not influence values, so it has no
+    gradient. It is computed from k qᵀ, since XLA would store q kᵀ to read it twice. With `jax.nn.softmax` of q kᵀ, a
+    step of `cifar10:vdm-8` with two layers takes 1.063 times the cycles on a v5e, and 1.7 times the bytes.
     """
     maximum = jax.lax.stop_gradient(_scores(key, query).max(axis=1)[:, :, None])
     weights = _exp(_scores(query, key) - maximum, value.dtype)
@@ -64,14 +64,15 @@ def _exp_derivative(dtype, primals, tangents):
 
 
 def on_gpu(query: jax.Array, key: jax.Array, value: jax.Array, scan: bool = False) -> jax.Array:
-    """`attend` by the kernels of cuDNN (arXiv 2205.14135), which hold no array of all pairs of positions.
+    """`attend` by the kernels of cuDNN (arXiv 2205.14135), which store no array of all pairs of positions.
 
-    They take half precision, even numbers of positions, and numbers of channels that are multiples of 8, up to 128, or
-    256 from compute capability 9.0 on. Other arrays, float32 among them, are left to `attend`, as they are where there
-    is no cuDNN. Derivatives in forward mode and of higher order are derivatives of `attend`.
+    The kernels support half precision, even numbers of positions, and numbers of channels that are multiples of 8, up
+    to 128 (256 from compute capability 9.0 on). `attend` computes all other cases: other arrays, such as float32, and
+    devices without cuDNN. Derivatives in forward mode and of higher order are derivatives of `attend`.
 
-    [128, 1024, 128] in bfloat16 with its gradient, as compiled for an H100: 3 kernels move 0.44 GB. With weights in
-    memory 11 kernels move 4.5 GB. A step of `cifar10:vdm-8` with 128 images moves 27.0 instead of 31.9 GB.
+    For [128, 1024, 128] in bfloat16 with its gradient, as compiled for an H100, 3 kernels move 0.44 GB. If the weights
+    were stored in memory, 11 kernels would move 4.5 GB. A step of `cifar10:vdm-8` with 128 images moves 27.0 instead of
+    31.9 GB.
     """
     inputs = query, key, value
     try:
@@ -87,7 +88,7 @@ def _kernel(query, key, value):
 
 
 def _attend_for_gradient(*inputs):
-    """The call that `_gradient` repeats, so that XLA makes them one."""
+    """The same call as in `_gradient`, so that XLA computes both only once."""
     return [jax.vjp(_kernel, *inputs)[0]]
 
 

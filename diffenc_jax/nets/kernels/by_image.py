@@ -1,4 +1,4 @@
-"""Functions of images that the compiler cannot divide, such as kernels, divided over devices by image."""
+"""Division over devices, by image, of functions that the compiler cannot divide, such as kernels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ from jax.experimental.custom_partitioning import custom_partitioning
 
 
 def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.Array]:
-    """f(*arrays), a list of arrays, where each device computes those of its own images.
+    """f(*arrays), a list of arrays; each device computes the results for its own images.
 
     Arrays of one axis are the same for all images; all others begin with the axis of images.
     """
 
     def partition(mesh, arguments, results):
-        """Divide the images as the compiler divides those of any array, and no other axis.
+        """Divide the axis of images in the way that the compiler divides it for some array, and divide no other axis.
 
-        In spite of the rule the compiler proposes to divide results as those want them that read them.
+        In spite of the rule, the compiler proposes the sharding that the consumers of the results prefer.
         """
         given = (a.sharding.spec[0] for a in (*arguments, *results) if len(a.shape) > 1)
         images = next(filter(None, given), None)
@@ -53,6 +53,6 @@ def by_image(f: Callable[..., list[jax.Array]], *arrays: jax.Array) -> list[jax.
 
 
 def _factors(side, arrays):
-    """Names of axes for one side of a Shardy rule: 'images', and names of their own for all others."""
+    """Names of axes for one side of a Shardy rule: 'images', and a distinct name for each other axis."""
     own = [[f"{side}{number}x{axis}" for axis in range(array.ndim)] for number, array in enumerate(arrays)]
     return [names if len(names) == 1 else ["images", *names[1:]] for names in own]

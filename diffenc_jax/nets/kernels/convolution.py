@@ -19,9 +19,9 @@ def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def multiply_on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`multiply` as a product of matrices.
 
-    Along more axes, CPUs would compute the cotangent of the result a second time, column by column, for its gradient by
-    the kernel: 1.05 times the CPU seconds of a step. TPUs, whose arrays are laid out by four axes, would take 1.12
-    times the cycles of a step of `cifar10:vdm-8` with two layers on a v5e.
+    With more axes, CPUs would compute the cotangent of the result a second time, column by column, for the gradient by
+    the kernel: a step would take 1.05 times the CPU seconds. TPUs lay out arrays by four axes, so they do not use this
+    form: a step of `cifar10:vdm-8` with two layers would take 1.12 times the cycles on a v5e.
     """
     y = multiply(x.reshape(-1, x.shape[-1]), kernel.reshape(x.shape[-1], -1))
     return y.reshape(*x.shape[:-1], *kernel.shape[1:])
@@ -59,9 +59,9 @@ _convolve_on_cpu.defjvp(_derivative, symbolic_zeros=True)
 def gradient_by_kernel(x: jax.Array, y_bar: jax.Array) -> jax.Array:
     """Σ x(p + tap) ȳ(p) over images and pixels p, float32 [3, 3, C, D]: the gradient of `convolve` by its kernel.
 
-    One product per row of taps: of x, moved by the row, and of ȳ, moved by each column. XLA would convolve by a window
-    of the size of an image, which takes two to three times the CPU time: a third of a step. The loop over the rows is
-    compiled once. Factors are float32, with the pixels of all images along one axis.
+    There is one product per row of taps: of x, shifted by the row, and of ȳ, shifted by each column. XLA would compute
+    a convolution with a window of the size of an image. This takes two to three times the CPU time, a third of a step.
+    The loop over the rows is compiled once. Factors are float32, with the pixels of all images along one axis.
     """
     y_bar, outputs = y_bar.astype(jnp.float32), y_bar.shape[-1]
     padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0))).astype(jnp.float32)
@@ -88,9 +88,9 @@ def convolve_to_image(h: jax.Array, kernel: jax.Array) -> jax.Array:
 def sum_taps(h: jax.Array, kernel: jax.Array) -> jax.Array:
     """`convolve_to_image` for TPUs: one product gives what each pixel adds to 9 neighbours.
 
-    As a convolution, each of nine taps would fill D of a TPU's 128 columns, six times in this precision: 1.056 times
-    the cycles of a step of `cifar10:vdm-8` with two layers on a v5e. The lanes of the product are the pixels, which are
-    moved in one dimension.
+    In a convolution, each of the nine taps would fill only D of a TPU's 128 columns, six times in this precision: a
+    step of `cifar10:vdm-8` with two layers would take 1.056 times the cycles on a v5e. The lanes of the product are the
+    pixels, which are shifted in one dimension.
     """
     b, height, width, channels = h.shape
     outputs, by_tap = kernel.shape[3], kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
@@ -99,7 +99,7 @@ def sum_taps(h: jax.Array, kernel: jax.Array) -> jax.Array:
     column = jnp.arange(height * width) % width
 
     def moved(i, j):
-        """Share of each pixel in the one that is i - 1 rows and j - 1 columns before it, through tap [i, j]."""
+        """Contribution of each pixel, through tap [i, j], to the pixel i - 1 rows and j - 1 columns before it."""
         start, k = i * width + j, outputs * (3 * i + j)
         inside = (column + j - 1 >= 0) & (column + j - 1 < width)
         return jnp.where(inside, added[k : k + outputs, :, start : start + height * width], 0.0)

@@ -15,7 +15,7 @@ class Mask(NamedTuple):
     """The entries of an array [B, ...] that one block keeps: bit `bit` of bytes[group].
 
     Attributes:
-      bytes: uint8 [G, B, ...], the masks of up to 8 G blocks; they are read faster than random bits are drawn.
+      bytes: uint8 [G, B, ...], the masks of up to 8 G blocks. Reading them is faster than drawing random bits.
       group: int32 [].
       bit: uint8 [].
     """
@@ -35,7 +35,7 @@ class Mask(NamedTuple):
 
 
 def dropout(x: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
-    """Zero the entries of [B, ...] that `mask` does not keep and divide the others by 1 - `rate`; None: no dropout.
+    """Set the entries that `mask` does not keep to zero, and divide the others by 1 - `rate`. None: no dropout.
 
     `rate` is rounded to a multiple of 2^-16, also in the division.
     """
@@ -45,9 +45,9 @@ def dropout(x: jax.Array, rate: float, mask: Mask | None) -> jax.Array:
 
 
 def draw_masks(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]]) -> list[Mask | None]:
-    """Masks for a network's blocks, whose hidden arrays have these shapes; None without dropout.
+    """Masks for the blocks of a network with hidden arrays of these shapes; None without dropout.
 
-    They do not depend on how the axes behind the first are divided.
+    The masks depend only on the total size of the axes behind the first, not on how this size is divided into axes.
     """
     if key is None or rate == 0.0:
         return [None] * len(shapes)
@@ -63,7 +63,7 @@ def draw_masks(key: jax.Array | None, rate: float, shapes: list[tuple[int, ...]]
 
 
 def stack_masks(masks: list[Mask | None]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]] | tuple[None, None]:
-    """The bytes that masks share, and their groups and bits, stacked, for a scan; None and None without masks."""
+    """For a scan: the bytes that the masks share, and the stacked groups and bits. None and None without masks."""
     if masks[0] is None:
         return None, None
     _, groups, bits = zip(*masks, strict=True)
@@ -71,10 +71,10 @@ def stack_masks(masks: list[Mask | None]) -> tuple[jax.Array, tuple[jax.Array, j
 
 
 def draw_bytes(keys: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
-    """Bytes of `shape` [B, ...], whose every bit is 0 with probability `rate`.
+    """Bytes of `shape` [B, ...]; each bit is 0 with probability `rate`.
 
-    Bits 4 k to 4 k + 3 of the entry at place p of image b come from the halves of the two words that Threefry with
-    keys[k] makes of (b, p): they are a function only of keys, image and place.
+    For entry p of image b, Threefry with keys[k] computes two words from (b, p). Their four halves give the bits 4 k to
+    4 k + 3 of the entry. The bits therefore depend only on the keys, the image and the entry.
     """
     place = jnp.uint32(0)
     for axis, size in enumerate(shape[1:], 1):
@@ -95,5 +95,5 @@ def kept_share(rate: float) -> float:
 
 
 def _threshold(rate: float) -> int:
-    """The number of the `STEPS` 16-bit numbers for which an entry is dropped."""
+    """The number of 16-bit values, out of `STEPS`, for which an entry is dropped."""
     return round(rate * STEPS)

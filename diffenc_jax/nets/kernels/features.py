@@ -1,4 +1,4 @@
-"""Features with an offset by channel, added at once or not."""
+"""Features with an offset per channel, which is added immediately or kept apart."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Features(NamedTuple):
         return self.x if self.offset is None else self.x + self.offset.astype(self.x.dtype)[:, None, None, :]
 
     def shifted(self, by: jax.Array | None) -> "Features":
-        """With `by`, another offset, added to the offset."""
+        """The features with `by` added to the offset."""
         if by is None:
             return self
         return self._replace(offset=by if self.offset is None else self.offset + by)
@@ -32,15 +32,16 @@ class Features(NamedTuple):
 
 
 def settle(features: Features) -> Features:
-    """Features whose offset is added."""
+    """Features with the offset added to x."""
     return Features(features.sum())
 
 
 def leave_apart(features: Features) -> Features:
-    """The features, for TPUs: the norms add the offset to means and shifts.
+    """The features unchanged, for TPUs: there the norms add the offset to means and shifts.
 
-    The gradient by an offset then follows from the sums that a norm needs for its own gradient. Added to x, each bias
-    would need a sum over all positions: on a v5e, 1.037 times the cycles of a step of `cifar10:vdm-8` with two layers.
-    CPUs would compile for a third longer, because kernels that they share among blocks come to differ.
+    The gradient by an offset then follows from the sums that a norm needs for its own gradient. If biases were added to
+    x, the gradient by each bias would need a sum over all positions: a step of `cifar10:vdm-8` with two layers would
+    take 1.037 times the cycles on a v5e. CPUs do not use this form: they would compile a third longer, because blocks
+    could share fewer kernels.
     """
     return features

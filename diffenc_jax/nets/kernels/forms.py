@@ -15,16 +15,16 @@ NO_KERNELS = (
 
 
 class Forms(NamedTuple):
-    """One form of each operation; their values are equal up to rounding. The modules say what was measured.
+    """One form of each operation; all forms give equal values up to rounding. Their modules have the measurements.
 
     Attributes:
-      remat: which activations are saved, where the configuration leaves it open; a name of `blocks.REMAT`.
+      remat: which activations are saved if the configuration does not say; a name of `blocks.REMAT`.
       normalize: see `norm.normalize`.
       attend: softmax(q kᵀ / √C) v.
       join: see `joining.concatenate`.
       multiply, convolve, convolve_to_image: see `convolution`.
       isolate: see `stacking.unstack`.
-      settle: what becomes of offsets by biases, see `features`.
+      settle: whether the offsets of biases are added to features, see `features`.
     """
 
     remat: str
@@ -71,10 +71,10 @@ PLATFORMS = {"cpu": CPU, "gpu": GPU, "tpu": TPU}
 
 @cache
 def forms_of(platform: str) -> Forms:
-    """The form of each operation on `platform`; those of CPUs where there are no others.
+    """The form of each operation on `platform`; platforms without a form of their own use the form for CPUs.
 
-    The norm's kernel for GPUs is imported here, and not on other platforms, since it needs Pallas's Triton backend,
-    which JAX is about to remove. Without it the norms of GPUs are XLA's, and a line on standard error says so once.
+    The norm's kernel for GPUs is imported here, and only for GPUs: it needs Pallas's Triton backend, and JAX will
+    remove this backend. Without this backend, GPUs use XLA's norms, and one line on standard error says so.
     """
     forms = PLATFORMS.get(platform, CPU)
     if forms is not GPU:

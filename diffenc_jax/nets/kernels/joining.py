@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def concatenate(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Arrays [..., C] and [..., D], one behind the other, [..., C + D]."""
+    """Concatenation of [..., C] and [..., D] along the channels, [..., C + D]."""
     return jnp.concatenate([first, second], axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""Group norm of joined features plus an offset, with a swish and dropout behind it."""
+"""Group norm of joined features plus an offset, followed by a swish and dropout."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,8 +26,9 @@ class Options(NamedTuple):
       dtype: dtype of the result.
       swish: whether a swish follows.
       rate: dropout rate, for calls with a mask.
-      keep: whether the joined input is returned as well, to be used in its place. A kernel then adds up its gradients.
-      recompute: whether the backward pass computes the result again from the input, in the forms without a kernel.
+      keep: whether the joined input is returned too. If callers use it in place of their own copy, a kernel adds up the
+        gradients by this input.
+      recompute: whether the backward pass computes the result again from the input; ignored by kernels.
     """
 
     groups: int
@@ -54,7 +55,7 @@ Join = Callable[[jax.Array, jax.Array], jax.Array]
 def normalize(
     options: Options, parts: Parts, params: Params, mask: Mask | None, *, join: Join, means_apart: bool
 ) -> tuple[jax.Array, jax.Array | None]:
-    """dropout(swish(norm(x + offset))) in `options.dtype`, and x if `options.keep`; x are the joined parts.
+    """dropout(swish(norm(x + offset))) in `options.dtype`, and x if `options.keep`; x is the array of the joined parts.
 
     norm(x) = (x - E x) / sqrt(Var x + ε) · scale + bias, E and Var over an image's positions and a group's channels
     (arXiv 1803.08494, equations 1 and 2).
@@ -62,7 +63,8 @@ def normalize(
     Args:
       mask: entries that dropout keeps, or None.
       join: joins two parts.
-      means_apart: whether the means of each part are taken, and those of the whole follow from these and the offset.
+      means_apart: whether means are computed for each part; the means of the joined array then follow from these and
+        the offset.
     """
     x = parts[0] if len(parts) == 1 else join(*parts)
     if means_apart:
@@ -88,15 +90,16 @@ on_tpu = partial(normalize, join=add_padded, means_apart=True)
 def _group_norm(x, parts, params, options):
     """The norm of x and its swish, computed as gain · x + shift with gain and shift [B, C] in float32.
 
-    Means are taken of the `parts` that x joins, if they are given; all else is computed from x, so that what reads a
-    joined array adds up its gradients before they are divided.
+    If `parts` are given, x is their joined array, and means are computed for each part. All other values are computed
+    from x, so that the gradients by the joined array are added up before they are split.
 
-    Var x = E x² - (E x)²: all sums, also of the derivatives, are over positions. Means of x + offset follow from those
-    of x, so that the gradient by the offset needs no further sums. If `recompute`, the backward pass computes
-    gain · x + shift and its swish again from x; a block that is rematerialised as a whole does not need it.
+    Var x is computed as E x² - (E x)². All sums, including the sums of the derivatives, are over positions. The means
+    of x + offset follow from the means of x, so that the gradient by the offset needs no further sums. If `recompute`,
+    the backward pass computes gain · x + shift and its swish again from x. A block that is rematerialised as a whole
+    does not need this.
 
-    Means over groups are one product. By sums and repetitions, which are kernels of their own on TPUs, a step of
-    `cifar10:vdm-8` with two layers would take 6 % more of a v5e's cycles.
+    Means over groups are computed by one product. Sums and repetitions would be separate kernels on TPUs: a step of
+    `cifar10:vdm-8` with two layers would take 6 % more cycles on a v5e.
     """
     offset, scale, bias = params
     means = tuple(jnp.concatenate(each, axis=1) for each in zip(*map(_means, parts or (x,)), strict=True))

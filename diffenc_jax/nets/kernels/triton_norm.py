@@ -1,16 +1,18 @@
 """`norm.normalize` as a Triton kernel for GPUs, which reads an image's features once from memory and writes them once.
 
-A program takes an image and some channels, which are whole groups. It reads them twice, or thrice for a gradient, after
-the first time from a cache. As compiled for an H100, a step of `cifar10:vdm-8` with 128 images moves 26.9 GB in
-bfloat16 and 58.8 GB in float32; with XLA's norms, which write and read arrays between their fusions, 37.3 and 73.8 GB.
+A program takes an image and the channels of some whole groups. It reads them twice, or three times for a gradient;
+after the first time they come from a cache. As compiled for an H100, a step of `cifar10:vdm-8` with 128 images moves
+26.9 GB in bfloat16 and 58.8 GB in float32. XLA's norms write and read arrays between their fusions; with them the step
+moves 37.3 and 73.8 GB.
 
 Pallas's Triton backend, in JAX 0.10.2 to 0.12.0.1, is deprecated and will be removed (JAX 0.11's notes of July 2026).
-Then `forms` falls back on XLA's norms. Pallas's other backend for NVIDIA cards, Mosaic GPU, compiled this kernel to the
-same bytes, but only for compute capabilities 9.0 and newer, and by private rules of JAX 0.10.2.
+Without it, `forms` uses XLA's norms. With Mosaic GPU, Pallas's other backend for NVIDIA cards, the compiled kernel
+moves the same number of bytes. However, this needs compute capability 9.0 or newer, and private rules of JAX 0.10.2.
 
-The kernel is made from the three functions of a `Norm`. Their derivatives are again such functions, of inputs with
-tangents, and so there is one kernel for values and one for gradients of all orders: order 1 is the derivative along
-tangents, order 2 the derivative of that. Inputs of order n + 1 are a pair of those of order n and their tangents.
+The kernel is made from the three functions of a `Norm`. Their derivatives are again three functions of this form; the
+inputs of these include tangents. One kernel for values and one kernel for gradients therefore compute derivatives of
+all orders: order 1 is the derivative along tangents, and order 2 is the derivative of order 1. Inputs of order n + 1
+are pairs: the inputs of order n, and their tangents.
 """
 
 import math
@@ -79,7 +81,7 @@ def norm_of(options: Options, positions: int, size: int) -> Norm:
 
 
 def derivative_of(norm: Norm) -> Norm:
-    """The derivative of a norm, whose inputs are pairs of the norm's inputs and their tangents."""
+    """The derivative of a norm; its inputs are pairs (inputs of the norm, tangents)."""
 
     def of_pairs(f):
         """f and its derivative, as a function of pairs."""
@@ -92,7 +94,7 @@ def derivative_of(norm: Norm) -> Norm:
 
 
 def of_order(norm: Norm, parts: Tree) -> Norm:
-    """The derivative of a norm of the order of its inputs `parts`."""
+    """The derivative of `norm` whose order is the order of the inputs `parts`."""
     return norm if _is_parts(parts) else derivative_of(of_order(norm, parts[0]))
 
 
@@ -163,7 +165,7 @@ class Tile:
         return ref.at[channels] if ref.ndim == 1 else ref.at[self._image, channels]
 
     def read(self, ref: Any, i: jax.Array, part: int | None = None) -> jax.Array:
-        """The rows of step i of joined arrays, or of one part, which are zeros in programs of other parts."""
+        """The rows of step i of joined arrays, or of one part; for one part, programs of other parts get zeros."""
         rows, mask = self._at(ref, i, part)
         return load(rows, mask=mask, other=None if mask is None else jnp.zeros((), ref.dtype))
 
@@ -183,7 +185,7 @@ class Tile:
         store(rows, values.astype(ref.dtype), mask=mask)
 
     def _at(self, ref, i, part):
-        """The rows of step i in an array, and their mask: programs of other parts are at some block of this one."""
+        """The rows of step i in an array, and their mask, which excludes the programs of other parts."""
         layout, block, mask = self._layout, self._block, None
         if part is not None and len(layout.channels) > 1:
             own = block - sum(layout.blocks[:part])
@@ -204,7 +206,7 @@ def _sums(tile, norm, parts, params):
 
 
 def _values(tile, norm, inputs, mask, y, last):
-    """Kernel of the result `y`, and of the joined parts `last` of the highest order, if that is not None."""
+    """Kernel that computes the result `y` and, if `last` is not None, the joined parts of the highest order."""
     params = _read(tile, inputs.params)
     coefficients = norm.coefficients(_sums(tile, norm, inputs.parts, params), params)
 
@@ -218,10 +220,10 @@ def _values(tile, norm, inputs, mask, y, last):
 
 
 def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
-    """Kernel of the cotangents `bar` of inputs, from those of the results of `_values`.
+    """Kernel that computes the cotangents `bar` of the inputs from the cotangents of the results of `_values`.
 
-    The first loop has the cotangents of the coefficients, from which follow those of the sums of the moments; the
-    second one has those of the inputs, directly and through the moments.
+    The first loop computes the cotangents of the coefficients; the cotangents of the sums of the moments follow from
+    these. The second loop computes the cotangents of the inputs, directly and through the moments.
     """
     params = _read(tile, inputs.params)
     sums = _sums(tile, norm, inputs.parts, params)
@@ -256,7 +258,7 @@ def _gradients(tile, norm, inputs, mask, y_bar, last_bar, bar):
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _call(kernel: Callable, outputs: Callable, options: Options, *arguments: Tree) -> Tree:
-    """Outputs of a kernel of a norm for trees of arrays, the first of which are its Inputs.
+    """Outputs of a kernel of a norm for trees of arrays; the first tree is its Inputs.
 
     Jitted, so that norms of equal shapes are traced and lowered once.
 
@@ -307,14 +309,14 @@ def values(options: Options, inputs: Inputs, mask: Tree) -> tuple[jax.Array, jax
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def gradients(options: Options, inputs: Inputs, mask: Tree, bars: tuple[jax.Array, jax.Array | None]) -> Inputs:
-    """Cotangents of inputs, from those of `values`."""
+    """Cotangents of the inputs, from the cotangents of the results of `values`."""
     (bar,) = _call(_gradients, _gradient_outputs, options, inputs, mask, *bars)
     params = jax.tree.map(lambda a, bar: bar if a.ndim == 2 else bar.sum(axis=0), inputs.params, bar.params)
     return Inputs(bar.parts, params)
 
 
 def _derivative(options, constants, dots):
-    """The derivative of `values` along `dots`, which is the result of the next order."""
+    """The derivative of `values` along `dots`: the result of the next order."""
     inputs, mask = constants
     return values(options, inputs.with_tangents(dots), mask)
 
@@ -325,7 +327,7 @@ def _values_rule(options, primals, tangents):
 
 
 def _gradients_rule(options, primals, tangents):
-    """The second derivative is symmetric: that of `gradients` along `dots` is a gradient of the derivative."""
+    """The derivative of `gradients` along `dots`: by symmetry, a gradient of the derivative."""
     (inputs, mask, bars), (dots, _, bars_dot) = primals, tangents
 
     def second(constants, dots):
@@ -344,7 +346,7 @@ gradients.defjvp(_gradients_rule)
 
 
 def normalize(options: Options, parts: Parts, params: Params, mask: Mask | None) -> tuple[jax.Array, jax.Array | None]:
-    """`norm.normalize`; it is that where groups are too large, or their number of channels is no power of 2."""
+    """`norm.normalize` by the kernel; without it if groups are too large or their size is not a power of 2."""
     b, height, width, _ = parts[0].shape
     layout = Layout.of(parts, options.groups)
     if not layout.holds(sum(layout.channels) // options.groups):

@@ -1,1 +1,1 @@
-"""Cascades of diffusion models over integer wavelet bands: every band is paid for, and a decoder has what it needs."""
+"""Cascades of diffusion models over integer wavelet bands; the bits include everything that a decoder needs."""

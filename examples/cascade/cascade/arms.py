@@ -1,4 +1,4 @@
-"""Arms of cascades, with the parameters and the training FLOPs of one model of the whole images."""
+"""Arms of cascades. Each cascade has the parameters and the training FLOPs of one model of the whole images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,13 +32,13 @@ def configuration(
 ) -> ConfigDict:
     """The configuration of the arm `base.arm`: `vdm`, `vdm-matched` or one of `PARTS`, each a VDM.
 
-    The training FLOPs of vdm-matched are those of vdm, and the parts of a cascade have them together.
+    vdm-matched has the training FLOPs of vdm, and so have the parts of a cascade together.
 
     Args:
       base: configuration of vdm for the whole images.
       source: place of the data sets, such as "cascade.data:DIGITS".
       layers: layers of the score networks by arm.
-      noises: values of γ_0 for further arms such as `two-coarse-g8`, in which the coarse image ends with more noise.
+      noises: values of γ_0 for further arms such as `two-coarse-g8`, with more noise in the coarse image's z_0.
     """
     arms: dict[str, dict[str, Any]] = {"vdm": {}}
     arms["vdm-matched"] = {"model.score.layers": layers["vdm-matched"], "train.flops_of": "vdm"}

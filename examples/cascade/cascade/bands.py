@@ -1,6 +1,6 @@
 """Bijections of images of whole numbers: a coarse image, and the details that complete it.
 
-Every band has as many levels as a pixel, and every combination of bands is that of an image.
+Every band has as many levels as a pixel, and every combination of bands belongs to an image.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Transform:
-    """A bijection of images, uint8 [N, H, W, C] with values below `levels`, by one of pairs of neighbours.
+    """A bijection of images, uint8 [N, H, W, C] with values below `levels`, from a bijection of pairs of neighbours.
 
     Attributes:
       kind: name of the bijection of pairs, of `KINDS`.
@@ -38,16 +38,16 @@ class Transform:
         return coarse, np.concatenate([across, *others], axis=-1)
 
     def join(self, coarse: np.ndarray, details: np.ndarray) -> np.ndarray:
-        """The images of which `split` makes `coarse` and `details`."""
+        """The images that `split` divides into `coarse` and `details`."""
         across, *others = np.split(details, 3, axis=-1)
         pairs = (coarse, across), (others[0], others[1])
         top, bottom = (_in_turn(self._pair(*pair, back=True), 2) for pair in pairs)
         return _in_turn(self._pair(top, bottom, back=True), 1)
 
     def parts(self, images: np.ndarray, times: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        """The coarse image after `times` splits, without a label, and the details from coarse to fine, with theirs.
+        """The coarse image after `times` splits, without a label, and the details from coarse to fine, with labels.
 
-        The label is what a decoder has before it: the coarse image of the same split.
+        The label is the image that a decoder already has: the coarse image of the same split.
         """
         parts: list[tuple[np.ndarray, np.ndarray | None]] = []
         for _ in range(times):
@@ -60,14 +60,14 @@ class Transform:
 
 
 def turned(a: np.ndarray, b: np.ndarray, levels: int, back: bool) -> Pair:
-    """Pairs (a, b) of values 0 .. levels - 1, turned by 45 degrees in the maximum norm, or back.
+    """Pairs (a, b) of values 0 .. levels - 1, rotated by 45 degrees in the maximum norm, or back.
 
-    With the middle of the range as 0, the pairs whose larger magnitude is r lie on the outline of a square. Each moves
-    along it by an eighth of its length: a pair of equal values becomes (a, 0), and a small difference stays small. So
-    the first result is a coarse value and the second a detail, like sum and difference, but both have as many levels as
-    a pixel, and every pair of them occurs. (Senecal et al., "An improved N-bit to N-bit reversible Haar-like
-    transform", Pacific Graphics 2004. Differences themselves have 2 levels - 1 values, most of which are impossible
-    beside a given sum.)
+    Let 0 be the middle of the range. The pairs with larger magnitude r lie on the outline of a square. Each pair moves
+    along the outline by an eighth of its length: a pair of equal values becomes (a, 0), and a small difference stays
+    small. The first result is therefore a coarse value and the second a detail, like sum and difference. Unlike these,
+    both have as many levels as a pixel, and all pairs of results occur. (Senecal et al., "An improved N-bit to N-bit
+    reversible Haar-like transform", Pacific Graphics 2004. Differences themselves have 2 levels - 1 values, most of
+    which are impossible beside a given sum.)
     """
     x, y = (2 * values.astype(np.int32) - (levels - 1) for values in (a, b))
     r = np.maximum(abs(x), abs(y))
@@ -82,7 +82,7 @@ def turned(a: np.ndarray, b: np.ndarray, levels: int, back: bool) -> Pair:
 
 
 def kept(a: np.ndarray, b: np.ndarray, levels: int, back: bool) -> Pair:
-    """The pairs as they are: the coarse image is one pixel in four, and the details are the others (no wavelet)."""
+    """The unchanged pairs: the coarse image is one pixel in four, and the details are the other pixels (no wavelet)."""
     return a, b
 
 
@@ -90,7 +90,7 @@ KINDS: dict[str, Callable[[np.ndarray, np.ndarray, int, bool], Pair]] = {"haar":
 
 
 def _in_turn(pair: Pair, axis: int) -> np.ndarray:
-    """Two arrays with their rows along `axis` in turn."""
+    """Two arrays, interleaved along `axis`."""
     shape = list(pair[0].shape)
     shape[axis] *= 2
     return np.stack(pair, axis + 1).reshape(shape)

@@ -1,4 +1,4 @@
-"""Bits of the parts of a cascade, and what they would be if the coarse parts were not paid for in full."""
+"""Bits of the parts of a cascade, and sums that leave out a part of the bits of the coarse parts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,10 @@ TERMS = ("reconstruction", "latent", "diffusion")
 def bits_table(runs: Sequence[Path]) -> Table:
     """Bits/dim of the whole image by part and term, and sums, by the last record of each run.
 
-    The runs are those of all parts of a cascade. Its bound has all terms of all parts. 'coarse not described' is the
-    sum without the reconstruction of the parts on which others are conditioned: what remains describes z_0, not the
-    integers that the details are given. 'as released' leaves three quarters of their diffusion term out besides, as
-    lihenryhfl/pcdm@b43cfa1 does.
+    The runs are all parts of a cascade. The bound of the cascade is the sum of all terms of all parts. 'coarse not
+    described' is the sum without the reconstruction terms of the parts on which others are conditioned: it describes
+    z_0, and not the integers that the details are given. 'as released' also leaves out three quarters of the diffusion
+    terms of these parts, as in lihenryhfl/pcdm@b43cfa1.
     """
     records = [StoredRun(run).last_record()[1] for run in runs]
     dims, rows, terms = sum(record["dataset"]["dims"] for record in records), [], []

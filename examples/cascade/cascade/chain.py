@@ -10,7 +10,7 @@ from diffenc_jax.core.errors import require
 
 
 class Chain:
-    """Runs from the coarse image to the finest details, each given the image that the runs before it make."""
+    """Runs from the coarse image to the finest details. Each run is given the image that the previous runs make."""
 
     def __init__(self, runs: Sequence[TrainedRun]):
         """Raises InputError unless the runs are the parts of one cascade, in this order."""

@@ -1,4 +1,4 @@
-"""Bands of data sets: each is a data set of its own, whose labels are the coarse images that a decoder has."""
+"""Bands of data sets: each band is a data set, with the coarse images that a decoder knows as labels."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,14 +15,14 @@ FILES = "*images*idx3-ubyte*"  # in data.dir, of Fashion-MNIST
 
 
 def whole(name: str, data: DataConfig) -> Source:
-    """The images: of the files in `data.dir`, if it holds Fashion-MNIST as published, or else by name."""
+    """The images: from the files in `data.dir`, if it holds Fashion-MNIST as published; otherwise by name."""
     folder = Path(data.dir or "")
     given = data.dir is not None and any(folder.glob(FILES))
     return open_path(folder) if given else named_source(name).open(data)
 
 
 def bands(name: str, kind: str, shape: tuple[int, int, int], splits: int) -> list[NamedSource]:
-    """The coarse image and the details of one split of a data set, and of a second one.
+    """The coarse images and the details of a data set, after each of several splits.
 
     Args:
       name, shape: the data set, and the shape of its images.
@@ -54,7 +54,7 @@ def details(name: str, kind: str, times: int, label: tuple[int, int, int], data:
 
 
 def _each(source: Source, made: Callable[[np.ndarray], np.ndarray]) -> dict[str, Callable[[], Images]]:
-    """The splits of a source, with what is `made` of images in their place."""
+    """The splits of a source, with images replaced by `made(images)`."""
 
     def opened(split: str) -> Images:
         images = source.splits[split]()

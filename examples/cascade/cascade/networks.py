@@ -1,4 +1,4 @@
-"""The U-Net of the details, which sees the coarse image beside its input."""
+"""The U-Net of the details, with the coarse image as a further input."""
 
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from diffenc_jax.nets.unet import UNet
 
 
 class Beside(UNet):
-    """The U-Net for a data set whose labels are images of its own height and width: they are inputs beside z_t."""
+    """The U-Net for data sets whose labels are images of the same height and width: labels are inputs beside z_t."""
 
     def check(self, path: str, shape: tuple[int, int, int]) -> None:
         super().check(path, shape)
@@ -26,6 +26,6 @@ class Beside(UNet):
 
 
 class BesideEncoder(Trainable):
-    """DiffEnc's encoder by such a network."""
+    """DiffEnc's encoder with such a network."""
 
     network_kind: ClassVar[str] = "cascade.networks:Beside"

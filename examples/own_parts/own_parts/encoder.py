@@ -15,8 +15,8 @@ from diffenc_jax.diffusion.gaussian import align
 class Fading(Encoder):
     """x_t = α_t^p x; dx_t/dγ = -(p/2) σ_t² α_t^p x.
 
-    Only `mean` is needed. The closed form of the slope keeps digits that its derivative loses, and the estimates, which
-    x̂ determines, serve the probability flow and the study of rate and distortion.
+    Only `mean` is needed. The closed form of the slope keeps digits that automatic differentiation loses. The
+    estimates, which follow from x̂, are for the probability flow and the study of rate and distortion.
     """
 
     has_slope: ClassVar[bool] = True

@@ -9,9 +9,9 @@ SPACING = 2**24  # more than there are images: the draws of one image are those 
 
 
 class Mirrored(Bound):
-    """The mean of the bound's values under 2 k draws of the noise of one time, k of them the negatives of the others.
+    """The mean of the bound over 2 k draws of the noise at one time, of which k are the negatives of the others.
 
-    It is unbiased. The noise of the first draw is the bound's own.
+    It is unbiased. The first draw has the same noise as the estimator `bound`.
     """
 
     @dataclass(frozen=True)

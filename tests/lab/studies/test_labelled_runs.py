@@ -6,14 +6,14 @@ import pytest
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab.studies.by_time import measure_loss_by_time
 from diffenc_jax.lab.studies.rate_distortion import measure_rate_distortion
-from tests.evaluation import gaussian_classes
+from tests.evaluation import gaussian, gaussian_classes
 from tests.stored_runs import trained
 
 
 def evaluated(**changes):
     """A run of the exact model of Gaussian classes, and the record of its evaluation."""
     experiment = gaussian_classes.experiment(eval__time_sampling="uniform", **changes)
-    run = trained(experiment, gaussian_classes.PARAMS)
+    run = trained(experiment, gaussian.PARAMS)
     return run, Evaluator(run).evaluate(run.params)
 
 

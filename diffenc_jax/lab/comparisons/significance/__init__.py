@@ -1,1 +1,1 @@
-"""Significance over seeds: do arms differ by more than their training seeds, and how many seeds would show it?"""
+"""Significance over seeds: whether arms differ by more than the spread between seeds, and how many seeds are needed."""

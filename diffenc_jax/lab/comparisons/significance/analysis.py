@@ -20,7 +20,7 @@ Seeds = dict[int, FinishedRun]
 
 @dataclass(frozen=True, kw_only=True)
 class OverSeeds:
-    """Mean over `n` seeds with its errors. What the seeds do not determine is None.
+    """Mean over `n` seeds with its errors. Values that the seeds do not determine are None.
 
     Attributes:
       sd: standard deviation of a seed's value.
@@ -60,9 +60,9 @@ class Comparison(OverSeeds):
       difference: difference in bits/dim by seed.
       tests: by name of the test.
       corrected: two-sided p by name of the test, corrected by Holm's method for the number of comparisons.
-      detectable_difference: difference that so many seeds show with probability `stats.power.POWER` in the paired t
-        test, uncorrected, if the differences vary as these do; from `FEWEST_SEEDS` seeds on.
-      seeds_needed: number of seeds that show the target difference in this way.
+      detectable_difference: difference that the same number of seeds shows with probability `stats.power.POWER` in the
+        uncorrected paired t test, if differences vary as much as these; None below `FEWEST_SEEDS` seeds.
+      seeds_needed: number of seeds that show the target difference with this probability.
     """
 
     arm: str
@@ -81,8 +81,9 @@ class Analysis:
 
     Attributes:
       target_difference: difference in bits/dim for which the necessary number of seeds is computed.
-      noise_common_to_seeds: whether several seeds are evaluated under the same noise; no error over seeds contains it.
-      common_seeds: those that all arms have.
+      noise_common_to_seeds: whether several seeds are evaluated under the same noise, which errors over seeds do not
+        include.
+      common_seeds: the seeds that all arms have.
       falls: by arm, how much its bits/dim still fell at the end of training.
     """
 
@@ -112,11 +113,11 @@ class Findings(NamedTuple):
 def find(
     runs: list[FinishedRun], missing: list[MissingRun], curves: Curves, reference: str | None, target: float
 ) -> Findings:
-    """Findings on at least one run; see `analyse`.
+    """Findings about one or more runs; see `analyse`.
 
     Args:
       curves: the `learning_curves` by arm.
-      reference: None is the first arm. Raises InputError if no run is of this arm.
+      reference: arm; None: the first arm. Raises InputError if the arm has no run.
     """
     arms = list(dict.fromkeys([*(run.arm for run in runs), *(run.arm for run in missing)]))
     reference = reference or arms[0]
@@ -151,7 +152,7 @@ def analyse(
 
 
 def _over(values: Sequence[float]) -> dict[str, Any]:
-    """The fields of `OverSeeds` from a value per seed; none without any."""
+    """The fields of `OverSeeds` from a value per seed; empty without values."""
     return mean_of(values)._asdict() if values else {}
 
 
@@ -192,7 +193,7 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
 
 
 def _correct(comparisons: Sequence[Comparison]) -> None:
-    """Fill in Holm's corrected p values per test, over the comparisons that have it."""
+    """Add the p values corrected by Holm's method, per test, over the comparisons that have this test."""
     for name in dict.fromkeys(name for comparison in comparisons for name in comparison.tests):
         tested = [comparison for comparison in comparisons if name in comparison.tests]
         ps = holm(np.array([comparison.tests[name].p_two_sided for comparison in tested])).tolist()

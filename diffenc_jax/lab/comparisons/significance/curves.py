@@ -21,7 +21,7 @@ class Fall:
 
 
 def fall_of(evaluations: Points) -> Fall | None:
-    """Fall since the last evaluation within the first three quarters of training; None without one."""
+    """Fall since the last evaluation in the first three quarters of training; None if there is none."""
     early = [point for point in evaluations if point[0] <= 0.75 * evaluations[-1][0]]
     if not early:
         return None
@@ -45,7 +45,7 @@ def learning_curves(groups: Mapping[str, Sequence[Sequence[Row]]], split: str) -
 
 
 def curves_over_seeds(groups: Mapping[str, Sequence[Sequence[Row]]], metrics: Mapping[str, str]) -> Curves:
-    """Curves of `metrics`, by kind, of each group of runs, given by their rows of metrics.
+    """Curves of `metrics`, by kind, for each group of runs; a run is given by its rows of metrics.
 
     A curve has the steps that all runs of its group have.
     """

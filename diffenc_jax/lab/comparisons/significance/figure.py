@@ -1,4 +1,4 @@
-"""Figures of an analysis, and curves of training. Arms differ in colours, markers and lines, in every figure alike."""
+"""Figures of an analysis, and curves of training. An arm has the same colour, marker and line in every figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ LINE = 0.13  # inches that a line of a label takes
 
 
 def learning_panels(split: str) -> dict[str, tuple[str, str]]:
-    """Panels of `learning_curves`: training and evaluation, which are of different parameters."""
+    """Panels of `learning_curves`: training (current parameters) and evaluation (averaged parameters)."""
     return {
         "training": ("training loss (parameters of each step, no EMA)", "bits/dim"),
         "evaluation": (f"evaluation on {split} (EMA parameters)", "bits/dim"),
@@ -75,8 +75,8 @@ def draw_curves(
 ) -> "Figure":
     """Figure with a panel per kind of curve: a line per name by step, mean over seeds.
 
-    From `FEWEST_SEEDS` seeds on a line has a 95 % band. Lines begin after the first tenth of training, whose values lie
-    far above.
+    With `FEWEST_SEEDS` seeds or more, a line has a 95 % band. Lines begin after the first tenth of training, in which
+    values are far higher.
 
     Args:
       panels: title and value axis by kind. Panels without a line are left out.

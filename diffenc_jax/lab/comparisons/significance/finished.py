@@ -44,10 +44,10 @@ class MissingRun:
 
 
 def find_runs(root: Path, grid: Grid | None) -> tuple[list[FinishedRun], list[MissingRun]]:
-    """The finished and the missing runs of `grid`, evaluated as it says.
+    """The finished and the missing runs of `grid`, with the evaluations that it asks for.
 
-    Without a grid these are each arm with each seed that has a workdir below `root`, and `common_evaluations` of their
-    last steps. Raises InputError if there are no runs, or they cannot be compared.
+    Without a grid, the runs are all arms and seeds that have a workdir below `root`, with the `common_evaluations` of
+    their last steps. Raises InputError if there are no runs, or if they cannot be compared.
     """
     stored = by_arm_and_seed(runs_in(root))
     arms, seeds = sorted({arm for arm, _ in stored}), sorted({seed for _, seed in stored})
@@ -77,10 +77,10 @@ def by_arm_and_seed(runs: Iterable[StoredRun]) -> Expected:
 def finished_and_missing(
     expected: Expected, evaluations: Mapping[Path, Evaluation]
 ) -> tuple[list[FinishedRun], list[MissingRun]]:
-    """The finished and the missing runs of `expected`; `evaluations` are those of the finished ones, by workdir.
+    """The finished and the missing runs of `expected`; `evaluations` has the finished runs' evaluations by workdir.
 
-    A run whose values are not finite is missing. Raises InputError if the finished runs cannot be compared, or those of
-    an arm differ in more than their seeds.
+    A run whose values are not finite counts as missing. Raises InputError if the finished runs cannot be compared, or
+    if the runs of an arm differ in more than their seeds.
     """
     runs, missing = list[FinishedRun](), list[MissingRun]()
     for (arm, seed), run in expected.items():
@@ -109,7 +109,7 @@ def _state(run: StoredRun) -> str:
 
 
 def final_record(grid: Grid, workdir: Path, trained: Config) -> tuple[Path, Record] | None:
-    """The record of the last step of the run `trained`, evaluated as `grid` says, with its path; None without one."""
+    """Record of the last step of the run `trained`, evaluated as `grid` asks, with its path; None if there is none."""
     final = grid.final_config(trained)
     records = _records(workdir, trained, final.eval.split)
     return next(((path, record) for path, record in records if _is_made_with(record["estimator"], final)), None)
@@ -126,7 +126,7 @@ def _records(workdir: Path, trained: Config, split: str) -> list[tuple[Path, Rec
 
 
 def _is_made_with(estimator: EstimatorEntry, config: Config) -> bool:
-    """Whether a record's 'estimator' has the settings of `config`, as far as it states them."""
+    """Whether the settings in a record's 'estimator' agree with `config`."""
     kind, sections, stated = estimator["kind"], config.to_dict(), dict[str, Any](estimator)
     name = "bound" if kind in ("continuous", "discrete") else kind  # which say whether the depth is finite
     fit = stated.get("fit") or {}
@@ -149,7 +149,7 @@ def changed_keys(reference: Config, config: Config) -> dict[str, Any]:
 
 
 def read_costs(root: Path, arms: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Costs of a training step (`lab.costs.training_step`) by arm, without arms that are not measured."""
+    """Costs of a training step (`lab.costs.training_step`) by arm; arms that are not measured are left out."""
     costs = {}
     for arm in arms:
         with suppress(InputError):  # there is no file, or it is damaged

@@ -30,12 +30,12 @@ EVALUATED = ("eval", "fit", "loss", "ode")
 class Grid(Keyed):
     """Runs that are compared.
 
-    The evaluation of a run takes its noise from the run's seed. Runs of one seed share data order, times and noise in
-    training and evaluation. What remains of the evaluation's noise differs from seed to seed like everything else, so
-    tests over seeds account for it.
+    The noise of an evaluation follows from the run's seed. Runs with the same seed share data order, times and noise in
+    training and evaluation. The remaining noise of the evaluation differs between seeds, so tests over seeds account
+    for it.
 
     Attributes:
-      plugins: packages that may be imported because `final` names parts of theirs; not noted in a root.
+      plugins: packages whose parts `final` may name, and which may therefore be imported; not noted in a root.
     """
 
     config: str = key(doc="name or path of the configuration")
@@ -52,7 +52,7 @@ class Grid(Keyed):
         require(self.reference in self.arms, f"--reference={self.reference} is not among {', '.join(self.arms)}")
 
     def runs(self) -> Iterator[tuple[str, int]]:
-        """(arm, seed), seed after seed, so that the runs that finish first can be compared."""
+        """All (arm, seed), ordered by seed, so that the first finished runs can be compared."""
         return ((arm, seed) for seed in self.seeds for arm in self.arms)
 
     def run_config(self, arm: str, seed: int) -> Config:
@@ -62,7 +62,7 @@ class Grid(Keyed):
         return flops.load_config(f"{self.config}:{arm}", self._overrides(seed))
 
     def final_config(self, trained: Config) -> Config:
-        """The configuration of the final evaluation of the run `trained`; raises InputError if it is none."""
+        """The configuration of the final evaluation of the run `trained`; raises InputError if it is invalid."""
         changes = parts.allowed(read_changes(self._final()), self.plugins)
         return trained.replace({"eval.seed": trained.seed, **changes})
 
@@ -85,8 +85,9 @@ class Grid(Keyed):
     def check_runs(self, root: Path) -> None:
         """Raise InputError if a run of the grid cannot be made.
 
-        That is if a configuration is wrong, an override undoes an arm, the final evaluation changes a key that is not
-        its own, a workdir holds another run, or one of other sources of its parts, or arms have different images.
+        The reasons: a configuration is invalid, an override undoes an arm, the final evaluation changes a key that it
+        may not change, a workdir holds another run or a run with other sources of its parts, or arms have different
+        images.
         """
         from diffenc_jax.runs.origin import check_parts  # imported here, since reports load no JAX
 
@@ -103,7 +104,7 @@ class Grid(Keyed):
         self._check_images(evaluated)
 
     def note_in(self, root: Path) -> None:
-        """Write the grid to `root`, merged with the arms and seeds of a grid that is noted there.
+        """Write the grid to `root`, merged with the arms and seeds of a grid already noted there.
 
         Raises:
           InputError: `root` holds a grid of another configuration, or cannot be written to.
@@ -124,7 +125,7 @@ class Grid(Keyed):
         return {name: getattr(self, name) for name in keys_of(Grid)}
 
     def _check_keys(self) -> None:
-        """Raise InputError if an override undoes an arm, or the final evaluation changes a key that is not its own."""
+        """Raise InputError if an override undoes an arm, or `final` changes a key that it may not change."""
         plain = {arm: flatten(load_config(f"{self.config}:{arm}").to_dict()) for arm in self.arms}
         for name in (override.partition("=")[0] for override in self.overrides):
             require(name not in SET_HERE, f"--config.{name} is set by the study; give {SET_HERE.get(name)}")
@@ -139,7 +140,7 @@ class Grid(Keyed):
             require(name.partition(".")[0] in EVALUATED, text)
 
     def _check_images(self, evaluated: Mapping[str, Config]) -> None:
-        """Raise InputError unless all arms have the same images, which are read only if the arms have different data.
+        """Raise InputError unless all arms have the same images; images are read only if the arms' data differ.
 
         Args:
           evaluated: configurations of the final evaluation by arm.
@@ -177,7 +178,7 @@ def cost_file(root: Path, arm: str) -> Path:
 
 
 def read_grid(root: Path, plugins: Collection[str] = ()) -> Grid | None:
-    """The grid that is noted in `root`, with these plugins, or None; raises InputError if the note cannot be read."""
+    """The grid noted in `root`, with these plugins, or None; raises InputError if the note cannot be read."""
     path, advice = root / FILE, "delete it, the runs beside it are still found"
     if not exists(path):
         return None

@@ -1,8 +1,8 @@
 """Jobs that make the missing runs of a grid: processes that run several at a time, each with its share of the devices.
 
-Other jobs survive the failure of one, and a signal stops all jobs. Several machines may have the same jobs. A job that
-another process works on is put off, and tried again until it is done: by the other process, or by this one if the other
-is gone.
+If one job fails, the others continue; a signal stops all jobs. Several machines may have the same jobs. A job that
+another process works on is postponed, and tried again until it is done: by the other process, or by this process if the
+other is gone.
 """
 
 import os
@@ -87,13 +87,13 @@ def _tpu(chip: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Job:
-    """Commands that run one after the other, each only if the previous one succeeded.
+    """Commands that run one after the other, each only if the previous command succeeded.
 
     Attributes:
       name: for messages.
       commands: arguments of python, one list per command. A command exits with `IN_USE` if another process works on
         the job.
-      log: file to which their output is appended, in a bucket once they have ended.
+      log: file to which the output of the commands is appended; in a bucket, once they have ended.
       is_done: whether another process has done the job.
     """
 
@@ -108,11 +108,11 @@ Work = Generator[subprocess.Popen[bytes], None, tuple[int, str]]
 
 
 def _work(job: Job, share: Share, say: Callable[[str], None]) -> Work:
-    """Do a job, and hold the lock of its log meanwhile; see `Work`.
+    """Do a job, and hold the lock of its log during the work; see `Work`.
 
-    The exit code is that of the last command, or of the first that failed; of a failure the last line of the output is
-    said. To stop a job, terminate its process and close the generator, which waits until the process has saved and
-    ended.
+    The exit code is the code of the last command, or of the first that failed. After a failure, the last line of the
+    output is reported. To stop a job, terminate its process and close the generator, which waits until the process has
+    saved and ended.
     """
     start, output = time.perf_counter(), job.log
     with ExitStack() as held:
@@ -163,7 +163,7 @@ def _append(output: Path, log: Path) -> None:
 
 
 class _Queue:
-    """Jobs that wait, and what became of the others.
+    """Waiting jobs, and the results of the others.
 
     Attributes:
       failures: a line per failed job.
@@ -183,7 +183,7 @@ class _Queue:
         return due[0]
 
     def end(self, job: Job, code: int, why: str) -> None:
-        """Note the end of a job's `Work`, or put the job off; raises InputError if it refused its input."""
+        """Record the end of a job's `Work`, or postpone the job; raises InputError if the job refused its input."""
         line = f"{job.name}: {why}"
         if code == BAD_INPUT:
             raise InputError(f"{job.name}: {why.removeprefix('error: ')}")
@@ -202,7 +202,7 @@ class _Queue:
 
 
 def _advance(job: Job, work: Work) -> subprocess.Popen[bytes] | tuple[int, str]:
-    """The process in progress, or what `work` returns at its end; see `Work`."""
+    """The running process, or the value that `work` returns at its end; see `Work`."""
     try:
         return next(work)
     except StopIteration as stop:
@@ -225,7 +225,7 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
       A line per failed job.
 
     Raises:
-      InputError: a job refused its input. Others would too, so all are stopped.
+      InputError: a job refused its input. Other jobs would refuse it too, so all are stopped.
       Interrupted: a signal came; the jobs have saved and ended.
     """
     queue = _Queue(jobs, say)
@@ -259,8 +259,8 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
 def make_missing(grid: Grid, root: Path, parallel: int, say: Callable[[str], None]) -> list[str]:
     """Train and evaluate the missing runs, `parallel` at a time, then measure the costs that are unknown.
 
-    Several machines may do so at once with the same root: each run is made by one of them. What remains of a run whose
-    machine is gone is made by another.
+    Several machines may do this at once with the same root; each run is made by one machine. If this machine is gone,
+    another machine completes the run.
 
     Args:
       say: prints one line of progress.

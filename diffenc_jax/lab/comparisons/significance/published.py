@@ -1,6 +1,6 @@
 """The seeded comparisons of arXiv 2310.19789, and measured values beside the published figures.
 
-The arms are those with `-published`, which undo the differences from the published training that keys can undo.
+The arms have the suffix `-published`, which undoes the differences from the published training that keys can undo.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ PAPER = "arXiv 2310.19789"
 
 
 class Published(NamedTuple):
-    """Published test bits/dim of an arm: mean over the seeds and its standard error; None where they are not known."""
+    """Published test bits/dim of an arm: mean over seeds and its standard error, each None if unknown."""
 
     mean: float | None = None
     standard_error: float | None = None
@@ -30,7 +30,7 @@ class Reproduction:
     Attributes:
       config: name of the installed configuration.
       num_seeds, steps: number of seeds, and steps of each run.
-      arms: the first is the reference that the others are compared with.
+      arms: the first arm is the reference for the others.
     """
 
     config: str
@@ -44,11 +44,11 @@ class Reproduction:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """Changes of the configuration that the runs have."""
+        """Changes of the configuration for the runs."""
         return (f"train.steps={self.steps}",)
 
     def grid(self, overrides: Sequence[str]) -> Grid:
-        """The runs. An override replaces that of the comparison for the same key."""
+        """The grid of the runs. An override replaces the comparison's override of the same key."""
         keys = {override.partition("=")[0] for override in overrides}
         changes = [override for override in self.overrides if override.partition("=")[0] not in keys] + [*overrides]
         return Grid(self.config, tuple(self.arms), tuple(range(self.num_seeds)), tuple(changes), None, self.reference)
@@ -70,7 +70,7 @@ COMPARISONS = {
 
 
 def beside_published(grid: Grid, analysis: Analysis) -> list[Section]:
-    """A section per comparison whose configuration and arms `grid` has: its arms, and their differences.
+    """A section, with arms and differences, per published comparison whose configuration and arms `grid` has.
 
     Args:
       analysis: the analysis of the runs of `grid`.
@@ -102,7 +102,7 @@ def _section(name: str, comparison: Reproduction, analysis: Analysis, overrides:
 
 
 def _row(name: str, ours: OverSeeds, sources: Sequence[Published], seeds: int) -> list[str]:
-    """Cells about a value and the published one: the mean of the first of `sources`, minus that of the second if any.
+    """Cells about a measured and a published value: the mean of the first source, minus that of the second, if any.
 
     The standard errors of the sources are independent.
     """

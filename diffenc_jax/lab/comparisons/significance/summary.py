@@ -1,4 +1,4 @@
-"""The summary of a root: conclusions, cautions and tables as one document, which goes to files, terminal and page."""
+"""The summary of a root: conclusions, cautions and tables as one document, for files, terminal and the report."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -36,8 +36,8 @@ def conclusions(analysis: Analysis) -> list[str]:
     """A conclusion per comparison.
 
     A difference is called significant if the main test, corrected for the number of comparisons, rejects at the level
-    `ALPHA` over at least `FEWEST_SEEDS` seeds. Among arms of equal models that happens in at most `ALPHA` of the
-    analyses, whatever their number.
+    `ALPHA` over at least `FEWEST_SEEDS` seeds. If all arms are equal models, this happens in at most `ALPHA` of the
+    analyses, for any number of arms.
     """
     count = sum(PAIRED_T in comparison.tests for comparison in analysis.comparisons)
     return [_line(comparison, count) for comparison in analysis.comparisons]
@@ -46,8 +46,8 @@ def conclusions(analysis: Analysis) -> list[str]:
 def cautions(findings: Findings) -> list[str]:
     """Sentences that limit the conclusions, if any.
 
-    They say that bits/dim still fell at the end of training by more than arms differ, that seeds share the noise of
-    their evaluations, and `average_cautions`.
+    They say that bits/dim still fell at the end of training by more than the arms differ, or that seeds share the noise
+    of their evaluations. `average_cautions` are included.
     """
     analysis = findings.analysis
     fell = []
@@ -80,7 +80,7 @@ def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()
     """The whole document.
 
     Args:
-      published: sections on what the runs repeat.
+      published: sections on the published comparisons that the runs repeat.
     """
     analysis, runs = findings.analysis, findings.runs
     said = [*conclusions(analysis), *cautions(findings)]
@@ -128,7 +128,7 @@ def _differences(analysis: Analysis) -> Section:
 
 
 def _by_seed(rows: Sequence[tuple[str, OverSeeds, Mapping[int, float], Mapping[str, float]]]) -> Table:
-    """Arms by name: the value of each seed, '1.8271 ± 0.0012' with its interval, and the means of terms."""
+    """Per arm: the value of each seed, the mean '1.8271 ± 0.0012' with its interval, and the means of terms."""
     seeds, cells = sorted({seed for _, _, values, _ in rows for seed in values}), []
     for name, over, values, terms in rows:
         mean = with_error(over.mean, over.standard_error), format_interval(over.interval)
@@ -190,14 +190,15 @@ def write_summary(
 ) -> tuple[Section | Text, list[Path]]:
     """Write significance.md, significance.json, and the figures as .png and .pdf.
 
-    An earlier summary is replaced. If the runs repeat a published comparison, the document sets them beside its
+    An earlier summary is replaced. If the runs repeat a published comparison, the document also has the published
     figures.
 
     Args:
       root: folder of the runs' workdirs.
-      reference: arm with which the others are compared; None: that of the grid noted in `root`, or the first arm.
+      reference: arm with which the others are compared; None: the reference of the grid noted in `root`, or the first
+        arm.
       target: see `analyse`.
-      plugins: packages that may be imported because the noted evaluation names parts of theirs.
+      plugins: packages whose parts the noted evaluation may name, and which may therefore be imported.
 
     Returns:
       The document and the files; if no run is finished, a line per missing run and no files.
