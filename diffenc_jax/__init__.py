@@ -3,11 +3,10 @@
 The names below are imported when they are first used, so that `import diffenc_jax` loads neither JAX nor Flax.
 """
 
-import sys
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from etils import epy
-
-with epy.lazy_api_imports(globals()):
+if TYPE_CHECKING:
     from diffenc_jax.api import Run as Run
     from diffenc_jax.api import TrainedRun as TrainedRun
     from diffenc_jax.api import open as open
@@ -26,4 +25,28 @@ with epy.lazy_api_imports(globals()):
     from diffenc_jax.diffusion.process import Process as Process
     from diffenc_jax.train.flops import load_config as load_config
 
-__all__ = [name for name in dir(sys.modules[__name__]) if name not in globals()]
+# Public names by the module that has them; those of `diffusion` are its modules.
+_PUBLIC = {
+    "api": ("Run", "TrainedRun", "open"),
+    "config": ("Config",),
+    "core.errors": ("InputError", "Interrupted", "RunError"),
+    "core.versions": ("__version__",),
+    "data.images": ("Batch",),
+    "diffusion": ("ancestral", "encoders", "flow", "losses", "schedules"),
+    "diffusion.process": ("Prediction", "Process"),
+    "train.flops": ("load_config",),
+}
+_PLACES = {name: place for place, names in _PUBLIC.items() for name in names}
+
+__all__ = [*_PLACES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place, is_module = f"{__name__}.{_PLACES[name]}", _PLACES[name] == "diffusion"
+    return importlib.import_module(f"{place}.{name}") if is_module else getattr(importlib.import_module(place), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
