@@ -73,7 +73,7 @@ PARTS: dict[str, dict[str, Entry]] = {
         **_parts("evaluation.ode", ode="Ode"),
     },
     "sampler": _parts("sampling.samplers", ancestral="Ancestral", flow="Flow"),
-    "optimizer": _parts("train.optimizers", adamw="AdamW"),
+    "optimizer": _parts("train.optimizers", adamw="AdamW") | _parts("train.muon", muon="Muon"),
     "writer": _parts("train.writer", tensorboard="TensorBoard"),
     "data": _parts("data.sources", **{name: name.upper() for name in _DATA}),
 }

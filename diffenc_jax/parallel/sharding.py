@@ -1,10 +1,11 @@
 """The device mesh ('data', 'fsdp') and shardings on it. No other module names mesh axes."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -131,6 +132,15 @@ def scattered(mesh: Mesh | None, grads: Tree, scanned: bool) -> Tree:
     if mesh.devices.flat[0].platform == "tpu" and not scanned:
         grads = gathered(mesh, grads)
     return jax.tree.map(jax.lax.with_sharding_constraint, grads, state_shardings(mesh, grads))
+
+
+def by_device(mesh: Mesh | None, f: Callable[[jax.Array], jax.Array], stack: jax.Array) -> jax.Array:
+    """Within a program, f(stack) for an `f` of each entry of the leading axis, which the devices divide among them."""
+    if mesh is None or mesh.size == 1:
+        return f(stack)
+    count = len(stack)
+    padded = jnp.pad(stack, [(0, round_up(mesh, count) - count), *[(0, 0)] * (stack.ndim - 1)])
+    return f(jax.lax.with_sharding_constraint(padded, batched(mesh)))[:count]
 
 
 def abstract_arrays(shapes: Any, shardings: Any) -> Any:

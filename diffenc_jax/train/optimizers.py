@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.core import parts
@@ -16,6 +17,7 @@ from diffenc_jax.core.keys import FRACTION, POSITIVE, at_least, key
 from diffenc_jax.model import Params
 
 Decayed = Callable[[Params], Params]
+Transformation: TypeAlias = optax.GradientTransformation
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,13 @@ class Optimizer(ABC):
     stays_finite: ClassVar[bool] = False
 
     @abstractmethod
-    def transformation(self, rate: optax.Schedule, decayed: Decayed) -> optax.GradientTransformation:
+    def transformation(self, rate: optax.Schedule, decayed: Decayed, mesh: Mesh | None) -> Transformation:
         """The optimizer.
 
         Args:
           rate: the learning rate as a function of the number of finished steps.
           decayed: tree of parameters -> tree of booleans, True where weight decay applies.
+          mesh: the devices; None for one.
         """
 
 
@@ -53,11 +56,11 @@ class AdamW(Optimizer):
     epsilon: float = key(1e-8, "Number that is added to the root of the second moment.", limits=POSITIVE)
     weight_decay: float = key(0.01, "Weight decay, on networks except their biases.", limits=at_least(0))
 
-    def transformation(self, rate: optax.Schedule, decayed: Decayed) -> optax.GradientTransformation:
+    def transformation(self, rate: optax.Schedule, decayed: Decayed, mesh: Mesh | None) -> Transformation:
         return optax.adamw(rate, self.b1, self.b2, self.epsilon, weight_decay=self.weight_decay, mask=decayed)
 
 
-def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig, decayed: Decayed, mesh: Mesh | None = None) -> Transformation:
     """The optimizer of a training; see `Optimizer.transformation`.
 
     Raises InputError if it cannot be built, or if its learning rate falls to 0 before the warm-up ends.
@@ -66,7 +69,7 @@ def make_optimizer(config: TrainConfig, decayed: Decayed) -> optax.GradientTrans
     part = parts.load("optimizer", kind)
     if isinstance(part, type) and issubclass(part, Optimizer):
         options = parts.options("optimizer", kind, config.optimizer.options)
-        return part(**options).transformation(rate, decayed)
+        return part(**options).transformation(rate, decayed, mesh)
     given = f"train.optimizer.kind={kind}"
     made = part(rate)
     fits = isinstance(made, optax.GradientTransformation)

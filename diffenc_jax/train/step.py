@@ -63,7 +63,7 @@ class StepFunction:
         require(suits, f"train.time_sampling=importance is not for {learned}, {why}; take uniform")
         self.model, self.config, self.mesh = model, config, mesh
         self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
-        self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior))
+        self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior), mesh)
         self._stays_finite = getattr(parts.load("optimizer", config.train.optimizer.kind), "stays_finite", False)
 
     def init(self) -> TrainState:

@@ -3,10 +3,10 @@
 Keys: devices, of each process; fsdp; folder, which holds the images and the run, and in which result.npz is written:
 the parameters, the nats per image, and the share of the parameters that a device holds; and if `fixed` gives batch
 sizes of an evaluation and of sampling, the nats per image and samples of parameters that no training has made.
-workdir: of the run, if it is not in `folder`. unet: whether the networks are U-Nets. With several processes: process,
-processes and port. die_after: the step after which the process kills itself, and `victim` the one process that does, by
-default all. stop: number of the batch after which the evaluation of `fixed` ends. samples: how many are drawn after the
-training.
+workdir: of the run, if it is not in `folder`. unet: whether the networks are U-Nets, trained by Muon. With several
+processes: process, processes and port. die_after: the step after which the process kills itself, and `victim` the one
+process that does, by default all. stop: number of the batch after which the evaluation of `fixed` ends. samples: how
+many are drawn after the training.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from diffenc_jax.config.recipe import score_transformer
+from diffenc_jax.config.recipe import ADAMW, score_transformer
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.evaluation.evaluator import Evaluator
@@ -46,6 +46,7 @@ from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
 
 SAVE_EVERY = 2
+MUON = {**ADAMW, "kind": "muon", "momentum": 0.95}
 WORKDIR = as_path(GIVEN.get("workdir", f"{GIVEN['folder']}/run"))
 # Wide enough for parameters that are sharded.
 WIDE = {} if GIVEN.get("unet") else {"model__score": score_transformer(patch=2, width=64, layers=1, heads=2)}
@@ -65,6 +66,7 @@ def main(folder):
     changes = {"data__source": source, "model__labels": True, "mesh__fsdp": GIVEN["fsdp"], "eval__passes": 1}
     changes |= {"checkpoint__every_steps": SAVE_EVERY, "log__samples": GIVEN.get("samples", 0)}
     changes |= {"eval__time_sampling": "uniform", "sample__output": "softmax"}
+    changes |= {"train__optimizer": MUON} if unet else {}
     config = tiny.config("diffenc" if unet else "vdm", small=not unet, **changes, **WIDE)
     experiment = Experiment.load(config)
     trainer = Trainer(experiment, WORKDIR, Sampling(experiment).picture if "samples" in GIVEN else None)

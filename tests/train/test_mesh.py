@@ -85,6 +85,7 @@ def test_two_hosts_train_in_a_bucket_as_one(one, home, bucket):
 
 @pytest.mark.long
 def test_eight_devices_train_unets_as_one(home):
+    """By Muon, whose matrices are divided over the devices."""
     results = []
     for given in (dict(devices=1, fsdp=1), dict(devices=8, fsdp=4)):
         folder = home()

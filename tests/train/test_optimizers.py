@@ -110,8 +110,8 @@ def test_a_function_of_optax_by_its_name():
 
 def test_what_is_no_optimizer_is_refused():
     for kind, message in (
-        ("adamv", "unknown optimizer 'adamv', perhaps adamw; known: adamw"),
-        ("muon", "unknown optimizer 'muon', perhaps optax.contrib:muon"),
+        ("adamv", "unknown optimizer 'adamv', perhaps adamw; known: adamw, muon"),
+        ("prodigy", "unknown optimizer 'prodigy', perhaps optax.contrib:prodigy"),
         ("optax:cosine_distance", "kind=optax:cosine_distance cannot be used: cosine_distance"),
         ("builtins:repr", "kind=builtins:repr must return an optax.GradientTransformation, not str"),
         *(

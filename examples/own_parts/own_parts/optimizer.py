@@ -16,5 +16,5 @@ class Nesterov(Optimizer):
     b2: float = key(0.99, "Decay rate of the second moment.", limits=FRACTION)
     weight_decay: float = key(0.01, "Weight decay, on networks except their biases.", limits=at_least(0))
 
-    def transformation(self, rate, decayed):
+    def transformation(self, rate, decayed, mesh):
         return optax.nadamw(rate, self.b1, self.b2, weight_decay=self.weight_decay, mask=decayed)

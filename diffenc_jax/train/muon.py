@@ -1,0 +1,94 @@
+"""Muon: momentum whose matrices are made nearly orthogonal."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
+
+from diffenc_jax.core.keys import FRACTION, key
+from diffenc_jax.model import Params
+from diffenc_jax.parallel import sharding
+from diffenc_jax.train.optimizers import AdamW, Decayed, Transformation
+
+# Paths of kernels that are left to AdamW: embeddings, first and last layers.
+OUTER = re.compile(r"/(time|embed|conv_in|conv_out|cond_out|gains|logits)/|(?<!attention)/out/")
+SIZE = 0.2  # root mean square of an update of Muon, as a multiple of the learning rate; about as large as AdamW's
+
+
+@dataclass(frozen=True)
+class Muon(AdamW):
+    """Muon for the matrices of the networks' blocks (arXiv 2502.16982, equation 4), AdamW for all other parameters.
+
+    A matrix W [m, n] of m inputs and n outputs changes by -rate (0.2 √max(m, n) O + weight_decay W). O has the singular
+    vectors of the momentum M. Five steps of Newton and Schulz, X <- 3.4445 X - 4.7750 (X Xᵀ) X + 2.0315 (X Xᵀ)² X from
+    M / ‖M‖, bring its singular values between 0.68 and 1.14 if those of M are alike up to a factor of some hundred. The
+    entries of a change have a root mean square of 0.2 for all sizes, as those of AdamW have.
+
+    A convolution's matrix has 9 C inputs. The devices divide the matrices among them.
+    """
+
+    momentum: float = key(0.95, "Decay rate of the momentum of matrices, with Nesterov's correction.", limits=FRACTION)
+
+    def transformation(self, rate: optax.Schedule, decayed: Decayed, mesh: Mesh | None) -> Transformation:
+        muon = optax.chain(
+            optax.trace(self.momentum, nesterov=True),
+            optax.stateless(lambda updates, _: orthogonalized(updates, mesh)),
+            optax.add_decayed_weights(self.weight_decay, decayed),
+            optax.scale_by_learning_rate(rate),
+        )
+        return optax.partition({True: muon, False: super().transformation(rate, decayed, mesh)}, are_matrices)
+
+
+def are_matrices(params: Params) -> Params:
+    """For each of `params`, whether Muon changes it: kernels of blocks."""
+
+    def is_matrix(path: Any, _: jax.Array) -> bool:
+        name = _name(path)
+        return name.endswith("/kernel") and OUTER.search(name) is None
+
+    return jax.tree_util.tree_map_with_path(is_matrix, params)
+
+
+def orthogonalized(updates: Params, mesh: Mesh | None = None) -> Params:
+    """0.2 √max(m, n) O for each matrix [m, n] of a tree of kernels, see `Muon`.
+
+    Matrices of the same size are stacked, and the devices of `mesh` divide the stack.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(updates)
+    shapes = [matrix_shape(path, kernel.shape) for path, kernel in leaves]
+    changes: dict[int, jax.Array] = {}
+    for size in dict.fromkeys(shape[1:] for shape in shapes):
+        own = [i for i, shape in enumerate(shapes) if shape[1:] == size]
+        stack = jnp.concatenate([leaves[i][1].reshape(shapes[i]) for i in own])
+        change = SIZE * math.sqrt(max(size)) * sharding.by_device(mesh, newton_schulz, stack)
+        changes |= zip(own, jnp.split(change, np.cumsum([shapes[i][0] for i in own])[:-1]), strict=True)
+    return jax.tree.unflatten(structure, [changes[i].reshape(kernel.shape) for i, (_, kernel) in enumerate(leaves)])
+
+
+def newton_schulz(stack: jax.Array) -> jax.Array:
+    """Nearly orthogonal factors O of matrices [N, m, n], see `Muon`; optax's, without its momentum."""
+    muon = scale_by_muon(beta=0.0, nesterov=False, weight_dimension_numbers=MuonDimensionNumbers(1, 2))
+    return muon.update(stack, muon.init(stack))[0]
+
+
+def matrix_shape(path: Any, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Number of matrices of a kernel, of their inputs and of their outputs.
+
+    Kernels of a `Chain` are stacked along their first axis. The last axis is that of the outputs; those of the queries,
+    keys and values of an attention with several heads have two.
+    """
+    name = _name(path)
+    first = int("/blocks/" in name)
+    last = first + 1 if re.search("/(query|key|value)/", name) else len(shape) - 1
+    return math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
+
+
+def _name(path: Any) -> str:
+    return "/" + "/".join(entry.key for entry in path)

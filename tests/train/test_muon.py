@@ -1,0 +1,80 @@
+"""The matrices that Muon takes, their changes against singular values, and its steps against the same in numpy."""
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.train.muon import are_matrices, orthogonalized
+from diffenc_jax.train.optimizers import make_optimizer
+from diffenc_jax.train.step import decayed
+from tests import tiny
+
+RNG = np.random.RandomState(0)
+MUON = {"kind": "muon", "momentum": 0.9, "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.3}
+
+
+def drawn(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("place", "kernel", "shape"),
+    [
+        (("mid_0", "conv_0"), drawn(3, 3, 4, 8), (1, 36, 8)),
+        (("down", "blocks", "conv_1"), drawn(5, 3, 3, 4, 4), (5, 36, 4)),
+        (("up", "blocks", "shortcut"), drawn(2, 6, 3), (2, 6, 3)),
+        (("blocks", "blocks", "attention", "query"), drawn(2, 6, 3, 4), (2, 6, 12)),
+        (("blocks", "blocks", "attention", "out"), drawn(2, 3, 4, 6), (2, 12, 6)),
+    ],
+)
+def test_an_update_has_the_singular_vectors_of_its_matrix_and_singular_values_near_one(place, kernel, shape):
+    tree = {"kernel": kernel}
+    for name in reversed(place):
+        tree = {name: tree}
+    tree = {"score": tree | {"mid_1": {"conv_0": {"kernel": 2 * drawn(3, 3, 4, 8)}}}}  # of the size of another kernel
+    change = jax.jit(orthogonalized)(tree)["score"]
+    for name in place:
+        change = change[name]
+    assert change["kernel"].shape == kernel.shape
+    factors = np.asarray(change["kernel"]).reshape(shape) / (0.2 * np.sqrt(max(shape[1:])))
+    for matrix, factor in zip(kernel.reshape(shape), factors, strict=True):
+        u, _, v = np.linalg.svd(matrix, full_matrices=False)
+        values = u.T @ factor @ v.T
+        np.testing.assert_allclose(values, np.diag(np.diag(values)), atol=1e-4)
+        assert np.all((np.diag(values) > 0.68) & (np.diag(values) < 1.21))
+
+
+def test_steps_are_those_of_the_paper():
+    """Two steps with a warm-up over two: momentum with Nesterov's correction, decay, and AdamW for the bias."""
+    config = tiny.config(train__optimizer=MUON).train
+    optimizer = make_optimizer(config, decayed)
+    params = {"score": {"mid_0": {"conv_0": {"kernel": drawn(3, 3, 4, 8), "bias": drawn(8)}}}}
+    w, state, momentum = params["score"]["mid_0"]["conv_0"]["kernel"], optimizer.init(params), 0.0
+    for k in range(3):
+        grads = jax.tree.map(lambda leaf: drawn(*leaf.shape), params)
+        updates, state = jax.jit(optimizer.update)(grads, state, params)
+        params = jax.tree.map(np.add, params, updates)
+        g, rate = grads["score"]["mid_0"]["conv_0"]["kernel"], config.learning_rate * min(k / 2, 1)
+        momentum = 0.9 * momentum + g
+        x = (g + 0.9 * momentum).reshape(36, 8).astype(np.float64)
+        x /= np.linalg.norm(x)
+        for _ in range(5):
+            square = x.T @ x
+            x = x @ (3.4445 * np.eye(8) - 4.7750 * square + 2.0315 * square @ square)
+        w = w - rate * (0.2 * 6 * x.reshape(3, 3, 4, 8) + 0.3 * w)
+    ours = params["score"]["mid_0"]["conv_0"]
+    np.testing.assert_allclose(ours["kernel"], w, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("small", [False, True], ids=["unet", "transformer"])
+def test_embeddings_first_and_last_layers_are_left_to_adamw(small):
+    """And norms, biases and positions; all other kernels are matrices of Muon."""
+    left = {
+        *(f"time/dense_{i}/{name}" for i in (0, 1) for name in ("kernel", "bias")),
+        *(("embed/kernel", "out/kernel", "cond_out/kernel") if small else ("conv_in/kernel", "conv_out/kernel")),
+    }
+    params = jax.eval_shape(build(tiny.config("vdm", small), ImageSpec((4, 4, 1), tiny.LEVELS)).init, jax.random.key(0))
+    for path, is_matrix in flatten_dict(are_matrices(params)["score"], sep="/").items():
+        assert is_matrix == (path.endswith("/kernel") and path not in left), path
