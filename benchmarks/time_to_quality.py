@@ -1,10 +1,9 @@
-"""How much sooner importance-sampled times and fewer end points reach the final quality of the published recipe.
+"""Bits/dim and cost of an arm's training by the fast recipe, by the shipped one and by the published one.
 
-Trains every seed twice, with steps in turn, so that other load on the machine slows both: by the published recipe
-(uniform times, all end points), and with train.time_sampling=importance and the train.ends_every of --config. Every few
-steps both averages are evaluated on the split of --config under the same noise; this is not timed. The target is the
-published recipe's bits/dim at train.steps. Each seed's curves are kept in --out, so that the same command resumes.
-Prints a table and the ratios of steps and of seconds to the target.
+Trains every seed of ARM, ARM-fast and ARM-published. Their steps are run in turn, each at the same share of its own
+training, so that other load on the machine slows all of them. Then the averaged parameters are evaluated on the split
+of --config, all under the same noise; this is not timed. The values of each seed are kept in --out, so that the same
+command resumes. Prints the bits/dim, and the steps, seconds and FLOPs as shares of those of ARM.
 """
 
 import argparse
@@ -26,49 +25,60 @@ from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.train.flops import count, load_config
 from diffenc_jax.train.step import Program
 
-EXAMPLE = "python benchmarks/time_to_quality.py --config=configs/digits.py --out=quality"
-RECIPES = {
-    "published": {"train.time_sampling": "uniform", "train.ends_every": 1},
-    "ours": {"train.time_sampling": "importance"},
-}
-EVERY, PASSES = 25, 8
+EXAMPLE = "python benchmarks/time_to_quality.py --config=configs/digits.py:vdm --out=quality"
+RECIPES = {"shipped": "", "fast": "-fast", "published": "-published"}
+COSTS = ("steps", "seconds", "FLOPs")
+PASSES = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the curves")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the values")
     parser.add_argument("--seeds", type=positive, default=3, help="number of seeds, from 0")
     add_config(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    config, shares = load_arguments_config(arguments), []
+    config, rows = load_arguments_config(arguments), []
+    name = arguments.config.partition(":")[0]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    print(f"{versions.device()}\n\n| seed | target, bits/dim | steps | seconds |\n|---|---|---|---|")
+    print(f"{versions.device()}\n\n| seed | recipe | bits/dim | {' | '.join(COSTS)} |\n|---|---|---|---|---|---|")
     for seed in range(arguments.seeds):
-        path = arguments.out / f"seed{seed}.json"
+        path = arguments.out / f"{config.name}-{config.arm}-seed{seed}.json"
+        changes = [*arguments.overrides, f"seed={seed}"]
         if not path.exists():
-            path.write_text(json.dumps(curves(config.replace({"seed": seed}))) + "\n")
-        found = reached(json.loads(path.read_text()))
-        shares.append(found["seconds"])
-        print(f"| {seed} | {found['target']:.4f} | {found['steps']:.3f} | {found['seconds']:.3f} |", flush=True)
-    print(f"\nmean share of the published recipe's seconds: {np.mean(shares):.3f}")
+            arms = {recipe: load_config(f"{name}:{config.arm}{suffix}", changes) for recipe, suffix in RECIPES.items()}
+            path.write_text(json.dumps(trained(arms)) + "\n")
+        rows.append(shares(json.loads(path.read_text())))
+        print_rows(seed, rows[-1])
+    print_rows("mean", {recipe: np.mean([row[recipe] for row in rows], axis=0) for recipe in RECIPES})
+
+
+def print_rows(seed: int | str, values: dict[str, np.ndarray]) -> None:
+    for recipe, (bits, *costs) in values.items():
+        print(f"| {seed} | {recipe} | {bits:.4f} | {' | '.join(f'{cost:.3f}' for cost in costs)} |", flush=True)
 
 
 class Training:
     """One run, whose steps are taken and timed from outside."""
 
-    def __init__(self, config: Config, model: Model, images: Batch):
-        mesh = make_mesh(1, jax.devices()[:1])
-        program = Program(model, config, mesh)
-        self._step, self._batches = program.compiled(), Batches(images, config, mesh)
-        self.state, self.seconds = program.init(), 0.0
+    def __init__(self, experiment: Experiment):
+        config, mesh = experiment.config, make_mesh(1, jax.devices()[:1])
+        program = Program(experiment.model, config, mesh)
+        self._step = program.compiled()
+        self._batches = Batches(experiment.dataset.examples("train"), config, mesh)
+        self.state, self.steps, self.seconds = program.init(), 0, 0.0
 
-    def step(self, number: int) -> None:
-        start = time.perf_counter()
-        self.state, _ = jax.block_until_ready(self._step(self.state, self._batches(number)))
-        self.seconds += time.perf_counter() - start
+    def advance(self, steps: int) -> None:
+        """Take steps until there are `steps`."""
+        for number in range(self.steps, steps):
+            batch = jax.block_until_ready(self._batches(number))
+            start = time.perf_counter()
+            self.state, _ = jax.block_until_ready(self._step(self.state, batch))
+            self.seconds += time.perf_counter() - start
+        self.steps = steps
 
 
 def bits(model: Model, params: Params, batch: Batch, key: jax.Array) -> jax.Array:
@@ -79,34 +89,28 @@ def bits(model: Model, params: Params, batch: Batch, key: jax.Array) -> jax.Arra
     return nats.mean() / (model.spec.dims * np.log(2))
 
 
-def curves(config: Config) -> dict[str, list[float]]:
-    """Steps, and of both recipes bits/dim and seconds after so many steps."""
-    experiment = Experiment.load(config)
-    model, dataset = experiment.model, experiment.dataset
-    test = jax.tree.map(jnp.asarray, dataset.examples(config.eval.split))
-    evaluate = jax.jit(lambda params: bits(model, params, test, jax.random.key(0)))
-    runs = {
-        name: Training(config.replace(changes), model, dataset.examples("train")) for name, changes in RECIPES.items()
-    }
-    found = {"steps": [], "published": [], "ours": [], "published_seconds": [], "ours_seconds": []}
-    for number in range(config.train.steps):
-        for run in runs.values():
-            run.step(number)
-        if (number + 1) % EVERY == 0:
-            found["steps"].append(number + 1)
-            for name, run in runs.items():
-                found[name].append(float(evaluate(run.state.ema)))
-                found[f"{name}_seconds"].append(run.seconds)
-    return found
+def trained(configs: dict[str, Config]) -> dict[str, dict[str, float]]:
+    """Bits/dim after training and the costs, by recipe."""
+    experiments = {recipe: Experiment.load(config) for recipe, config in configs.items()}
+    runs = {recipe: Training(experiment) for recipe, experiment in experiments.items()}
+    parts = max(config.train.steps for config in configs.values())
+    for part in range(1, parts + 1):
+        for recipe, training in runs.items():
+            training.advance(configs[recipe].train.steps * part // parts)
+    values = {}
+    for recipe, training in runs.items():
+        model, dataset = experiments[recipe].model, experiments[recipe].dataset
+        test = jax.tree.map(jnp.asarray, dataset.examples(configs[recipe].eval.split))
+        found = jax.jit(bits, static_argnums=0)(model, training.state.ema, test, jax.random.key(0))
+        flops = training.steps * count(configs[recipe], model.spec).flops_per_step
+        values[recipe] = {"bpd": float(found), "steps": training.steps, "seconds": training.seconds, "FLOPs": flops}
+    return values
 
 
-def reached(found: dict[str, list[float]]) -> dict[str, float]:
-    """The target, and the shares of steps and seconds after which ours first reaches it, interpolated."""
-    target, ours = found["published"][-1], np.minimum.accumulate(found["ours"])
-    if ours[-1] > target:
-        return {"target": target, "steps": np.inf, "seconds": np.inf}
-    steps, seconds = (np.interp(-target, -ours, found[name]) for name in ("steps", "ours_seconds"))
-    return {"target": target, "steps": steps / found["steps"][-1], "seconds": seconds / found["published_seconds"][-1]}
+def shares(values: dict[str, dict[str, float]]) -> dict[str, np.ndarray]:
+    """Bits/dim by recipe, and then its costs in units of the shipped recipe's."""
+    costs = {recipe: np.array([own[cost] for cost in COSTS]) for recipe, own in values.items()}
+    return {recipe: np.array([own["bpd"], *costs[recipe] / costs["shipped"]]) for recipe, own in values.items()}
 
 
 if __name__ == "__main__":

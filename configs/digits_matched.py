@@ -23,4 +23,4 @@ ALL_ARMS = {
 
 
 def get_config(arm="diffenc"):
-    return choose_arm(installed("digits").base(arm), ALL_ARMS)
+    return choose_arm(installed("digits").base(arm), ALL_ARMS, installed("digits").FAST)

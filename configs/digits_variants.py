@@ -52,4 +52,4 @@ SCHEDULES = {
 
 
 def get_config(arm="diffenc"):
-    return choose_arm(digits.base(arm), ARMS | NETWORKS | ENCODERS | PROCESSES | SCHEDULES)
+    return choose_arm(digits.base(arm), ARMS | NETWORKS | ENCODERS | PROCESSES | SCHEDULES, digits.FAST)

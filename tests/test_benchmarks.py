@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 
 from diffenc_jax.__main__ import execute
@@ -62,11 +63,10 @@ def test_every_script_imports_and_has_help(run, capsys):
             assert f"example:\n  python benchmarks/{name}.py " in capsys.readouterr().out
 
 
-def test_time_to_quality_is_where_the_curve_crosses_the_target(monkeypatch):
+def test_costs_of_a_recipe_are_shares_of_the_shipped_recipes(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    reached = importlib.import_module("time_to_quality").reached
-    found = {"steps": [10, 20, 30], "published": [5.0, 4.0, 3.0], "published_seconds": [1.0, 2.0, 4.0]}
-    found |= {"ours": [4.0, 3.5, 2.5], "ours_seconds": [0.5, 1.0, 2.0]}
-    assert reached(found) == pytest.approx({"target": 3.0, "steps": 25 / 30, "seconds": 1.5 / 4})
-    assert reached({**found, "ours": [2.0, 3.5, 2.5]})["steps"] == pytest.approx(1 / 3)
-    assert reached({**found, "ours": [6.0, 5.0, 4.0]})["seconds"] == float("inf")
+    shares = importlib.import_module("time_to_quality").shares
+    shipped, fast = ({"bpd": 2.0, "steps": s, "seconds": 2 * s, "FLOPs": 3 * s} for s in (100, 25))
+    found = shares({"shipped": shipped, "fast": fast | {"bpd": 1.9, "seconds": 100}})
+    np.testing.assert_array_equal(found["shipped"], [2.0, 1, 1, 1])
+    np.testing.assert_array_equal(found["fast"], [1.9, 0.25, 0.5, 0.25])

@@ -15,14 +15,25 @@ IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
 # The published optimizer, and the published noise schedule, linear in t.
 ADAMW = ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01})
+MUON = ConfigDict({**ADAMW, "kind": "muon", "momentum": 0.9})
 FIXED_LINEAR = ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
-# Suffixes of an arm's name: -T<depth> for training at this depth, and -published for training as published.
-DEPTH, PUBLISHED = "-T", "-published"
+# Suffixes of an arm's name: -T<depth> for training at this depth, -published and -fast for other recipes.
+DEPTH, PUBLISHED, FAST = "-T", "-published", "-fast"
 
 # Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
 AS_PUBLISHED = {"train.ends_every": 1, "data.shuffle_shards": 1}
+
+# Changes of the fast recipe, besides a third of the steps; docs/training.md says when to take it.
+FAST_RECIPE = {
+    "train.optimizer": MUON,
+    "train.learning_rate": 0.015,
+    "train.learning_rate_schedule": "linear",
+    "train.time_sampling": "importance",
+    "train.ema_decay": 0.9999,
+    "train.ema_warmup": True,
+}
 
 
 def score_network(**changes: Any) -> ConfigDict:
@@ -103,19 +114,30 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+def choose_arm(
+    config: ConfigDict, arms: Mapping[str, Mapping[str, Any]], fast: Mapping[str, Any] | None = None
+) -> ConfigDict:
     """Apply the changes of the arm `config.arm` (see `with_changes`), whose name may have suffixes.
 
-    '<arm>-published' undoes deviations from the published training (see `AS_PUBLISHED`). '<arm>-T<depth>' sets
-    `loss.depth`: 'diffenc-T10' is 'diffenc' trained with 10 steps. An arm with the FLOPs of another arm's training
-    (`train.flops_of`) then has the FLOPs of that arm with the same suffixes.
+    '<arm>-published' undoes deviations from the published training (see `AS_PUBLISHED`). '<arm>-fast' trains by
+    `FAST_RECIPE` in a third of the steps. '<arm>-T<depth>' sets `loss.depth`: 'diffenc-T10' is 'diffenc' trained with
+    10 steps. An arm with the FLOPs of another arm's training (`train.flops_of`) then has the FLOPs of that arm with the
+    same suffixes.
 
     Raises InputError if there is no such arm, or if no depth follows '-T'.
+
+    Args:
+      fast: further changes of '<arm>-fast'.
     """
     has_depth = DEPTH in config.arm and config.arm not in arms
     stem, at, depth = config.arm.rpartition(DEPTH) if has_depth else (config.arm, "", "")
-    name = stem if stem in arms else stem.removesuffix(PUBLISHED)
-    changes = {**lookup("arm", name, arms), **(AS_PUBLISHED if name != stem else {})}
+    suffix = "" if stem in arms else next(filter(stem.endswith, (PUBLISHED, FAST)), "")
+    name = stem.removesuffix(suffix)
+    changes = dict(lookup("arm", name, arms))
+    if suffix == FAST:
+        changes |= {"train.steps": changes.get("train.steps", config.train.steps) // 3, **FAST_RECIPE, **(fast or {})}
+    elif suffix:
+        changes |= AS_PUBLISHED
     if has_depth:
         is_depth = re.fullmatch("[1-9][0-9]*", depth) is not None
         require(is_depth, f"arm {config.arm!r}: {DEPTH} must be followed by one depth in steps, such as {stem}{at}10")

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -10,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from diffenc_jax.core.keys import FRACTION, key
 from diffenc_jax.model import Params
@@ -19,6 +19,7 @@ from diffenc_jax.train.optimizers import AdamW, Decayed, Transformation
 
 # Paths of kernels that are left to AdamW: embeddings, first and last layers.
 OUTER = re.compile(r"/(time|embed|conv_in|conv_out|cond_out|gains|logits)/|(?<!attention)/out/")
+COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5  # of Newton and Schulz's iteration, as published for Muon
 SIZE = 0.2  # root mean square of an update of Muon, as a multiple of the learning rate; about as large as AdamW's
 
 
@@ -67,15 +68,27 @@ def orthogonalized(updates: Params, mesh: Mesh | None = None) -> Params:
     for size in dict.fromkeys(shape[1:] for shape in shapes):
         own = [i for i, shape in enumerate(shapes) if shape[1:] == size]
         stack = jnp.concatenate([leaves[i][1].reshape(shapes[i]) for i in own])
-        change = SIZE * math.sqrt(max(size)) * sharding.by_device(mesh, newton_schulz, stack)
+        change = SIZE * math.sqrt(max(size)) * sharding.by_device(mesh, orthogonal_factors, stack)
         changes |= zip(own, jnp.split(change, np.cumsum([shapes[i][0] for i in own])[:-1]), strict=True)
     return jax.tree.unflatten(structure, [changes[i].reshape(kernel.shape) for i, (_, kernel) in enumerate(leaves)])
 
 
-def newton_schulz(stack: jax.Array) -> jax.Array:
-    """Nearly orthogonal factors O of matrices [N, m, n], see `Muon`; optax's, without its momentum."""
-    muon = scale_by_muon(beta=0.0, nesterov=False, weight_dimension_numbers=MuonDimensionNumbers(1, 2))
-    return muon.update(stack, muon.init(stack))[0]
+def orthogonal_factors(stack: jax.Array) -> jax.Array:
+    """Nearly orthogonal factors O of matrices [N, m, n], see `Muon`.
+
+    The polynomials of a step depend only on X Xᵀ: X_5 = P_5 ... P_1 X_0 with P_k = a + b G_k + c G_k² and
+    G_{k+1} = P_k G_k P_k, all of the smaller side. `optax.contrib.scale_by_muon` computes every X_k, so that a step of
+    `cifar10:vdm-8` moves 1.055 times the bytes of AdamW's, as compiled for an H100.
+    """
+    x = stack if stack.shape[1] <= stack.shape[2] else stack.swapaxes(1, 2)
+    x /= jnp.sqrt(jnp.sum(jnp.square(x), axis=(1, 2), keepdims=True)) + 1e-8
+    product = partial(jnp.matmul, precision=jax.lax.Precision.HIGH)  # P_5 ... P_1 has singular values of up to 485
+    gram, one, steps = product(x, x.swapaxes(1, 2)), jnp.eye(x.shape[1]), []
+    for _ in range(STEPS):
+        steps.append(COEFFICIENTS[0] * one + COEFFICIENTS[1] * gram + COEFFICIENTS[2] * product(gram, gram))
+        gram = product(product(steps[-1], gram), steps[-1])
+    x = product(reduce(product, steps), x)  # polynomials of one matrix, in any order
+    return x if x.shape == stack.shape else x.swapaxes(1, 2)
 
 
 def matrix_shape(path: Any, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from configs.digits import FAST
 from diffenc_jax.config import load_config
-from diffenc_jax.config.recipe import AS_PUBLISHED, choose_arm, recipe
+from diffenc_jax.config.recipe import AS_PUBLISHED, FAST_RECIPE, choose_arm, recipe
 from diffenc_jax.core.errors import InputError
 
 NO_DEPTHS = ("diffenc-T0", "diffenc-Tx", "diffenc-T", "diffenc-T010", "diffenc-T-5", "diffenc-T1e2")
@@ -14,6 +15,15 @@ def test_a_published_arm_undoes_what_keys_can_undo_in_training(spec):
     changes = AS_PUBLISHED | {"arm": f"{spec.partition(':')[2]}-published"}
     assert load_config(f"{spec}-published") == load_config(spec).replace(changes)
     assert AS_PUBLISHED == {"train.ends_every": 1, "data.shuffle_shards": 1}
+
+
+def test_a_fast_arm_has_the_fast_recipe_and_a_third_of_the_steps():
+    """Or what its configuration says besides; and the FLOPs of another arm are those of its fast training."""
+    config = load_config("mnist:vdm-8").replace(FAST_RECIPE | {"arm": "vdm-8-fast"})
+    assert load_config("mnist:vdm-8-fast") == config.replace({"train.steps": config.train.steps // 3})
+    changes = FAST_RECIPE | FAST | {"arm": "vdm-fast-T10", "loss.depth": 10}
+    assert load_config("digits:vdm-fast-T10") == load_config("digits:vdm").replace(changes)
+    assert load_config("mnist:vdm-flops-fast").train.flops_of == "diffenc-fast"
 
 
 @pytest.mark.parametrize("spec", ["digits_variants:diffenc-dct", "cifar10:vdm-8-published", "synthetic:nontrainable"])
