@@ -83,6 +83,7 @@ def significance(
 
 
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
+TO_QUALITY = "python benchmarks/time_to_quality.py --out=quality --config=digits"
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
 VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "runs/noise-end/diffenc-seed0"
@@ -281,7 +282,7 @@ EXPERIMENTS = {
         ],
         40,
     ),
-    "time-to-quality": benchmark("time_to_quality", 60, " --config=digits --out=quality"),
+    "time-to-quality": Experiment([Step(f"{TO_QUALITY}:{arm}", tables.printed) for arm in ("vdm", "diffenc")], 40),
     "parity": Experiment(
         [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)], 2
     ),
