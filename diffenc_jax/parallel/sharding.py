@@ -134,13 +134,19 @@ def scattered(mesh: Mesh | None, grads: Tree, scanned: bool) -> Tree:
     return jax.tree.map(jax.lax.with_sharding_constraint, grads, state_shardings(mesh, grads))
 
 
-def by_device(mesh: Mesh | None, f: Callable[[jax.Array], jax.Array], stack: jax.Array) -> jax.Array:
-    """Within a program, f(stack) for an `f` of each entry of the leading axis, which the devices divide among them."""
-    if mesh is None or mesh.size == 1:
+def by_entry(mesh: Mesh | None, f: Callable[[jax.Array], jax.Array], stack: jax.Array) -> jax.Array:
+    """Within a program, f(stack) for an `f` of each entry of the leading axis.
+
+    Devices that share one copy of the parameters divide the entries among them: each would have to collect all
+    parameters otherwise. Without such sharing every device computes all entries, because sending results costs more.
+    By the compiler for four v5e, a step of `cifar10:vdm-8` by Muon takes 21.0 and 21.2 million cycles with and without
+    the division if the devices share a copy, and sends 229 and 404 MB; otherwise 21.6 and 21.4, and 848 and 32 MB.
+    """
+    if mesh is None or mesh.shape["fsdp"] == 1:
         return f(stack)
-    count = len(stack)
-    padded = jnp.pad(stack, [(0, round_up(mesh, count) - count), *[(0, 0)] * (stack.ndim - 1)])
-    return f(jax.lax.with_sharding_constraint(padded, batched(mesh)))[:count]
+    size, count = mesh.shape["fsdp"], len(stack)
+    padded = jnp.pad(stack, [(0, -count % size), *[(0, 0)] * (stack.ndim - 1)])
+    return f(jax.lax.with_sharding_constraint(padded, NamedSharding(mesh, PartitionSpec("fsdp"))))[:count]
 
 
 def abstract_arrays(shapes: Any, shardings: Any) -> Any:
