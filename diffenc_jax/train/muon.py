@@ -22,6 +22,8 @@ OUTER = re.compile(r"/(time|embed|conv_in|conv_out|cond_out|gains|logits)/|(?<!a
 COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5  # of Newton and Schulz's iteration, as published for Muon
 SIZE = 0.2  # root mean square of an update of Muon, as a multiple of the learning rate; about as large as AdamW's
 
+_name = partial(jax.tree_util.keystr, simple=True, separator="/")  # of a kernel, by its path
+
 
 @dataclass(frozen=True)
 class Muon(AdamW):
@@ -101,7 +103,3 @@ def matrix_shape(path: Any, shape: tuple[int, ...]) -> tuple[int, int, int]:
     first = int("/blocks/" in name)
     last = first + 1 if re.search("/(query|key|value)/", name) else len(shape) - 1
     return math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
-
-
-def _name(path: Any) -> str:
-    return "/" + "/".join(entry.key for entry in path)

@@ -88,7 +88,7 @@ def _kernel(query, key, value):
 
 
 def _attend_for_gradient(*inputs):
-    """The same call as in `_gradient`, so that XLA computes both only once."""
+    """Values by the kernel, called as in `_gradient`: XLA then computes both calls only once."""
     return [jax.vjp(_kernel, *inputs)[0]]
 
 
