@@ -17,7 +17,7 @@ from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, recipe,
 SMALL = dict(width=32, groups=8, mid_groups=8, out_groups=8)
 SMALL_ENCODER = dict(layers=2, **SMALL | {"width": 16})
 # A third of the images, in smaller batches; so few epochs need no dropout.
-FAST = {"train.steps": 900, "train.batch_size": 32, "model.score.dropout": 0.0}
+FAST_DIGITS = {"train.steps": 900, "train.batch_size": 32, "model.score.dropout": 0.0}
 
 
 def base(arm):
@@ -44,5 +44,10 @@ def base(arm):
     return with_changes(recipe("digits", arm), changes)
 
 
+def choose(arm, arms):
+    """The configuration of one of the `arms`."""
+    return choose_arm(base(arm), arms, FAST_DIGITS)
+
+
 def get_config(arm="diffenc"):
-    return choose_arm(base(arm), ARMS, FAST)
+    return choose(arm, ARMS)

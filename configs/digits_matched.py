@@ -10,7 +10,7 @@ Arms besides diffenc (the default), nontrainable, vdm and diffenc-affine:
 """
 
 from diffenc_jax.config.load import installed
-from diffenc_jax.config.recipe import ARMS, choose_arm, equal_in_cost, matched
+from diffenc_jax.config.recipe import ARMS, equal_in_cost, matched
 
 PROCESSES = installed("digits_variants").PROCESSES
 LAYERS = {"vdm": 5, "vdm-polynomial": 5, "vdm-mulan": 3, "diffenc": 3, "diffenc-image": 3}
@@ -23,4 +23,4 @@ ALL_ARMS = {
 
 
 def get_config(arm="diffenc"):
-    return choose_arm(installed("digits").base(arm), ALL_ARMS, installed("digits").FAST)
+    return installed("digits").choose(arm, ALL_ARMS)

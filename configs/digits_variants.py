@@ -21,7 +21,6 @@ Arms besides diffenc (the default), nontrainable and vdm:
 from diffenc_jax.config.load import installed
 from diffenc_jax.config.recipe import (
     ARMS,
-    choose_arm,
     code_network,
     dct_network,
     encoder_network,
@@ -52,4 +51,4 @@ SCHEDULES = {
 
 
 def get_config(arm="diffenc"):
-    return choose_arm(digits.base(arm), ARMS | NETWORKS | ENCODERS | PROCESSES | SCHEDULES, digits.FAST)
+    return digits.choose(arm, ARMS | NETWORKS | ENCODERS | PROCESSES | SCHEDULES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.digits import FAST
+from configs.digits import FAST_DIGITS
 from diffenc_jax.config import load_config
 from diffenc_jax.config.recipe import AS_PUBLISHED, FAST_RECIPE, choose_arm, recipe
 from diffenc_jax.core.errors import InputError
@@ -21,7 +21,7 @@ def test_a_fast_arm_has_the_fast_recipe_and_a_third_of_the_steps():
     """Or what its configuration says besides; and the FLOPs of another arm are those of its fast training."""
     config = load_config("mnist:vdm-8").replace(FAST_RECIPE | {"arm": "vdm-8-fast"})
     assert load_config("mnist:vdm-8-fast") == config.replace({"train.steps": config.train.steps // 3})
-    changes = FAST_RECIPE | FAST | {"arm": "vdm-fast-T10", "loss.depth": 10}
+    changes = FAST_RECIPE | FAST_DIGITS | {"arm": "vdm-fast-T10", "loss.depth": 10}
     assert load_config("digits:vdm-fast-T10") == load_config("digits:vdm").replace(changes)
     assert load_config("mnist:vdm-flops-fast").train.flops_of == "diffenc-fast"
 
