@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests import ROOT
@@ -23,6 +24,21 @@ def start(*arguments, program=sys.executable, cwd=ROOT, stdout=subprocess.PIPE, 
     env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     command = [program, *map(str, arguments)]
     return subprocess.Popen(command, cwd=cwd, env=env, stdout=stdout, stderr=stderr, text=True)
+
+
+def finish(process, code=0, timeout=600):
+    """Outputs of a process once it has ended. Its exit status must be `code`."""
+    outputs = process.communicate(timeout=timeout)
+    assert process.returncode == code, outputs
+    return outputs
+
+
+def wait_until(happened, *running, pause=0.01):
+    """Wait until happened() is true. The processes `running` must not end before."""
+    while not happened():
+        for process in running:
+            assert process.poll() is None, process.communicate()
+        time.sleep(pause)
 
 
 def resident(pid="self"):

@@ -4,7 +4,7 @@ import json
 import re
 import signal
 import subprocess
-import time
+from functools import partial
 
 import pytest
 
@@ -18,17 +18,13 @@ def start(workdir, *args):
     return processes.start("-m", "diffenc_jax.main", *flags, stderr=subprocess.STDOUT)
 
 
-def finish(run):
-    """The output of a run that succeeds."""
-    said, _ = run.communicate(timeout=1800)
-    assert run.returncode == 0, said
-    return said
+finish = partial(processes.finish, timeout=1800)
 
 
 @pytest.mark.long
 @pytest.mark.slow
 def test_reaches_two_bits_per_dimension(tmp_path):
-    said = finish(start(tmp_path / "run"))
+    said, _ = finish(start(tmp_path / "run"))
     record = StoredRun(tmp_path / "run").last_record()[1]
     assert record["step"] == 1500
     assert record["bpd"]["total"] < 2.0
@@ -49,11 +45,9 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     few += ["--config.eval.passes=1", "--config.sample.depth=2"]
     finish(start(tmp_path / "whole", *few))
     killed = start(tmp_path / "killed", *few)
-    while not (tmp_path / "killed" / "checkpoints" / "12").exists():  # saved while steps continue
-        assert killed.poll() is None
-        time.sleep(0.02)
+    processes.wait_until((tmp_path / "killed" / "checkpoints" / "12").exists, killed)  # saved while steps continue
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    said = finish(start(tmp_path / "killed", *few))
+    said, _ = finish(start(tmp_path / "killed", *few))
     assert re.search("resuming from step (12|24|36) ", said), said
     assert logged(tmp_path / "killed") == logged(tmp_path / "whole")

@@ -12,23 +12,20 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.runs.stored import StoredRun
+from tests import ROOT
 from tests.evaluation import gaussian, gaussian_classes
-from tests.examples.announced import EXAMPLES, announce
 from tests.refusals import refused
 from tests.stored_runs import CLASSES, trained, write_images, write_run
+
+PACKAGE = "classify"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def classify():
     """The module of the example."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(EXAMPLES / "classify")
+        patch.syspath_prepend(ROOT / "examples" / PACKAGE)
         yield importlib.import_module("classify")
-
-
-@pytest.fixture
-def announced(tmp_path, monkeypatch):
-    yield from announce("classify", tmp_path, monkeypatch)
 
 
 def nats_of(classify, folder, passes, **changes):

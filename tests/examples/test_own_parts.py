@@ -32,13 +32,12 @@ from diffenc_jax.train import loop
 from diffenc_jax.train.step import Program
 from tests import ROOT, tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
-from tests.examples.announced import announce
 from tests.examples.extending_page import shown
 from tests.nets import contract
 from tests.stored_runs import change, write_images, write_run
 from tests.train.running import shared_program, train
 
-FOLDER = ROOT / "examples/own_parts"
+PACKAGE = "own_parts"
 NAMES = ("encoder:Fading", "schedule:Cosine", "estimator:Mirrored", "network:Convolutions", "optimizer:Nesterov")
 FADING, COSINE, MIRRORED, NETWORK, OPTIMIZER = (parts.Allowed(f"own_parts.{name}") for name in NAMES)
 TABLE = parts.Allowed("own_parts.writer:Table")
@@ -46,12 +45,7 @@ TABLE = parts.Allowed("own_parts.writer:Table")
 
 @pytest.fixture(autouse=True)
 def on_the_path(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-
-
-@pytest.fixture
-def announced(tmp_path, monkeypatch):
-    yield from announce("own_parts", tmp_path, monkeypatch)
+    monkeypatch.syspath_prepend(ROOT / "examples" / PACKAGE)
 
 
 def built(config):

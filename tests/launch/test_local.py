@@ -24,8 +24,7 @@ def start_local(place, does, *options, **environment):
 
 def test_local_processes_join_one_cluster(place):
     launcher = start_local(place, "echo I am $me", "--processes=3", "--devices=5", XLA_FLAGS="--xla_a")
-    assert launcher.communicate(timeout=60) == ("I am 0\n", "")
-    assert launcher.returncode == 0
+    assert processes.finish(launcher, timeout=60) == ("I am 0\n", "")
     calls = sorted(call for call in place.calls() if call[1] != "-c")
     port = calls[0][3].rpartition(":")[2]
     for process, call in enumerate(calls):
@@ -38,28 +37,24 @@ def test_local_processes_join_one_cluster(place):
 def test_a_local_process_that_fails_ends_the_others(place):
     fails = "if ((me == 1)); then echo error: no >&2; exit 3; fi; exec sleep 300"
     launcher = start_local(place, fails, "--processes=3")
-    _, error = launcher.communicate(timeout=60)
-    assert launcher.returncode == 3
+    _, error = processes.finish(launcher, 3, timeout=60)
     assert error == "error: no\nerror: process 1 ended with exit code 3; the others were ended\n"
     launcher = start_local(place, "echo error: no >&2; exit 2", "--processes=3")
-    assert launcher.communicate(timeout=60) == ("", "error: no\n")
-    assert launcher.returncode == 2
+    assert processes.finish(launcher, 2, timeout=60) == ("", "error: no\n")
 
 
 def start_waiting(place, at_signal):
     """The launcher of two processes that wait for a signal."""
     waits = f"trap '{at_signal}' TERM; touch ready$me; for ((i = 0; i < 300; i++)); do sleep 0.1; done"
     launcher = start_local(place, waits)
-    while not all((place.folder / f"ready{process}").exists() for process in (0, 1)):
-        time.sleep(0.05)
+    processes.wait_until(lambda: all((place.folder / f"ready{process}").exists() for process in (0, 1)))
     return launcher
 
 
 def test_a_signal_is_forwarded_to_local_processes(place):
     launcher = start_waiting(place, "echo saved; exit 143")
     launcher.send_signal(signal.SIGTERM)
-    assert launcher.communicate(timeout=60) == ("saved\n", "")
-    assert launcher.returncode == 143
+    assert processes.finish(launcher, 143, timeout=60) == ("saved\n", "")
 
 
 def test_local_processes_that_do_not_save_are_ended_by_a_second_signal(place):
@@ -67,5 +62,4 @@ def test_local_processes_that_do_not_save_are_ended_by_a_second_signal(place):
     for _ in range(2):
         launcher.send_signal(signal.SIGTERM)
         time.sleep(0.5)
-    launcher.communicate(timeout=60)
-    assert launcher.returncode == 128 + signal.SIGKILL
+    processes.finish(launcher, 128 + signal.SIGKILL, timeout=60)

@@ -3,7 +3,6 @@
 import re
 import signal
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -28,13 +27,6 @@ ALONE = [sys.executable, "-m", "diffenc_jax.main"]
 LOCAL = ["bash", LAUNCH / "local.sh", "--processes=2", "--devices=2", "--"]
 
 
-def finish(run):
-    """The output of a successful run."""
-    out, error = run.communicate(timeout=600)
-    assert run.returncode == 0, error
-    return out
-
-
 def diffusion_terms(evaluations, name):
     """Nats [passes, images] of the one evaluation whose file name begins so."""
     (path,) = evaluations.glob(f"test-6-{name}*.npz")
@@ -44,9 +36,9 @@ def diffusion_terms(evaluations, name):
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     """And fit and evaluate as one."""
-    said = finish(start_run(tmp_path, LOCAL, f"--workdir={tmp_path}/two", *FITTED))
+    said, _ = processes.finish(start_run(tmp_path, LOCAL, f"--workdir={tmp_path}/two", *FITTED))
     assert said.count("evaluating test at step 6") == 1  # only the first process prints
-    finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/one", *FITTED))
+    processes.finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/one", *FITTED))
     two, one = (diffusion_terms(tmp_path / name / "eval", "depth4") for name in ("two", "one"))
     np.testing.assert_allclose(two, one, rtol=0.02)
     assert two.std() > 0.1 * two.mean()  # the comparison above is not trivial
@@ -56,7 +48,7 @@ def test_two_processes_train_as_one(tmp_path):
 
     # One checkpoint, evaluated by both, so that only the number of processes differs.
     (tmp_path / "two" / "eval").rename(tmp_path / "by two")
-    finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/two", "--mode=eval", *FITTED))
+    processes.finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/two", "--mode=eval", *FITTED))
     np.testing.assert_allclose(diffusion_terms(tmp_path / "two" / "eval", "depth4"), two, rtol=1e-3)
 
 
@@ -67,12 +59,9 @@ def test_a_killed_process_ends_the_other_within_a_minute(tmp_path, gone):
     flags = [f"--workdir={tmp_path}/run", "--config.train.steps=1000000", "--processes=2"]
     flags.append(f"--coordinator=localhost:{processes.free_port()}")
     runs = [start_run(tmp_path, ALONE, *flags, f"--process={process}") for process in (0, 1)]
-    while not (tmp_path / "run" / "metrics.jsonl").exists():
-        assert all(run.poll() is None for run in runs), [run.communicate() for run in runs]
-        time.sleep(0.1)
+    processes.wait_until((tmp_path / "run" / "metrics.jsonl").exists, *runs)
     runs[gone].kill()
-    _, error = runs[1 - gone].communicate(timeout=60)
-    assert runs[1 - gone].returncode == 1
+    _, error = processes.finish(runs[1 - gone], 1, timeout=60)
     ours = "error: another process of this run is gone"
     if gone == 0:  # JAX watches the coordinator from its own thread, whose message may come first
         assert ours in error or "likely indicates that another task died" in error
@@ -86,14 +75,11 @@ def test_two_processes_save_after_a_signal_and_resume(tmp_path):
     workdir = tmp_path / "run"
     flags = [f"--workdir={workdir}", "--config.train.steps="]
     run = start_run(tmp_path, LOCAL, flags[0], flags[1] + "1000000")
-    while not (workdir / "metrics.jsonl").exists():
-        assert run.poll() is None, run.communicate()
-        time.sleep(0.1)
+    processes.wait_until((workdir / "metrics.jsonl").exists, run)
     run.send_signal(signal.SIGTERM)
-    out, error = run.communicate(timeout=120)
-    assert run.returncode == 128 + signal.SIGTERM, error
+    out, _ = processes.finish(run, 128 + signal.SIGTERM, timeout=120)
     step = int(re.search(r"stopped by a signal; step (\d+) is saved", out).group(1))
     assert [path.name for path in (workdir / "checkpoints").iterdir()] == [str(step)]
-    out = finish(start_run(tmp_path, LOCAL, flags[0], f"{flags[1]}{step + 2}"))
+    out, _ = processes.finish(start_run(tmp_path, LOCAL, flags[0], f"{flags[1]}{step + 2}"))
     assert f"resuming from step {step} of " in out
     assert f"step {step + 2}: test" in out

@@ -3,12 +3,12 @@
 import shlex
 import shutil
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.launch.stand_ins import CONFIG, FLAGS, KIND, LAUNCH, SLICE, TPU, assert_refused
+from tests.processes import wait_until
 
 # What gcsfuse would keep of a bucket that other hosts change.
 CACHES = ("stat-cache-max-size-mb", "type-cache-max-size-mb", "kernel-list-cache-ttl-secs")
@@ -139,8 +139,7 @@ def test_what_run_sends_starts_main_on_a_host(cloud, host):
     cloud.record.unlink()
     command = sent[-1].removeprefix("--command=")
     assert host.run("-c", command).returncode == 0
-    while not host.calls():
-        time.sleep(0.05)
+    wait_until(host.calls)
     assert host.calls() == [["python", "-m", "diffenc_jax.main", "--distributed", *FLAGS]]
     assert_refused(host.run("-c", command), "a run is active ")
 
@@ -156,12 +155,10 @@ def test_a_hosts_run_is_watched_and_stopped(host):
     assert do("status", *FLAGS) == "running\n"
     assert do("status", CONFIG) == "other\n"
     log = host.folder / "diffenc_jax" / ".run" / "log"
-    while not log.exists() or "hello" not in log.read_text():
-        time.sleep(0.05)
+    wait_until(lambda: log.exists() and "hello" in log.read_text())
     assert do("log") == f"hello from {host.folder / 'diffenc_jax'}\n"  # where Python finds what --include has sent
     do("stop")
-    while do("status", *FLAGS) == "none\n":  # until the exit code is written
-        time.sleep(0.05)
+    wait_until(lambda: do("status", *FLAGS) != "none\n")  # until the exit code is written
     assert do("status", *FLAGS) == "ended 143\n"
     assert do("status", CONFIG) == "none\n"  # the status of another run is unknown
     (host.folder / "diffenc_jax" / ".run" / "code").unlink()

@@ -1,12 +1,10 @@
 """Communication between processes of one run."""
 
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
-from tests.processes import free_port
+from tests.processes import finish, free_port, start
 
 FIRST_ALONE = """
     import sys, time
@@ -28,8 +26,6 @@ FIRST_ALONE = """
 
 @pytest.mark.slow
 def test_the_others_go_on_when_the_first_host_is_done(tmp_path):
-    port = free_port()
-    commands = [[sys.executable, "-c", textwrap.dedent(FIRST_ALONE), str(port), str(n), tmp_path] for n in range(3)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    said = [process.communicate(timeout=120)[0] for process in processes]
-    assert said == ["['0']\n"] * 3
+    port, program = free_port(), textwrap.dedent(FIRST_ALONE)
+    started = [start("-c", program, port, number, tmp_path) for number in range(3)]
+    assert [finish(process, timeout=120)[0] for process in started] == ["['0']\n"] * 3

@@ -31,7 +31,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from diffenc_jax.config.recipe import ADAMW, score_transformer
+from diffenc_jax.config.recipe import MUON, score_transformer
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.evaluation.evaluator import Evaluator
@@ -46,7 +46,6 @@ from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
 
 SAVE_EVERY = 2
-MUON = {**ADAMW, "kind": "muon", "momentum": 0.95}
 WORKDIR = as_path(GIVEN.get("workdir", f"{GIVEN['folder']}/run"))
 # Wide enough for parameters that are sharded.
 WIDE = {} if GIVEN.get("unet") else {"model__score": score_transformer(patch=2, width=64, layers=1, heads=2)}

@@ -1,7 +1,6 @@
 """Whole runs of a tiny model."""
 
 import functools
-import time
 from pathlib import Path
 
 import jax
@@ -14,6 +13,7 @@ from diffenc_jax.runs.trained import open_trained
 from diffenc_jax.train.loop import Trainer
 from diffenc_jax.train.step import Program
 from tests.logs import logged
+from tests.processes import wait_until
 
 
 def train(config, workdir, draw_samples=None, before_step=None, profiled=None):
@@ -46,8 +46,7 @@ def assert_same_run(a: Path, b: Path, except_steps=()):
 
 
 def wait_for_checkpoint(workdir, step):
-    while not (workdir / "checkpoints" / str(step)).exists():
-        time.sleep(0.01)
+    wait_until((workdir / "checkpoints" / str(step)).exists)
 
 
 def before_each_step(trainer, action):

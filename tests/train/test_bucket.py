@@ -2,7 +2,6 @@
 
 import re
 import signal
-import time
 
 import pytest
 
@@ -24,14 +23,6 @@ from tests.xla_flags import QUICKLY_COMPILED
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def unbroken(images, tmp_path_factory):
-    """Workdir of the run on a disk."""
-    workdir = tmp_path_factory.mktemp("disk") / "run"
-    train(config(images), workdir)
-    return workdir
-
-
 def start(images, workdir, devices=1):
     flags = f"--xla_force_host_platform_device_count={devices} {QUICKLY_COMPILED}"
     program = "tests.train.bucket_program"
@@ -40,14 +31,14 @@ def start(images, workdir, devices=1):
 
 def kill_amid_a_save(process, workdir, earlier):
     """Kill a process once it saves a step beyond `earlier`."""
-    while True:
-        assert process.poll() is None
-        begun = [int(path.name) for path in storage.glob(workdir / "checkpoints", "*") if path.name.isdecimal()]
-        if any(step > earlier for step in begun):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return
-        time.sleep(0.01)
+
+    def saves():
+        names = [path.name for path in storage.glob(workdir / "checkpoints", "*")]
+        return any(int(name) > earlier for name in names if name.isdecimal())
+
+    processes.wait_until(saves, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
 
 
 def test_a_run_killed_amid_a_save_goes_on_bit_for_bit(images, unbroken, bucket, monkeypatch):

@@ -60,13 +60,6 @@ def config(images, **changes):
     return tiny.config("vdm", small=True, data__source=images, **(fewer | changes))
 
 
-@pytest.fixture(scope="module")
-def unbroken(images, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("unbroken") / "run"
-    train(config(images), workdir)
-    return workdir
-
-
 def test_a_run_without_a_finite_result_fails(images, tmp_path, monkeypatch):
     """The last update is finite and so large that the bound is not."""
 

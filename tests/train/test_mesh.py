@@ -131,6 +131,5 @@ def test_hosts_that_see_other_folders_are_refused(home):
     """By the same name, as if a folder were not shared."""
     started = start_hosts(home(), home(), devices=1, fsdp=1)
     for process in started:
-        said = process.communicate(timeout=300)[0]
-        assert process.returncode == 1
+        said, _ = processes.finish(process, 1, timeout=300)
         assert re.search(rf"InputError: .*/run is another folder on \S+, process {started[1].pid} than on", said), said

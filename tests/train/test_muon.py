@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from diffenc_jax.model import ImageSpec, build
 from diffenc_jax.train.muon import are_matrices, orthogonalized
@@ -20,25 +20,21 @@ def drawn(*shape):
 
 
 @pytest.mark.parametrize(
-    ("place", "kernel", "shape"),
+    ("path", "kernel", "shape"),
     [
-        (("mid_0", "conv_0"), drawn(3, 3, 4, 8), (1, 36, 8)),
-        (("down", "blocks", "conv_1"), drawn(5, 3, 3, 4, 4), (5, 36, 4)),
-        (("up", "blocks", "shortcut"), drawn(2, 6, 3), (2, 6, 3)),
-        (("blocks", "blocks", "attention", "query"), drawn(2, 6, 3, 4), (2, 6, 12)),
-        (("blocks", "blocks", "attention", "out"), drawn(2, 3, 4, 6), (2, 12, 6)),
+        ("mid_0/conv_0", drawn(3, 3, 4, 8), (1, 36, 8)),
+        ("down/blocks/conv_1", drawn(5, 3, 3, 4, 4), (5, 36, 4)),
+        ("up/blocks/shortcut", drawn(2, 6, 3), (2, 6, 3)),
+        ("blocks/blocks/attention/query", drawn(2, 6, 3, 4), (2, 6, 12)),
+        ("blocks/blocks/attention/out", drawn(2, 3, 4, 6), (2, 12, 6)),
     ],
 )
-def test_an_update_has_the_singular_vectors_of_its_matrix_and_singular_values_near_one(place, kernel, shape):
-    tree = {"kernel": kernel}
-    for name in reversed(place):
-        tree = {name: tree}
-    tree = {"score": tree | {"mid_1": {"conv_0": {"kernel": 2 * drawn(3, 3, 4, 8)}}}}  # of the size of another kernel
-    change = jax.jit(orthogonalized)(tree)["score"]
-    for name in place:
-        change = change[name]
-    assert change["kernel"].shape == kernel.shape
-    factors = np.asarray(change["kernel"]).reshape(shape) / (0.2 * np.sqrt(max(shape[1:])))
+def test_an_update_has_the_singular_vectors_of_its_matrix_and_singular_values_near_one(path, kernel, shape):
+    path, of_equal_size = f"score/{path}/kernel", {"score/mid_1/conv_0/kernel": 2 * drawn(3, 3, 4, 8)}
+    change = jax.jit(orthogonalized)(unflatten_dict({path: kernel} | of_equal_size, sep="/"))
+    change = np.asarray(flatten_dict(change, sep="/")[path])
+    assert change.shape == kernel.shape
+    factors = change.reshape(shape) / (0.2 * np.sqrt(max(shape[1:])))
     for matrix, factor in zip(kernel.reshape(shape), factors, strict=True):
         u, _, v = np.linalg.svd(matrix, full_matrices=False)
         values = u.T @ factor @ v.T
@@ -47,16 +43,18 @@ def test_an_update_has_the_singular_vectors_of_its_matrix_and_singular_values_ne
 
 
 def test_steps_are_those_of_the_paper():
-    """Two steps with a warm-up over two: momentum with Nesterov's correction, decay, and AdamW for the bias."""
+    """Three steps, with a warm-up over two: momentum with Nesterov's correction, and decay. The bias is AdamW's."""
     config = tiny.config(train__optimizer=MUON).train
-    optimizer = make_optimizer(config, decayed)
-    params = {"score": {"mid_0": {"conv_0": {"kernel": drawn(3, 3, 4, 8), "bias": drawn(8)}}}}
-    w, state, momentum = params["score"]["mid_0"]["conv_0"]["kernel"], optimizer.init(params), 0.0
+    optimizers = [make_optimizer(each.train, decayed) for each in (tiny.config(train__optimizer=MUON), tiny.config())]
+    params = {"score": {"conv_0": {"kernel": drawn(3, 3, 4, 8), "bias": drawn(8)}}}
+    w, momentum, states = params["score"]["conv_0"]["kernel"], 0.0, [each.init(params) for each in optimizers]
     for k in range(3):
         grads = jax.tree.map(lambda leaf: drawn(*leaf.shape), params)
-        updates, state = jax.jit(optimizer.update)(grads, state, params)
-        params = jax.tree.map(np.add, params, updates)
-        g, rate = grads["score"]["mid_0"]["conv_0"]["kernel"], config.learning_rate * min(k / 2, 1)
+        steps = [each.update(grads, state, params) for each, state in zip(optimizers, states, strict=True)]
+        (updates, _), (adamws, _) = steps
+        np.testing.assert_allclose(*(each["score"]["conv_0"]["bias"] for each in (updates, adamws)), rtol=1e-6)
+        params, states = jax.tree.map(np.add, params, updates), [state for _, state in steps]
+        g, rate = grads["score"]["conv_0"]["kernel"], config.learning_rate * min(k / 2, 1)
         momentum = 0.9 * momentum + g
         x = (g + 0.9 * momentum).reshape(36, 8).astype(np.float64)
         x /= np.linalg.norm(x)
@@ -64,8 +62,7 @@ def test_steps_are_those_of_the_paper():
             square = x.T @ x
             x = x @ (3.4445 * np.eye(8) - 4.7750 * square + 2.0315 * square @ square)
         w = w - rate * (0.2 * 6 * x.reshape(3, 3, 4, 8) + 0.3 * w)
-    ours = params["score"]["mid_0"]["conv_0"]
-    np.testing.assert_allclose(ours["kernel"], w, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(params["score"]["conv_0"]["kernel"], w, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["unet", "transformer"])

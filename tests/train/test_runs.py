@@ -38,14 +38,6 @@ def _compiled_once():
         yield
 
 
-@pytest.fixture(scope="module")
-def unbroken(images, tmp_path_factory):
-    """A run of eight steps without a stop."""
-    workdir = tmp_path_factory.mktemp("unbroken") / "run"
-    train(config(images), workdir)
-    return workdir
-
-
 def evaluated(workdir, step):
     """The record and the arrays of the evaluation at `step`."""
     (path,) = (workdir / "eval").glob(f"test-{step}-continuous-*.json")

@@ -17,14 +17,6 @@ def config(images, arm="diffenc", **changes):
     return tiny.config(arm, small=True, **{"data__source": images, **changes})
 
 
-@pytest.fixture(scope="module")
-def workdir(images, tmp_path_factory):
-    """A run of eight steps, trained at infinite depth."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    train(config(images), workdir)
-    return workdir
-
-
 def evaluate(config, workdir):
     """The record and the arrays of the newest checkpoint."""
     run = open_trained(StoredRun(workdir), config, Estimator.chosen(config)[0].needs_training_images(config))
@@ -35,21 +27,21 @@ def evaluate(config, workdir):
 
 
 @pytest.mark.slow
-def test_a_run_is_evaluated_and_sampled_at_any_depth(workdir, images):
+def test_a_run_is_evaluated_and_sampled_at_any_depth(unbroken, images):
     """At a constant ratio, and with everything that is fitted."""
     fitted = {"loss__depth": 3, "loss__variance_ratio": "optimal_pixel", "loss__times": "optimal"}
     plain = {"loss__depth": 5, "eval__time_sampling": "uniform"}
     changes = {"plain": plain, "ratio": plain | {"loss__variance_ratio": 0.9}, "fitted": fitted}
     bits = {}
     for name, change in changes.items():
-        record, _ = evaluate(config(images, **change), workdir)
+        record, _ = evaluate(config(images, **change), unbroken)
         assert record["config_hash"] == config(images).hash
         bits[name] = record["bpd"]
     # Under the same noise a ratio w changes the cost of a step from u/2 to (w - 1 - ln w + w u)/2 per dimension.
     shift = 5 * (0.9 - 1 - np.log(0.9)) / (2 * np.log(2))
     assert bits["ratio"]["diffusion"] == pytest.approx(0.9 * bits["plain"]["diffusion"] + shift, rel=1e-4)
     assert bits["fitted"]["total"] < bits["plain"]["total"]
-    run = open_trained(StoredRun(workdir), config(images, **fitted), needs_training_images=True)
+    run = open_trained(StoredRun(unbroken), config(images, **fitted), needs_training_images=True)
     assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
 
 

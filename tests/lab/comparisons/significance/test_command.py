@@ -5,14 +5,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab.commands import significance
 from diffenc_jax.lab.comparisons.significance import grid
-from tests import tiny
+from tests import processes, tiny
 from tests.lab.comparisons.significance import made_up
 from tests.refusals import refused
 
@@ -97,22 +96,16 @@ def test_a_stopped_experiment_goes_on_and_gives_the_same_table(start, tmp_path):
     config, changes = tmp_path / "small.py", {"checkpoint__every_steps": 10, "eval__every_steps": 20}
     config.write_text(tiny.file(small=False, train__steps=40, **changes))
     arguments = ["significance", f"--config={config}", "--arms=vdm,nontrainable", "--seeds=0-1", "--parallel=2"]
-    whole = start(*arguments, f"--root={tmp_path / 'whole'}")
-    _, error = whole.communicate(timeout=600)
-    assert (whole.returncode, error) == (0, "")
+    assert processes.finish(start(*arguments, f"--root={tmp_path / 'whole'}"))[1] == ""
 
     arguments.append(f"--root={tmp_path / 'stopped'}")
     stopped = start(*arguments)
     checkpoints = tmp_path / "stopped" / "nontrainable-seed0" / "checkpoints"
-    while not (checkpoints / "10").exists():
-        assert stopped.poll() is None
-        time.sleep(0.05)
+    processes.wait_until((checkpoints / "10").exists, stopped)
     stopped.send_signal(signal.SIGTERM)
-    _, error = stopped.communicate(timeout=120)
-    assert (stopped.returncode, error) == (128 + signal.SIGTERM, f"interrupted; {significance.ON_INTERRUPT}\n")
-    resumed = start(*arguments)
-    assert resumed.communicate(timeout=600)[1] == ""
-    assert resumed.returncode == 0
+    said = f"interrupted; {significance.ON_INTERRUPT}\n"
+    assert processes.finish(stopped, 128 + signal.SIGTERM, timeout=120)[1] == said
+    assert processes.finish(start(*arguments))[1] == ""
     first, second = (json.loads((tmp_path / name / "significance.json").read_text()) for name in ("whole", "stopped"))
     assert (first["arms"], first["comparisons"]) == (second["arms"], second["comparisons"])
     assert [arm["n"] for arm in first["arms"].values()] == [2, 2]

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from diffenc_jax.lab.comparisons.significance import jobs
 from diffenc_jax.lab.comparisons.significance.jobs import Job, Share, run_jobs
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.lock import locked
+from tests import processes
 
 ALONE = [Share({}, None)]
 
@@ -109,12 +108,8 @@ assert jobs.run_jobs(todo, [Share({}, None)], print) == []
 
 
 def test_processes_with_the_same_jobs_make_each_of_them_once(tmp_path):
-    machines = [
-        subprocess.Popen([sys.executable, "-c", MACHINE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    outputs = [machine.communicate(timeout=60)[0] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0]
+    machines = [processes.start("-c", MACHINE, tmp_path) for _ in range(2)]
+    outputs = [processes.finish(machine, timeout=60)[0] for machine in machines]
     assert [(tmp_path / f"job{number}.log").read_text() for number in range(3)] == ["made\n"] * 3
     assert sum(output.count(": done in ") for output in outputs) == 3
     assert all(output.count("(3 of 3)") == 1 for output in outputs)

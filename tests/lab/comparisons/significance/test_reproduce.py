@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.lab.comparisons.significance.published import COMPARISONS, Published, Reproduction
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.stored import StoredRun
+from tests import processes
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
 from tests.refusals import refused
@@ -112,9 +112,8 @@ def test_two_machines_share_the_runs_and_one_dies(start, bucket, tmp_path):
         for machine in machines:
             stack.callback(kill_machine, machine)
         first = root / f"{comparison.reference}-seed0"
-        while 20 not in StoredRun(first).steps():  # so that the checkpoint of step 10 is complete
-            assert [machine.poll() for machine in machines] == [None, None]
-            time.sleep(0.2)
+        # So that the checkpoint of step 10 is complete.
+        processes.wait_until(lambda: 20 in StoredRun(first).steps(), *machines, pause=0.2)
         begun = "vdm-8-published, seed 0: begun" in (tmp_path / "a.txt").read_text()
         dies, lives = machines if begun else machines[::-1]
         kill_machine(dies)
