@@ -63,10 +63,15 @@ def test_every_script_imports_and_has_help(run, capsys):
             assert f"example:\n  python benchmarks/{name}.py " in capsys.readouterr().out
 
 
-def test_costs_of_a_recipe_are_shares_of_the_shipped_recipes(monkeypatch):
+def test_costs_of_an_arm_are_shares_of_the_first_arms(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    shares = importlib.import_module("time_to_quality").shares
-    shipped, fast = ({"bpd": 2.0, "steps": s, "seconds": 2 * s, "FLOPs": 3 * s} for s in (100, 25))
-    found = shares({"shipped": shipped, "fast": fast | {"bpd": 1.9, "seconds": 100}})
-    np.testing.assert_array_equal(found["shipped"], [2.0, 1, 1, 1])
-    np.testing.assert_array_equal(found["fast"], [1.9, 0.25, 0.5, 0.25])
+    summary = importlib.import_module("time_to_quality").summary
+    shipped, fast = ({"bpd": bits, "steps": s, "seconds": 2 * s, "FLOPs": 3 * s} for bits, s in ((2.0, 100), (1.9, 25)))
+    found = summary(
+        [
+            {"vdm": shipped, "vdm-fast": fast | {"seconds": seconds, "bpd": bits}}
+            for seconds, bits in ((40, 1.8), (60, 1.9))
+        ]
+    )
+    assert {arm: bits for arm, (bits, _) in found.items()} == {"vdm": [2.0, 2.0], "vdm-fast": [1.8, 1.9]}
+    np.testing.assert_allclose([costs for _, costs in found.values()], [[1, 1, 1], [0.25, 0.25, 0.25]])

@@ -9,7 +9,10 @@ from diffenc_jax.nets.conv import Dense
 from diffenc_jax.nets.kernels.features import Features
 from diffenc_jax.nets.norms import GroupNorm
 
-ATTENTION_GROUPS = 32
+
+def attention_groups(channels: int) -> int:
+    """Groups of the norm before attention: 32, as published, but one per channel where there are fewer channels."""
+    return min(32, channels)
 
 
 class Attention(nn.Module):
@@ -21,7 +24,7 @@ class Attention(nn.Module):
     def __call__(self, h: Features) -> Features:
         shape = h.x.shape
         dense = partial(Dense, shape[-1], self.compute)
-        normed, h = GroupNorm(ATTENTION_GROUPS, self.compute, keep=True, name="norm")(h)
+        normed, h = GroupNorm(attention_groups(shape[-1]), self.compute, keep=True, name="norm")(h)
         tokens = (shape[0], -1, shape[-1])
         names = "query", "key", "value"
         query, key, value = (dense(name=name)(Features(normed)).sum().reshape(tokens) for name in names)

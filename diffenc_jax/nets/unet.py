@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
-from diffenc_jax.nets.attention import ATTENTION_GROUPS, Attention
+from diffenc_jax.nets.attention import Attention, attention_groups
 from diffenc_jax.nets.blocks import REMAT, Chain, ResnetBlock
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.conv import Conv, ImageConv, Unpool
@@ -51,9 +51,8 @@ class UNet(ScoreNetwork):
             groups = getattr(self, name)
             require(channels % groups == 0, f"{path}.{name}={groups} does not divide its {channels} channels")
         for channels in {middle, self.width if self.attention else middle}:
-            if channels % ATTENTION_GROUPS:
-                norm = f"the {channels} channels of an attention's norm"
-                raise InputError(f"{path}.width: {ATTENTION_GROUPS} must divide {norm}")
+            groups, norm = attention_groups(channels), f"the {channels} channels of an attention's norm"
+            require(channels % groups == 0, f"{path}.width: {groups} must divide {norm}")
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):

@@ -40,7 +40,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
     add("--arms", type=_parts, metavar="ARM,...", help="arms to compare; required, except for report")
-    add("--seeds", type=_seeds, metavar="SEED,...", help="seeds, such as 0-4 or 0,2,7; required, except for report")
+    text = "seeds, such as 0-4 or 0,2,7; required, except for report"
+    add("--seeds", type=seed_numbers, metavar="SEED,...", help=text)
     reference = "arm to compare the others with (default: the first; for report, that of the study in DIR)"
     add("--reference", metavar="ARM", help=reference)
     add("--passes", type=positive, metavar="P", help="passes of the final evaluation (default: eval.passes)")
@@ -85,7 +86,7 @@ def _parts(text: str) -> tuple[str, ...]:
     return parts
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def seed_numbers(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in _parts(text):
         first, _, last = part.partition("-")
