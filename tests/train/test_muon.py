@@ -34,7 +34,7 @@ def test_an_update_has_the_singular_vectors_of_its_matrix_and_singular_values_ne
     change = jax.jit(orthogonalized)(unflatten_dict({path: kernel} | of_equal_size, sep="/"))
     change = np.asarray(flatten_dict(change, sep="/")[path])
     assert change.shape == kernel.shape
-    factors = change.reshape(shape) / (0.2 * np.sqrt(max(shape[1:])))
+    factors = change.reshape(shape) / np.sqrt(max(shape[1:]) / min(shape[1:]))
     for matrix, factor in zip(kernel.reshape(shape), factors, strict=True):
         u, _, v = np.linalg.svd(matrix, full_matrices=False)
         values = u.T @ factor @ v.T
@@ -61,7 +61,7 @@ def test_steps_are_those_of_the_paper():
         for _ in range(5):
             square = x.T @ x
             x = x @ (3.4445 * np.eye(8) - 4.7750 * square + 2.0315 * square @ square)
-        w = w - rate * (0.2 * 6 * x.reshape(3, 3, 4, 8) + 0.3 * w)
+        w = w - rate * (np.sqrt(36 / 8) * x.reshape(3, 3, 4, 8) + 0.3 * w)
     np.testing.assert_allclose(params["score"]["conv_0"]["kernel"], w, rtol=1e-4, atol=1e-6)
 
 
