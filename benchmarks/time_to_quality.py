@@ -2,8 +2,8 @@
 
 Trains every arm, under every seed. The steps of all arms are run in turn, each at the same share of its own training,
 so that other load on the machine slows all of them. Then the averaged parameters are evaluated, all under the same
-noise; this is not timed. Prints the bits/dim of every seed, and the steps, seconds and FLOPs as shares of those of the
-first arm. The values of each seed are kept in --out, so that the same command resumes.
+noise; this is not timed. Prints the bits/dim of every seed, the steps, the PFLOP (1e15), and the seconds and FLOPs by
+those of the first arm. The values of each seed are kept in --out, so that the same command resumes.
 
 Settings are to be chosen with --held-out, so that the test images are seen only by settings that are fixed.
 """
@@ -27,7 +27,7 @@ from diffenc_jax.lab.commands.significance import seed_numbers
 from diffenc_jax.train.flops import count, load_config
 
 EXAMPLE = "python benchmarks/time_to_quality.py --config=digits --out=quality --arm=vdm --arm=vdm-fast"
-COSTS = ("steps", "seconds", "FLOPs")
+COSTS = "seconds", "FLOPs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,11 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
         values.append(json.loads(path.read_text()))
         require([*values[-1]] == arguments.arm, f"{path} is of other arms; choose another --out")
         print(f"seed {seed}:", {arm: round(own["bpd"], 4) for arm, own in values[-1].items()}, file=sys.stderr)
-    heads = ["", *(f"seed {seed}" for seed in arguments.seeds), "mean", *COSTS]
-    rows = [
-        [f"`{arm}`", *(f"{number:.4f}" for number in bits), f"{np.mean(bits):.4f}", *(f"{cost:.3f}" for cost in costs)]
-        for arm, (bits, costs) in summary(values).items()
-    ]
+    seeds = (f"seed {seed}" for seed in arguments.seeds)
+    heads = ["", *seeds, "mean", "steps", "PFLOP", "seconds by the first", "FLOPs by the first"]
+    rows = [[f"`{arm}`", *cells] for arm, cells in summary(values).items()]
     print(markdown(Table(heads, rows, versions.device())))
 
 
@@ -105,11 +103,15 @@ def trained(configs: dict[str, dj.Config]) -> dict[str, dict[str, float]]:
     return {arm: training.values() for arm, training in trainings.items()}
 
 
-def summary(values: list[dict[str, dict[str, float]]]) -> dict[str, tuple[list[float], np.ndarray]]:
-    """By arm: its bits/dim under each seed, and its mean costs in units of those of the first arm."""
-    costs = {arm: np.mean([[own[arm][cost] for cost in COSTS] for own in values], axis=0) for arm in values[0]}
-    first = next(iter(costs.values()))
-    return {arm: ([own[arm]["bpd"] for own in values], cost / first) for arm, cost in costs.items()}
+def summary(values: list[dict[str, dict[str, float]]]) -> dict[str, list[str]]:
+    """Cells of the table by arm, from the values by arm under each seed."""
+    rows, first = {}, next(iter(values[0]))
+    for arm, own in values[0].items():
+        bits = [each[arm]["bpd"] for each in values]
+        shares = (sum(each[arm][cost] for each in values) / sum(each[first][cost] for each in values) for cost in COSTS)
+        costs = [f"{own['steps']:,}", f"{own['FLOPs'] / 1e15:.3g}", *(f"{share:.3f}" for share in shares)]
+        rows[arm] = [*(f"{number:.4f}" for number in (*bits, np.mean(bits))), *costs]
+    return rows
 
 
 if __name__ == "__main__":

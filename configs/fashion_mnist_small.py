@@ -11,10 +11,25 @@ vdm-params has diffenc's parameters (2 layers deeper), and vdm-flops the FLOPs o
 Data: as in configs/fashion_mnist.py.
 """
 
-from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, matched, recipe, score_network, with_changes
+from diffenc_jax.config.recipe import (
+    ARMS,
+    Fast,
+    choose_arm,
+    encoder_network,
+    matched,
+    recipe,
+    score_network,
+    with_changes,
+)
 
 SMALL = dict(width=32, groups=8, mid_groups=8, out_groups=8)
-ALL_ARMS = ARMS | matched("vdm", ARMS["vdm"], "diffenc", layers=5)
+LONG = {"train.steps": 16_000}
+ALL_ARMS = {
+    **ARMS,
+    **matched("vdm", ARMS["vdm"], "diffenc", layers=5),
+    **{f"{arm}-long": ARMS[arm] | LONG for arm in ("vdm", "diffenc")},
+}
+FAST_FASHION = Fast(0.3, {"model.score.dropout": 0.0})  # so few epochs need no dropout
 
 
 def get_config(arm="diffenc"):
@@ -36,4 +51,4 @@ def get_config(arm="diffenc"):
         "sample.depth": 100,
         "sample.batch_size": 8,  # as log.samples, so that both share a compiled program
     }
-    return choose_arm(with_changes(recipe("fashion_mnist_small", arm), changes), ALL_ARMS)
+    return choose_arm(with_changes(recipe("fashion_mnist_small", arm), changes), ALL_ARMS, FAST_FASHION)

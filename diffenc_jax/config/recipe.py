@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -25,7 +26,7 @@ DEPTH, PUBLISHED, FAST = "-T", "-published", "-fast"
 # Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
 AS_PUBLISHED = {"train.ends_every": 1, "data.shuffle_shards": 1}
 
-# Changes of the fast recipe, besides a third of the steps; docs/training.md says when to take it.
+# Changes of the fast recipe, besides fewer steps; docs/training.md says when to take it.
 FAST_RECIPE = {
     "train.optimizer": MUON,
     "train.learning_rate": 0.015,
@@ -114,20 +115,28 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
-def choose_arm(
-    config: ConfigDict, arms: Mapping[str, Mapping[str, Any]], fast: Mapping[str, Any] | None = None
-) -> ConfigDict:
+class Fast(NamedTuple):
+    """Steps of '<arm>-fast', as a share of those of '<arm>', and its changes besides `FAST_RECIPE`."""
+
+    share: float = 1 / 3
+    changes: Mapping[str, Any] = MappingProxyType({})
+
+
+A_THIRD = Fast()
+
+
+def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]], fast: Fast = A_THIRD) -> ConfigDict:
     """Apply the changes of the arm `config.arm` (see `with_changes`), whose name may have suffixes.
 
     '<arm>-published' undoes deviations from the published training (see `AS_PUBLISHED`). '<arm>-fast' trains by
-    `FAST_RECIPE` in a third of the steps. '<arm>-T<depth>' sets `loss.depth`: 'diffenc-T10' is 'diffenc' trained with
+    `FAST_RECIPE` in fewer steps. '<arm>-T<depth>' sets `loss.depth`: 'diffenc-T10' is 'diffenc' trained with
     10 steps. An arm with the FLOPs of another arm's training (`train.flops_of`) then has the FLOPs of that arm with the
     same suffixes.
 
     Raises InputError if there is no such arm, or if no depth follows '-T'.
 
     Args:
-      fast: further changes of '<arm>-fast'.
+      fast: what '<arm>-fast' has of its own in this configuration.
     """
     has_depth = DEPTH in config.arm and config.arm not in arms
     stem, at, depth = config.arm.rpartition(DEPTH) if has_depth else (config.arm, "", "")
@@ -135,7 +144,8 @@ def choose_arm(
     name = stem.removesuffix(suffix)
     changes = dict(lookup("arm", name, arms))
     if suffix == FAST:
-        changes |= {"train.steps": changes.get("train.steps", config.train.steps) // 3, **FAST_RECIPE, **(fast or {})}
+        steps = round(fast.share * changes.get("train.steps", config.train.steps))
+        changes |= {"train.steps": steps, **FAST_RECIPE, **fast.changes}
     elif suffix:
         changes |= AS_PUBLISHED
     if has_depth:
