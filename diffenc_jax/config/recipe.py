@@ -29,7 +29,7 @@ AS_PUBLISHED = {"train.ends_every": 1, "data.shuffle_shards": 1}
 # Changes of the fast recipe, besides fewer steps; docs/training.md says when to take it.
 FAST_RECIPE = {
     "train.optimizer": MUON,
-    "train.learning_rate": 0.015,
+    "train.learning_rate": 0.02,
     "train.learning_rate_schedule": "linear",
     "train.time_sampling": "importance",
     "train.ema_decay": 0.9999,
