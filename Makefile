@@ -11,10 +11,8 @@ export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-library test-slow soak docs site notebook lint format lock clean
 
-# Three fifths of the configured steps reach 1.95 bits/dim. `diffenc train --config=digits` continues the run.
-DEMO_STEPS = 900
 demo: .venv/installed
-	$(BIN)/diffenc train --config=digits --config.train.steps=$(DEMO_STEPS)
+	$(BIN)/diffenc train --config=digits:diffenc-fast
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak"

@@ -92,6 +92,17 @@ def significance(
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
 # Seeds below 10 were used while the fast recipe was chosen; so were the images that --held-out takes from training.
 FRESH, HELD_OUT = " --seeds=10-12", " --held-out=300"
+FAST_ARMS = "--arms=vdm-fast,diffenc-fast,nontrainable-fast,vdm-params-fast,vdm-flops-fast"
+RATES = [f"vdm-fast train.learning_rate={rate}" for rate in (0.01, 0.014, 0.02, 0.028, 0.04)]
+BY_ADAMW = "vdm-fast train.optimizer.kind=adamw train.learning_rate"
+ADAMW = [
+    *(f"{BY_ADAMW}={rate}" for rate in (0.003, 0.006, 0.01, 0.015, 0.022)),
+    *(f"{BY_ADAMW}=0.01 train.optimizer.{change}" for change in ("b1=0.8", "b1=0.95", "b2=0.95", "b2=0.999")),
+    *(f"{BY_ADAMW}=0.01 train.warmup_steps={steps}" for steps in (50, 200)),
+    *(f"{BY_ADAMW}=0.01 train.batch_size={size} train.steps={27200 // size}" for size in (16, 64)),
+    f"{BY_ADAMW}=0.01 model.score.dropout=0.1",
+    f"{BY_ADAMW}=0.01 train.optimizer.weight_decay=0.1",
+]
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
 VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "runs/noise-end/diffenc-seed0"
@@ -306,6 +317,15 @@ EXPERIMENTS = {
             for arm in ("vdm", "diffenc", "vdm-long")
         ],
         220,
+    ),
+    "recipe-choices": Experiment([quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0")], 15),
+    "recipe-rates": Experiment(
+        [
+            quality("digits", f"{key}-{size}", RATES, f"{HELD_OUT} --seeds=0 --config.model.score.{key}={size}")
+            for key, sizes in (("width", (16, 32, 64, 128)), ("layers", (2, 8, 16)))
+            for size in sizes
+        ],
+        60,
     ),
     "parity": Experiment(
         [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)], 2

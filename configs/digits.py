@@ -7,7 +7,7 @@ training on two cores.
 
 Arms: diffenc (the default), nontrainable and vdm. With -published, such as vdm-published, an arm is trained with the
 differences from the published training (docs/training.md) undone that keys can undo. With -fast, such as vdm-fast, it
-is trained by Muon on a third of the images. With -T<depth>, such as diffenc-T10, it is trained and evaluated with that
+is trained by Muon on 28 % of the images. With -T<depth>, such as diffenc-T10, it is trained and evaluated with that
 many steps. configs/digits_matched.py has arms of equal cost, configs/digits_variants.py other networks, encoders and
 forward processes.
 """
