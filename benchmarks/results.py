@@ -1,4 +1,4 @@
-"""The tables of docs/results-*.md and README.md: makes them again, and writes them into the pages.
+"""The tables of docs/results-*.md and README.md, and some pictures: makes them again, and writes them into the pages.
 
   make     run the commands of results in --work, keep their tables in docs/results/NAME.json, and write the pages
   write    put the tables of docs/results into the pages, between <!-- NAME --> and <!-- end of NAME -->
@@ -27,9 +27,12 @@ from typing import Any
 import records
 from experiments import EXPERIMENTS, Experiment, Step
 from overview import overview
+from recipe_charts import charts
 
 from diffenc_jax.core.document import Code, Table, Text, markdown
 from diffenc_jax.core.errors import InputError, RunError, lookup, require
+from diffenc_jax.lab.figures.charts import draw
+from diffenc_jax.lab.figures.style import figure_bytes
 
 EXAMPLE = "python benchmarks/results.py make digits --work=results"
 ROOT = Path(__file__).parents[1]
@@ -60,6 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
     found = measured()
     for path in PAGES:
         path.write_text(written(path.read_text(), found, data_from(path)))
+    for name, chart in charts(found).items():
+        (ROOT / f"pictures/{name}.png").write_bytes(figure_bytes(draw(chart, chart.caption), "png"))
 
 
 def commit() -> str:

@@ -2,7 +2,7 @@
 
 Trains every arm, under every seed. The steps of all arms are run in turn, each at the same share of its own training,
 so that other load on the machine slows all of them. Then the averaged parameters are evaluated, all under the same
-noise; this is not timed. Prints the bits/dim of every seed, the steps, the PFLOP (1e15), and the seconds and FLOPs by
+noise; this is not timed. Prints the bits/dim of every seed, the steps, the TFLOP (1e12), and the seconds and FLOPs by
 those of the first arm. The values of each seed are kept in --out, so that the same command resumes.
 
 Settings are to be chosen with --held-out, so that the test images are seen only by settings that are fixed.
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         require([*values[-1]] == arguments.arm, f"{path} is of other arms; choose another --out")
         print(f"seed {seed}:", {arm: round(own["bpd"], 4) for arm, own in values[-1].items()}, file=sys.stderr)
     seeds = (f"seed {seed}" for seed in arguments.seeds)
-    heads = ["", *seeds, "mean", "steps", "PFLOP", "seconds by the first", "FLOPs by the first"]
+    heads = ["", *seeds, "mean", "steps", "TFLOP", "seconds by the first", "FLOPs by the first"]
     rows = [[f"`{arm}`", *cells] for arm, cells in summary(values).items()]
     print(markdown(Table(heads, rows, versions.device())))
 
@@ -109,7 +109,7 @@ def summary(values: list[dict[str, dict[str, float]]]) -> dict[str, list[str]]:
     for arm, own in values[0].items():
         bits = [each[arm]["bpd"] for each in values]
         shares = (sum(each[arm][cost] for each in values) / sum(each[first][cost] for each in values) for cost in COSTS)
-        costs = [f"{own['steps']:,}", f"{own['FLOPs'] / 1e15:.3g}", *(f"{share:.3f}" for share in shares)]
+        costs = [f"{own['steps']:,}", f"{own['FLOPs'] / 1e12:.3g}", *(f"{share:.3f}" for share in shares)]
         rows[arm] = [*(f"{number:.4f}" for number in (*bits, np.mean(bits))), *costs]
     return rows
 

@@ -65,7 +65,7 @@ def test_every_script_imports_and_has_help(run, capsys):
 def test_costs_of_an_arm_are_shares_of_the_first_arms(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     summary = importlib.import_module("time_to_quality").summary
-    first, second = ({"bpd": bits, "steps": 1000 * s, "FLOPs": s * 1e15} for bits, s in ((2.0, 8), (1.9, 2)))
+    first, second = ({"bpd": bits, "steps": 1000 * s, "FLOPs": s * 1e12} for bits, s in ((2.0, 8), (1.9, 2)))
     found = summary(
         [{"vdm": first | {"seconds": 20}, "vdm-fast": second | {"seconds": s, "bpd": s / 5}} for s in (9, 10)]
     )

@@ -29,7 +29,7 @@ ARMS = (
     *("diffenc-transformer", "diffenc-8-2", "vdm-8", "nontrainable-8", "vdm-8-params", "vdm-8-flops", "shrinking"),
     *("diffenc-unbounded", "diffenc-residual", "diffenc-matched", "vdm-matched", "diffenc-image-matched"),
     *("vdm-polynomial-matched", "vdm-mulan-matched", "diffenc-image", "vdm-polynomial", "diffenc-affine"),
-    *("diffenc-schedule", "vdm-schedule", "diffenc-dct-schedule", "vdm-mulan", "vdm-code"),
+    *("diffenc-schedule", "vdm-schedule", "diffenc-dct-schedule", "vdm-mulan", "vdm-code", "vdm-long", "diffenc-long"),
 )
 
 
@@ -80,13 +80,13 @@ def save_figure(figure: "Figure", path: Path) -> list[Path]:
 def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
     """Colour, marker and line of an arm: the same in every figure.
 
-    '<arm>-published' and '<arm>-T<depth>' look like the arm, with hollow markers and a line of their depth. Arms that
-    do not ship with the package have hollow markers as well.
+    '<arm>-published', '<arm>-fast' and '<arm>-T<depth>' look like the arm, with hollow markers and a line of their
+    depth. Arms that do not ship with the package have hollow markers as well.
 
     Args:
       number: number of the run among the runs of the arm in the figure. Runs of the same arm have different lines.
     """
-    known = re.fullmatch(r"(.+?)(?:-published)?(?:-T(\d+))?", arm)
+    known = re.fullmatch(r"(.+?)(?:-published|-fast)?(?:-T(\d+))?", arm)
     if known is not None and known[1] in ARMS:
         place, depth = ARMS.index(known[1]), int(known[2] or 0)
     else:

@@ -1,0 +1,55 @@
+"""Charts of the results on the fast recipe, as plain data; `results.py` draws them."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from diffenc_jax.lab.figures.charts import Chart, Curve, Panel
+
+Step = dict[str, Any]
+RECIPES = {"": "default recipe", "-fast": "fast recipe"}
+BANDS = "bands: from the lowest to the highest of three seeds"
+
+
+def charts(measured: dict[str, Sequence[Step]]) -> dict[str, Chart]:
+    """The charts, by the names of the pictures, for which `measured` has results."""
+    made = {}
+    data = {"8x8 digits, vdm of widths 16 to 128": "time-to-quality", "Fashion-MNIST, vdm": "time-to-quality-fashion"}
+    panels = [
+        Panel("test bits/dim", by_flops(measured[data[title]]), title, False)
+        for title in data
+        if data[title] in measured
+    ]
+    if panels:
+        made["fast-recipe"] = Chart("Bits/dim by the cost of the training", "TFLOP", panels, BANDS, logarithmic=True)
+    if "recipe-rates" in measured:
+        panel = Panel("bits/dim", [by_rate(step) for step in measured["recipe-rates"]], from_zero=False)
+        made["fast-rates"] = Chart("Bits/dim by learning rate", "learning rate", [panel], logarithmic=True)
+    return made
+
+
+def by_flops(steps: Sequence[Step]) -> list[Curve]:
+    """Bits/dim of `vdm` by the TFLOP of its training, for each recipe."""
+    curves = []
+    for suffix, label in RECIPES.items():
+        own = [row for step in steps for row in rows(step) if row[""] in (f"`vdm{suffix}`", f"`vdm-long{suffix}`")]
+        points = sorted((float(row["TFLOP"]), float(row["mean"]), min(seeds(row)), max(seeds(row))) for row in own)
+        curves.append(Curve(label, *zip(*points, strict=True)))
+    return curves
+
+
+def by_rate(step: Step) -> Curve:
+    """Bits/dim of networks of one size by the learning rate."""
+    size = re.search(r"score\.(\w+=\d+)", step["command"])
+    points = [(float(row[""].strip("`").rpartition("=")[2]), float(row["mean"])) for row in rows(step)]
+    return Curve(size[1] if size else "", *zip(*points, strict=True))
+
+
+def rows(step: Step) -> list[dict[str, str]]:
+    """The rows of a step's table, by head."""
+    return [dict(zip(step["tables"][0]["heads"], row, strict=True)) for row in step["tables"][0]["rows"]]
+
+
+def seeds(row: dict[str, str]) -> list[float]:
+    """The values of the seeds."""
+    return [float(value) for head, value in row.items() if head.startswith("seed ")]
