@@ -109,11 +109,6 @@ VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "run
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
 TRANSFORMER = "digits_variants:vdm-transformer"
 REFERENCE = ("vdm", "nontrainable", "trainable", "trainable_learned_schedule", "multires")
-INFERENCE = {
-    "forward in training, ms": ("forward_seconds", 1e-3),
-    "evaluation of a batch by it": ("evaluation_share", 1),
-    "step of sampling by it": ("sampling_share", 1),
-}
 INPUT = {"thousand images per second": ("images_per_second", 1e3)}
 START = {"import, s": ("import_seconds", 1), "first step, s": ("cold_seconds", 1), "resumed, s": ("resumed_seconds", 1)}
 SAVES = {
@@ -253,16 +248,6 @@ EXPERIMENTS = {
         name: Experiment(compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128"), minutes)
         for name, pair, minutes in (("published-gpu", peers.VDM, 5), ("published-gpu-diffenc", peers.DIFFENC, 45))
     },
-    "inference": Experiment(
-        [
-            Step("python benchmarks/inference.py --config=digits --json=inference.jsonl"),
-            Step(
-                "python benchmarks/inference.py --config=digits:vdm --json=inference.jsonl",
-                tables.measured("inference.jsonl", "`{config}:{arm}`", INFERENCE),
-            ),
-        ],
-        5,
-    ),
     "start": Experiment(
         [
             Step(
