@@ -397,6 +397,11 @@ class FitConfig(Section, section="fit"):
         unit="intervals",
         limits=at_least(16),  # enough for two steps: evaluation.fit takes eight intervals per step
     )
+    bins: int = count(
+        96,
+        "Bins of x̂ for variance ratios by optimal_estimate; fewer if bins would hold fewer than 80 values. Compressed "
+        "files hold two numbers per bin and step.",
+    )
     seed: int = seed("Seed of the choice of images, and of their noise.")
 
 

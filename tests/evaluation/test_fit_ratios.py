@@ -51,7 +51,7 @@ def test_the_fit_costs_little_more_than_the_best_ratio(x64, pairs):
     mean = jax.jit(lambda w, u: cost(w, u).mean())
     best = sum(float(np.mean(0.5 * np.log1p(by_estimate(errors.x_hat)))) for errors in unseen)
     noise = sum(float(mean(1 / (1 + by_estimate(errors.x_hat)), errors.u)) for errors in unseen) - best
-    got = mean_cost(fit_by_estimate(fitted), unseen) - noise
+    got = mean_cost(fit_by_estimate(fitted, 96), unseen) - noise
     assert best * 0.999 < got < best * (1.03 if pairs > 100 else 1.3)
     assert mean_cost(fit_table(fitted, ()), unseen) - noise > 1.3 * best
 
@@ -59,7 +59,7 @@ def test_the_fit_costs_little_more_than_the_best_ratio(x64, pairs):
 @pytest.mark.parametrize("u", [np.zeros(5), np.asarray([0.0, 0.0, 0.0, 0.0, 9.0])], ids=["exact", "one error"])
 def test_few_or_exact_samples_leave_a_ratio(u):
     errors = StepErrors(*(np.multiply.outer(values, np.ones(SHAPE)) for values in (u, np.linspace(-1, 1, 5))))
-    w = np.asarray(ratio_at(fit_by_estimate([errors]), 0, errors.x_hat))
+    w = np.asarray(ratio_at(fit_by_estimate([errors], 96), 0, errors.x_hat))
     assert np.all((w > 0) & (w <= 1))
 
 
