@@ -109,7 +109,6 @@ VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "run
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
 TRANSFORMER = "digits_variants:vdm-transformer"
 REFERENCE = ("vdm", "nontrainable", "trainable", "trainable_learned_schedule", "multires")
-INPUT = {"thousand images per second": ("images_per_second", 1e3)}
 START = {"import, s": ("import_seconds", 1), "first step, s": ("cold_seconds", 1), "resumed, s": ("resumed_seconds", 1)}
 SAVES = {
     "step before, s": ("step_seconds", 1),
@@ -254,13 +253,8 @@ EXPERIMENTS = {
                 "python benchmarks/start.py --config=digits --json=start.jsonl",
                 tables.measured("start.jsonl", "`{config}:{arm}`", START),
             ),
-            Step("python benchmarks/input.py --config=digits --json=input.jsonl"),
-            Step(
-                "python benchmarks/input.py --config=cifar10 --json=input.jsonl",
-                tables.measured("input.jsonl", "`{config}`", INPUT),
-            ),
         ],
-        5,
+        3,
     ),
     "hours": benchmark("hours", 1, " --share=0.4"),
     "saves": Experiment(
