@@ -281,22 +281,24 @@ EXPERIMENTS = {
         40,
     ),
     "time-to-quality": Experiment(
-        [
-            *(quality("digits", arm, [arm, f"{arm}-fast", f"{arm}-published"], FRESH) for arm in ("vdm", "diffenc")),
-            *(
-                quality("digits", f"width-{width}", ["vdm", "vdm-fast"], f"{FRESH} --config.model.score.width={width}")
-                for width in (16, 64, 128)
-            ),
-        ],
-        110,
+        [quality("digits", arm, [arm, f"{arm}-fast", f"{arm}-published"], FRESH) for arm in ("vdm", "diffenc")], 30
     ),
-    "time-to-quality-fashion": Experiment(
+    "time-to-quality-widths": Experiment(
         [
-            quality("fashion_mnist_small", arm, [arm, f"{arm}-fast"], f"{FRESH} {FASHION}")
-            for arm in ("vdm", "diffenc", "vdm-long")
+            quality("digits", f"width-{width}", ["vdm", "vdm-fast"], f"{FRESH} --config.model.score.width={width}")
+            for width in (16, 64, 128)
         ],
-        220,
+        85,
     ),
+    **{
+        name: Experiment(
+            [quality("fashion_mnist_small", arm, [arm, f"{arm}-fast"], f"{FRESH} {FASHION}") for arm in arms], minutes
+        )
+        for name, arms, minutes in (
+            ("time-to-quality-fashion", ("vdm", "diffenc"), 90),
+            ("time-to-quality-long", ("vdm-long",), 150),
+        )
+    },
     "recipe-choices": Experiment([quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0")], 15),
     "recipe-rates": Experiment(
         [

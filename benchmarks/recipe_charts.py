@@ -7,19 +7,18 @@ from typing import Any
 from diffenc_jax.lab.figures.charts import Chart, Curve, Panel
 
 Step = dict[str, Any]
+# Ends of the names of results, by what is trained.
+QUALITY = {"8x8 digits, widths 16 to 128": ("", "-widths"), "Fashion-MNIST, up to 16,000 steps": ("-fashion", "-long")}
 RECIPES = {"": "default recipe", "-fast": "fast recipe"}
 BANDS = "bands: from the lowest to the highest of three seeds"
 
 
 def charts(measured: dict[str, Sequence[Step]]) -> dict[str, Chart]:
     """The charts, by the names of the pictures, for which `measured` has results."""
-    made = {}
-    data = {"8x8 digits, vdm of widths 16 to 128": "time-to-quality", "Fashion-MNIST, vdm": "time-to-quality-fashion"}
-    panels = [
-        Panel("test bits/dim", by_flops(measured[data[title]]), title, False)
-        for title in data
-        if data[title] in measured
-    ]
+    made, panels = {}, []
+    for title, ends in QUALITY.items():
+        steps = [step for end in ends for step in measured.get(f"time-to-quality{end}", ())]
+        panels += [Panel("test bits/dim", by_flops(steps), title, from_zero=False)] * bool(steps)
     if panels:
         made["fast-recipe"] = Chart("Bits/dim by the cost of the training", "TFLOP", panels, BANDS, logarithmic=True)
     if "recipe-rates" in measured:
