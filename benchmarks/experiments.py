@@ -93,7 +93,7 @@ FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashi
 # Seeds below 10 were used while the fast recipe was chosen; so were the images that --held-out takes from training.
 FRESH, HELD_OUT = " --seeds=10-12", " --held-out=300"
 FAST_ARMS = "--arms=vdm-fast,diffenc-fast,nontrainable-fast,vdm-params-fast,vdm-flops-fast"
-RATES = [f"vdm-fast train.learning_rate={rate}" for rate in (0.01, 0.014, 0.02, 0.028, 0.04)]
+RATES = [f"vdm-fast train.learning_rate={rate}" for rate in (0.014, 0.02, 0.028, 0.04, 0.056)]
 BY_ADAMW = "vdm-fast train.optimizer.kind=adamw train.learning_rate"
 ADAMW = [
     *(f"{BY_ADAMW}={rate}" for rate in (0.003, 0.006, 0.01, 0.015, 0.022)),
@@ -302,11 +302,16 @@ EXPERIMENTS = {
     "recipe-choices": Experiment([quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0")], 15),
     "recipe-rates": Experiment(
         [
-            quality("digits", f"{key}-{size}", RATES, f"{HELD_OUT} --seeds=0 --config.model.score.{key}={size}")
+            quality(
+                "digits",
+                f"{key}-{size}",
+                RATES,
+                f"{HELD_OUT} --seeds=0 --config.train.steps=300 --config.model.score.{key}={size}",
+            )
             for key, sizes in (("width", (16, 32, 64, 128)), ("layers", (2, 8, 16)))
             for size in sizes
         ],
-        60,
+        30,
     ),
     "parity": Experiment(
         [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)], 2
