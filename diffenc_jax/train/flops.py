@@ -87,7 +87,7 @@ def load_config(spec: str, changes: load.Changes = ()) -> Config:
 
 def _flops_per_step(config: Config) -> float:
     # Configurations that differ only in these keys share a count.
-    same = {"arm": "", "seed": 0, "eval.seed": 0, "train.steps": 1}
+    same = {"arm": "", "seed": 0, "eval.seed": 0, "train.steps": 1, "train.warmup_steps": 0}
     return _counted(config.replace(same), spec_of(config)).flops_per_step
 
 
