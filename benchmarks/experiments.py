@@ -139,6 +139,12 @@ EXPERIMENTS = {
     "fashion": significance(
         "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 140
     ),
+    "digits-fast": significance(
+        "digits_matched", "runs/digits-fast", f"--seeds=10-14 {FAST_ARMS} --passes=64 --parallel=2", 45
+    ),
+    "fashion-fast": significance(
+        "fashion_mnist_small", "runs/fashion-fast", f"--seeds=10-12 {FAST_ARMS} --passes=1 --parallel=2 {FASHION}", 50
+    ),
     "fashion-long": significance(
         "fashion_mnist_small",
         "runs/fashion-long",
