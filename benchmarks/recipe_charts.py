@@ -18,7 +18,8 @@ def charts(measured: dict[str, Sequence[Step]]) -> dict[str, Chart]:
     made, panels = {}, []
     for title, ends in QUALITY.items():
         steps = [step for end in ends for step in measured.get(f"time-to-quality{end}", ())]
-        panels += [Panel("test bits/dim", by_flops(steps), title, from_zero=False)] * bool(steps)
+        if steps:
+            panels.append(Panel("test bits/dim", by_flops(steps), title, from_zero=False))
     if panels:
         made["fast-recipe"] = Chart("Bits/dim by the cost of the training", "TFLOP", panels, BANDS, logarithmic=True)
     if "recipe-rates" in measured:
