@@ -103,6 +103,11 @@ ADAMW = [
     f"{BY_ADAMW}=0.01 model.score.dropout=0.1",
     f"{BY_ADAMW}=0.01 train.optimizer.weight_decay=0.1",
 ]
+ADAMW_AGAIN = [
+    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.8" for rate in (0.015, 0.022)),
+    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.7" for rate in (0.01, 0.015)),
+    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.8 train.batch_size=16 train.steps=1700" for rate in (0.01, 0.015)),
+]
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
 VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "runs/noise-end/diffenc-seed0"
@@ -305,7 +310,13 @@ EXPERIMENTS = {
             ("time-to-quality-long", ("vdm-long",), 150),
         )
     },
-    "recipe-choices": Experiment([quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0")], 15),
+    "recipe-choices": Experiment(
+        [
+            quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0"),
+            quality("digits", "adamw-again", ADAMW_AGAIN, f"{HELD_OUT} --seeds=0"),
+        ],
+        40,
+    ),
     "recipe-rates": Experiment(
         [
             quality(
