@@ -321,7 +321,7 @@ EXPERIMENTS = {
         [
             quality(
                 "digits",
-                f"{key}-{size}",
+                f"rates-{key}-{size}",
                 RATES,
                 f"{HELD_OUT} --seeds=0 --config.train.steps=300 --config.model.score.{key}={size}",
             )
