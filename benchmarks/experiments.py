@@ -103,6 +103,15 @@ ADAMW = [
     f"{BY_ADAMW}=0.01 model.score.dropout=0.1",
     f"{BY_ADAMW}=0.01 train.optimizer.weight_decay=0.1",
 ]
+# Default recipe, fast recipe, and the latter with one change, or with the best of AdamW's settings.
+LEVERS = [
+    *("vdm", "vdm train.steps=500", "vdm-fast"),
+    f"{BY_ADAMW}=0.01 train.optimizer.b1=0.8 train.batch_size=16 train.steps=1700",
+    *(f"vdm-fast train.learning_rate_schedule=constant train.learning_rate={rate}" for rate in (0.005, 0.01)),
+    *("vdm-fast train.learning_rate_schedule=cosine", "vdm-fast train.time_sampling=uniform"),
+    *("vdm-fast train.ema_decay=0", "vdm-fast train.optimizer.momentum=0.95"),
+    *("vdm-fast train.batch_size=64 train.steps=425", "vdm-fast model.score.dropout=0.1"),
+]
 ADAMW_AGAIN = [
     *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.8" for rate in (0.015, 0.022)),
     *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.7" for rate in (0.01, 0.015)),
@@ -317,6 +326,7 @@ EXPERIMENTS = {
         ],
         40,
     ),
+    "recipe-levers": Experiment([quality("digits", "levers", LEVERS, f"{HELD_OUT} --seeds=0-2")], 25),
     "recipe-rates": Experiment(
         [
             quality(
