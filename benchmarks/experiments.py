@@ -24,13 +24,6 @@ class Step(NamedTuple):
     sources: Sequence[str] = ()
 
 
-class Experiment(NamedTuple):
-    """Steps that follow each other in the common folder, and the minutes that they take on two cores."""
-
-    steps: Sequence[Step]
-    minutes: int
-
-
 def compiled(kind: str, pair: peers.Pair, machine: str, flags: str, published: str = "") -> list[Step]:
     """Our step and the published one compiled for `machine`; `flags` tell the latter's script of it."""
     arm, published = pair.arm, published or f"published_{kind}-{pair.arm}.jsonl"
@@ -45,10 +38,10 @@ def compiled(kind: str, pair: peers.Pair, machine: str, flags: str, published: s
     ]
 
 
-def compiled_steps(name: str, minutes: int, out: str = "") -> Experiment:
+def compiled_steps(name: str, out: str = "") -> list[Step]:
     """The table of this name by compiled_steps.py, whose results are in the folder `out`: 'tpu' or 'gpu' by default."""
     command = f"python benchmarks/compiled_steps.py --out={out or name.partition('-')[0]} --only={name}"
-    return Experiment([Step(command, tables.printed)], minutes)
+    return [Step(command, tables.printed)]
 
 
 def study(name: str, run: str, flags: str = "") -> Step:
@@ -68,25 +61,24 @@ def quality(config: str, out: str, arms: Sequence[str], flags: str) -> Step:
     return Step(" ".join([command, *(f"--arm={shlex.quote(arm)}" for arm in arms)]), tables.printed)
 
 
-def benchmark(name: str, minutes: int, flags: str) -> Experiment:
+def benchmark(name: str, flags: str) -> list[Step]:
     """A benchmark that prints its table."""
-    return Experiment([Step(f"python benchmarks/{name}.py{flags}", tables.printed)], minutes)
+    return [Step(f"python benchmarks/{name}.py{flags}", tables.printed)]
 
 
 def significance(
     config: str,
     root: str,
     flags: str,
-    minutes: int,
     final: str = "",
     then: Sequence[Step] = (),
-) -> Experiment:
+) -> list[Step]:
     """Arms by seeds, with the tables of their summary; another evaluation by the flag `final`; and the steps `then`."""
     command, source = f"diffenc significance --config={config} --root={root} {flags}", [f"{root}/significance.json"]
     steps = [Step(command, partial(tables.summary_and_progress, root), source)]
     if final:
         steps.append(Step(f"{command} {final}", partial(tables.summary, root), source))
-    return Experiment([*steps, *then], minutes)
+    return [*steps, *then]
 
 
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
@@ -136,10 +128,11 @@ SAVES = {
 }
 SMALL, MIDDLE = "--width=256 --layers=3", "--width=512 --layers=6"
 LARGE = tuple(f"--width=1024 --layers={layers}" for layers in (6, 10, 13))  # 4 to 8 GB
-# Minutes of the parts of compiled_steps.py.
-TPU_MINUTES = {"tpu-large": 150, "tpu-largest": 90, "tpu-batches": 40, "tpu-scaling": 90, "tpu-chips": 40}
-TPU_MINUTES |= {"tpu-choices": 40, "tpu-widths": 30}
-GPU_MINUTES = {"gpu": 75, "gpu-large": 120, "gpu-largest": 60, "gpu-cards": 6, "gpu-widths": 20}
+# Parts of compiled_steps.py.
+COMPILED = (
+    *("tpu-large", "tpu-largest", "tpu-batches", "tpu-scaling", "tpu-chips", "tpu-choices", "tpu-widths"),
+    *("gpu", "gpu-large", "gpu-largest", "gpu-cards", "gpu-widths"),
+)
 PLACES = ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")
 LOAD = {
     "read, s": ("read_seconds", 1),
@@ -148,199 +141,152 @@ LOAD = {
     "GB of memory": ("host_bytes", 1e9),
 }
 LOADING = "python benchmarks/load.py --config=imagenet32 --config.data.dir=data --json=load.jsonl"
+# Steps that follow each other in the common folder, by the name of their result.
 EXPERIMENTS = {
-    "digits": significance("digits_matched", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2", 90),
+    "digits": significance("digits_matched", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2"),
     "fashion": significance(
-        "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}", 140
+        "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}"
     ),
     "digits-fast": significance(
-        "digits_matched", "runs/digits-fast", f"--seeds=10-14 {FAST_ARMS} --passes=64 --parallel=2", 45
+        "digits_matched", "runs/digits-fast", f"--seeds=10-14 {FAST_ARMS} --passes=64 --parallel=2"
     ),
     "fashion-fast": significance(
-        "fashion_mnist_small", "runs/fashion-fast", f"--seeds=10-12 {FAST_ARMS} --passes=1 --parallel=2 {FASHION}", 50
+        "fashion_mnist_small", "runs/fashion-fast", f"--seeds=10-12 {FAST_ARMS} --passes=1 --parallel=2 {FASHION}"
     ),
     "fashion-long": significance(
         "fashion_mnist_small",
         "runs/fashion-long",
         "--seeds=0 --arms=vdm,diffenc --passes=1 --parallel=2 --config.train.steps=16000 "
         f"--config.eval.every_steps=4000 {FASHION}",
-        90,
     ),
     "encoders": significance(
         "digits_variants",
         "runs/encoders",
         "--seeds=0-2 --arms=diffenc,diffenc-transformer,diffenc-dct --passes=32 --parallel=2",
-        45,
     ),
     "processes": significance(
         "digits_matched",
         "runs/processes",
         "--seeds=0-2 --arms=vdm-matched,vdm-polynomial-matched,vdm-mulan-matched,diffenc-matched,"
         "diffenc-image-matched,diffenc-affine --passes=64 --parallel=2",
-        105,
     ),
     "few-steps": significance(
         "digits_variants",
         "runs/few-steps",
         "--seeds=0-2 --arms=vdm-T10,vdm-schedule-T10,diffenc-T10,diffenc-residual-T10,diffenc-dct-T10 "
         "--passes=32 --parallel=2",
-        70,
         "--final=loss.variance_ratio=optimal_pixel",
     ),
     "noise-end": significance(
         "digits_variants",
         "runs/noise-end",
         "--seeds=0-2 --arms=vdm,diffenc-dct,diffenc --passes=32 --config.model.schedule.gamma_max=2 --parallel=2",
-        35,
         then=[study("encoder-study", NOISY)],
     ),
-    "swirl": Experiment(
-        [Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))],
-        15,
-    ),
-    "depth": Experiment(
-        [study("depth-study", run, " --depths=5,10,20,50,100 --passes=32") for run in (VDM, DIFFENC)], 35
-    ),
-    "labels": Experiment(
-        [
-            Step(f"diffenc train --config={TRANSFORMER} --config.model.labels=True --workdir=runs/labels"),
-            *(
-                study("classify", "runs/labels", f" --passes={passes}")  # examples/classify is to be installed
-                for passes in (16, 128)
-            ),
-        ],
-        5,
-    ),
-    "anomalies": Experiment(
-        [
-            Step(f"diffenc train --config={TRANSFORMER} --workdir=runs/anomalies"),
+    "swirl": [
+        Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))
+    ],
+    "depth": [study("depth-study", run, " --depths=5,10,20,50,100 --passes=32") for run in (VDM, DIFFENC)],
+    "labels": [
+        Step(f"diffenc train --config={TRANSFORMER} --config.model.labels=True --workdir=runs/labels"),
+        *(
+            study("classify", "runs/labels", f" --passes={passes}")  # examples/classify is to be installed
+            for passes in (16, 128)
+        ),
+    ],
+    "anomalies": [
+        Step(f"diffenc train --config={TRANSFORMER} --workdir=runs/anomalies"),
+        Step(
+            "python benchmarks/anomalies.py runs/anomalies --others=/usr/share/datasets/fashion-mnist",
+            tables.printed,
+        ),
+    ],
+    "estimators": [
+        *(
             Step(
-                "python benchmarks/anomalies.py runs/anomalies --others=/usr/share/datasets/fashion-mnist",
-                tables.printed,
-            ),
-        ],
-        5,
-    ),
-    "estimators": Experiment(
-        [
-            *(
-                Step(
-                    f"{EVAL} --config.eval.passes=2 --config.loss.depth=100 "
-                    f"--config.eval.estimator=importance_weighted --config.eval.num_draws={draws}"
-                )
-                for draws in (1, 4, 16)
-            ),
-            Step(
-                f"{EVAL} --config.eval.passes=2 --config.eval.estimator=ode --config.ode.rtol=1e-3",
-                tables.evaluations(VDM, continuous=64, importance_weighted=2, ode=2),
-            ),
-        ],
-        20,
-    ),
-    "encoder": Experiment([study("encoder-study", run) for run in (DIFFENC, "runs/digits/nontrainable-seed0")], 8),
-    "samples": Experiment(
-        [
-            Step(f"diffenc sample --config=digits --workdir={DIFFENC} --config.sample.num=1000"),
-            study("sample-quality", DIFFENC),
-        ],
-        3,
-    ),
-    "compression": Experiment(
-        [
-            Step(f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=64"),
-            Step(
-                f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=8 --config.eval.estimator=code_length",
-                tables.evaluations(VDM, discrete=64, code_length=8),
-            ),
-            compression(VDM, images=297, batch=4),
-        ],
-        8,
-    ),
-    "fashion-compression": Experiment([compression("runs/fashion/vdm-seed0", images=200, batch=8)], 10),
-    "precision": benchmark("precision", 5, f" {VDM} {DIFFENC}"),
-    "peers": Experiment([Step(PEERS, tables.beside_published, ["peers.jsonl"])], 20),
-    "tpu-searched": compiled_steps("searched", 30, "tpu"),
-    **{name: compiled_steps(name, minutes) for name, minutes in (TPU_MINUTES | GPU_MINUTES).items()},
-    "gpu-jax-0.12": compiled_steps("gpu", 90, "gpu-jax-0.12"),
-    "published-tpu": Experiment(compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"), 15),
-    **{
-        name: Experiment(compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128"), minutes)
-        for name, pair, minutes in (("published-gpu", peers.VDM, 5), ("published-gpu-diffenc", peers.DIFFENC, 45))
-    },
-    "start": Experiment(
-        [
-            Step(
-                "python benchmarks/start.py --config=digits --json=start.jsonl",
-                tables.measured("start.jsonl", "`{config}:{arm}`", START),
-            ),
-        ],
-        3,
-    ),
-    "hours": benchmark("hours", 1, " --share=0.4"),
-    "saves": Experiment(
-        [
-            *(
-                Step(f"python benchmarks/saves.py {flags} --json=saves.jsonl")
-                for flags in (*(size + place for size in (SMALL, MIDDLE) for place in PLACES), *LARGE)
-            ),
-            Step(
-                f"python benchmarks/saves.py {SMALL} --hosts=4 --json=saves.jsonl",
-                tables.measured("saves.jsonl", "{state_gigabytes:.2f} GB, {place}, hosts: {hosts}", SAVES),
-            ),
-        ],
-        10,
-    ),
-    "load": Experiment(
-        [
-            *(Step(f"{LOADING}{flags}") for flags in ("", " --hosts=4", " --images=1281167")),
-            Step(
-                f"{LOADING} --images=1281167 --hosts=4",
-                tables.measured("load.jsonl", "{images:,} images, hosts: {hosts}", LOAD),
-            ),
-        ],
-        40,
-    ),
-    "time-to-quality": Experiment(
-        [quality("digits", arm, [arm, f"{arm}-fast", f"{arm}-published"], FRESH) for arm in ("vdm", "diffenc")], 30
-    ),
-    "time-to-quality-widths": Experiment(
-        [
-            quality("digits", f"width-{width}", ["vdm", "vdm-fast"], f"{FRESH} --config.model.score.width={width}")
-            for width in (16, 64, 128)
-        ],
-        85,
-    ),
-    **{
-        name: Experiment(
-            [quality("fashion_mnist_small", arm, [arm, f"{arm}-fast"], f"{FRESH} {FASHION}") for arm in arms], minutes
-        )
-        for name, arms, minutes in (
-            ("time-to-quality-fashion", ("vdm", "diffenc"), 90),
-            ("time-to-quality-long", ("vdm-long",), 150),
-        )
-    },
-    "recipe-choices": Experiment(
-        [
-            quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0"),
-            quality("digits", "adamw-again", ADAMW_AGAIN, f"{HELD_OUT} --seeds=0"),
-        ],
-        40,
-    ),
-    "recipe-levers": Experiment([quality("digits", "levers", LEVERS, f"{HELD_OUT} --seeds=0-2")], 25),
-    "recipe-rates": Experiment(
-        [
-            quality(
-                "digits",
-                f"rates-{key}-{size}",
-                RATES,
-                f"{HELD_OUT} --seeds=0 --config.train.steps=300 --config.model.score.{key}={size}",
+                f"{EVAL} --config.eval.passes=2 --config.loss.depth=100 "
+                f"--config.eval.estimator=importance_weighted --config.eval.num_draws={draws}"
             )
-            for key, sizes in (("width", (16, 32, 64, 128)), ("layers", (2, 8, 16)))
-            for size in sizes
-        ],
-        30,
-    ),
-    "parity": Experiment(
-        [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)], 2
-    ),
+            for draws in (1, 4, 16)
+        ),
+        Step(
+            f"{EVAL} --config.eval.passes=2 --config.eval.estimator=ode --config.ode.rtol=1e-3",
+            tables.evaluations(VDM, continuous=64, importance_weighted=2, ode=2),
+        ),
+    ],
+    "encoder": [study("encoder-study", run) for run in (DIFFENC, "runs/digits/nontrainable-seed0")],
+    "samples": [
+        Step(f"diffenc sample --config=digits --workdir={DIFFENC} --config.sample.num=1000"),
+        study("sample-quality", DIFFENC),
+    ],
+    "compression": [
+        Step(f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=64"),
+        Step(
+            f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=8 --config.eval.estimator=code_length",
+            tables.evaluations(VDM, discrete=64, code_length=8),
+        ),
+        compression(VDM, images=297, batch=4),
+    ],
+    "fashion-compression": [compression("runs/fashion/vdm-seed0", images=200, batch=8)],
+    "precision": benchmark("precision", f" {VDM} {DIFFENC}"),
+    "peers": [Step(PEERS, tables.beside_published, ["peers.jsonl"])],
+    "tpu-searched": compiled_steps("searched", "tpu"),
+    **{name: compiled_steps(name) for name in COMPILED},
+    "gpu-jax-0.12": compiled_steps("gpu", "gpu-jax-0.12"),
+    "published-tpu": compiled("tpu", peers.VDM, "v5e:1x1 --batch=32", "", "published_tpu.jsonl"),
+    **{
+        name: compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128")
+        for name, pair in (("published-gpu", peers.VDM), ("published-gpu-diffenc", peers.DIFFENC))
+    },
+    "start": [
+        Step(
+            "python benchmarks/start.py --config=digits --json=start.jsonl",
+            tables.measured("start.jsonl", "`{config}:{arm}`", START),
+        )
+    ],
+    "hours": benchmark("hours", " --share=0.4"),
+    "saves": [
+        *(
+            Step(f"python benchmarks/saves.py {flags} --json=saves.jsonl")
+            for flags in (*(size + place for size in (SMALL, MIDDLE) for place in PLACES), *LARGE)
+        ),
+        Step(
+            f"python benchmarks/saves.py {SMALL} --hosts=4 --json=saves.jsonl",
+            tables.measured("saves.jsonl", "{state_gigabytes:.2f} GB, {place}, hosts: {hosts}", SAVES),
+        ),
+    ],
+    "load": [
+        *(Step(f"{LOADING}{flags}") for flags in ("", " --hosts=4", " --images=1281167")),
+        Step(
+            f"{LOADING} --images=1281167 --hosts=4",
+            tables.measured("load.jsonl", "{images:,} images, hosts: {hosts}", LOAD),
+        ),
+    ],
+    "time-to-quality": [
+        quality("digits", arm, [arm, f"{arm}-fast", f"{arm}-published"], FRESH) for arm in ("vdm", "diffenc")
+    ],
+    "time-to-quality-widths": [
+        quality("digits", f"width-{width}", ["vdm", "vdm-fast"], f"{FRESH} --config.model.score.width={width}")
+        for width in (16, 64, 128)
+    ],
+    **{
+        name: [quality("fashion_mnist_small", arm, [arm, f"{arm}-fast"], f"{FRESH} {FASHION}") for arm in arms]
+        for name, arms in {"time-to-quality-fashion": ["vdm", "diffenc"], "time-to-quality-long": ["vdm-long"]}.items()
+    },
+    "recipe-choices": [
+        quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0"),
+        quality("digits", "adamw-again", ADAMW_AGAIN, f"{HELD_OUT} --seeds=0"),
+    ],
+    "recipe-levers": [quality("digits", "levers", LEVERS, f"{HELD_OUT} --seeds=0-2")],
+    "recipe-rates": [
+        quality(
+            "digits",
+            f"rates-{key}-{size}",
+            RATES,
+            f"{HELD_OUT} --seeds=0 --config.train.steps=300 --config.model.score.{key}={size}",
+        )
+        for key, sizes in (("width", (16, 32, 64, 128)), ("layers", (2, 8, 16)))
+        for size in sizes
+    ],
+    "parity": [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)],
 }

@@ -2,7 +2,7 @@
 
   make     run the commands of results in --work, keep their tables in docs/results/NAME.json, and write the pages
   write    put the tables of docs/results into the pages, between <!-- NAME --> and <!-- end of NAME -->
-  list     the results, with the minutes that they take on two cores
+  list     the results, with the minutes that they took
 
 Without names, all results. All need CPUs alone; in sum it takes hours. A command that has ended is not run again, and
 the commands themselves resume, so after Ctrl-C the same call goes on. Every result carries the commits that its
@@ -20,12 +20,13 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import records
-from experiments import EXPERIMENTS, Experiment, Step
+from experiments import EXPERIMENTS, Step
 from overview import overview
 from recipe_charts import charts
 
@@ -51,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     chosen = {name: lookup("result", name, EXPERIMENTS) for name in arguments.names or EXPERIMENTS}
     if arguments.action == "list":
-        print(*(f"{name:20} {experiment.minutes:4} minutes" for name, experiment in chosen.items()), sep="\n")
+        print(*(f"{name:24} {minutes(measured().get(name, []))}" for name in chosen), sep="\n")
         return
     if arguments.action == "make":
         require(arguments.work is not None, "--work is missing; give --work=DIR")
         require(not commit().endswith("+"), "the checkout has uncommitted changes; commit them first")
-        for name, experiment in chosen.items():
-            made = make(name, experiment, arguments.work.absolute())
+        for name, steps in chosen.items():
+            made = make(name, steps, arguments.work.absolute())
             DATA.mkdir(parents=True, exist_ok=True)
             (DATA / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
     found = measured()
@@ -72,12 +73,12 @@ def commit() -> str:
     return records.commit(apart_from=("docs", "README.md")) or "unknown"
 
 
-def make(name: str, experiment: Experiment, work: Path) -> list[dict[str, Any]]:
-    """The records of an experiment's steps, after those that have not ended yet have run."""
+def make(name: str, steps: Sequence[Step], work: Path) -> list[dict[str, Any]]:
+    """The records of the steps of a result, after those that have not ended yet have run."""
     (work / "logs").mkdir(parents=True, exist_ok=True)
     if not (work / "examples").exists():
         (work / "examples").symlink_to(ROOT / "examples")
-    return [record_of(step, work, work / f"logs/{name}-{number}") for number, step in enumerate(experiment.steps)]
+    return [record_of(step, work, work / f"logs/{name}-{number}") for number, step in enumerate(steps)]
 
 
 def record_of(step: Step, work: Path, log: Path) -> dict[str, Any]:
@@ -184,9 +185,12 @@ def provenance(name: str, steps: list[dict[str, Any]], data: str) -> str:
         for step in steps
     )
     ended = datetime.fromisoformat(max(step["ended"] for step in steps))
-    minutes = math.ceil(sum(step["seconds"] for step in steps) / 60)
     at = f"`{name}`: commit{'s' * (len(commits) > 1)} {', '.join(commits)}; {ended.day} {ended:%B %Y}"
-    return f"{at}, {' and '.join(machines)}, {plural(minutes, 'minute')}; [data]({data}/{name}.json)."
+    return f"{at}, {' and '.join(machines)}, {minutes(steps)}; [data]({data}/{name}.json)."
+
+
+def minutes(steps: Sequence[dict[str, Any]]) -> str:
+    return plural(math.ceil(sum(step["seconds"] for step in steps) / 60), "minute")
 
 
 def plural(number: int, unit: str) -> str:

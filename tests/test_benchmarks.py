@@ -2,6 +2,8 @@
 
 import importlib
 import json
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
@@ -21,21 +23,18 @@ def run(monkeypatch):
     return run
 
 
-def test_records_are_kept_and_compared(tmp_path, run, capsys):
+def test_records_are_kept_and_compared(tmp_path, monkeypatch, capsys):
     """The ratio is to the last line of the baseline, which may be of another benchmark."""
-    file = tmp_path / "records.jsonl"
-    assert run("input", "--batches=5", f"--json={file}") == 0
-    first = json.loads(capsys.readouterr().out)
-    assert [json.loads(line) for line in file.read_text().splitlines()] == [first]
-    lower, upper = first["images_per_second_quartiles"]
-    assert 0 < lower <= first["images_per_second"] <= upper
-    with file.open("a") as lines:
-        lines.write(json.dumps({"images_per_second": 1000.0, "batches": 5}) + "\n")
-    assert run("input", "--batches=5", f"--baseline={file}") == 0
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    records, file = importlib.import_module("records"), str(tmp_path / "records.jsonl")
+    first, second = ({"step_seconds": seconds, "steps": 5} for seconds in (4.0, 3.0))
+    records.finish(first, records.earlier(Namespace(json=file, baseline=None)), Namespace(json=file))
+    records.append(file, second)
+    records.finish(first, records.earlier(Namespace(json=None, baseline=file)), Namespace(json=None))
     out, error = capsys.readouterr()
-    rate = json.loads(out)["images_per_second"]
-    assert error == f"images_per_second: {rate:.4g} / 1000 = {rate / 1000:.3f}\n"
-    assert len(file.read_text().splitlines()) == 2
+    assert [json.loads(line) for line in out.splitlines()] == [first, first]
+    assert error == "step_seconds: 4 / 3 = 1.333\n"
+    assert [json.loads(line) for line in Path(file).read_text().splitlines()] == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_records_are_kept_and_compared(tmp_path, run, capsys):
     ],
 )
 def test_a_benchmark_refuses_bad_input_in_one_line(tmp_path, arguments, message, run, capsys):
-    assert run("input", *(argument.format(tmp_path) for argument in arguments)) == 2
+    assert run("train_step", *(argument.format(tmp_path) for argument in arguments)) == 2
     out, error = capsys.readouterr()
     assert message.format(tmp_path) in error
     assert len(error.splitlines()) == 1

@@ -81,13 +81,14 @@ def test_an_arm_of_equal_cost_has_the_parameters_and_the_flops_of_its_reference(
 def test_the_flops_match_under_every_override(suffix):
     """To a step, by text as on the command line and by value; train.steps is the reference's."""
     changes = {"train.accumulate": 2, "loss.depth": 10, "model.score.layers": 1, "train.steps": 300}
-    ours = counted.load_config(f"digits_matched:vdm-flops{suffix}", [f"{key}={value}" for key, value in changes.items()])
+    spec, texts = f"digits_matched:vdm-flops{suffix}", [f"{key}={value}" for key, value in changes.items()]
+    ours = counted.load_config(spec, texts)
     theirs = load_config(f"digits:diffenc{suffix}").replace(changes)
     flops = [installed(config).flops_per_step for config in (theirs, ours)]
     assert abs(flops[1] * ours.train.steps - flops[0] * theirs.train.steps) <= flops[1]
     changed = changes | {"train.flops_of": None, "train.steps": ours.train.steps}
-    assert ours == load_config(f"digits_matched:vdm-flops{suffix}").replace(changed)
-    assert ours == counted.load_config(f"digits_matched:vdm-flops{suffix}", changes)
+    assert ours == load_config(spec).replace(changed)
+    assert ours == counted.load_config(spec, changes)
 
 
 @pytest.mark.parametrize(
