@@ -91,9 +91,14 @@ ADAMW = [
     *(f"{BY_ADAMW}={rate}" for rate in (0.003, 0.006, 0.01, 0.015, 0.022)),
     *(f"{BY_ADAMW}=0.01 train.optimizer.{change}" for change in ("b1=0.8", "b1=0.95", "b2=0.95", "b2=0.999")),
     *(f"{BY_ADAMW}=0.01 train.warmup_steps={steps}" for steps in (50, 200)),
-    *(f"{BY_ADAMW}=0.01 train.batch_size={size} train.steps={27200 // size}" for size in (16, 64)),
+    *(f"{BY_ADAMW}=0.01 train.batch_size={size} train.steps={850 * 32 // size}" for size in (16, 64)),
     f"{BY_ADAMW}=0.01 model.score.dropout=0.1",
     f"{BY_ADAMW}=0.01 train.optimizer.weight_decay=0.1",
+]
+ADAMW_AGAIN = [
+    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.8" for rate in (0.015, 0.022)),
+    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.7" for rate in (0.01, 0.015)),
+    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.8 train.batch_size=16 train.steps=1700" for rate in (0.01, 0.015)),
 ]
 # Default recipe, fast recipe, and the latter with one change, or with the best of AdamW's settings.
 LEVERS = [
@@ -103,11 +108,6 @@ LEVERS = [
     *("vdm-fast train.learning_rate_schedule=cosine", "vdm-fast train.time_sampling=uniform"),
     *("vdm-fast train.ema_decay=0", "vdm-fast train.optimizer.momentum=0.95"),
     *("vdm-fast train.batch_size=64 train.steps=425", "vdm-fast model.score.dropout=0.1"),
-]
-ADAMW_AGAIN = [
-    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.8" for rate in (0.015, 0.022)),
-    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.7" for rate in (0.01, 0.015)),
-    *(f"{BY_ADAMW}={rate} train.optimizer.b1=0.8 train.batch_size=16 train.steps=1700" for rate in (0.01, 0.015)),
 ]
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"

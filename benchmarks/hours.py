@@ -1,16 +1,15 @@
 """Hours of whole trainings on one device of a kind, from FLOPs alone.
 
-Estimates: a training's FLOPs at --share of the device's bfloat16 peak, without evaluations. The last column is
-of the fast recipe, in a third of the steps: as for small networks. It is empty for learned schedules. Prints a table.
+Estimates: a training's FLOPs at --share of the device's bfloat16 peak, without evaluations. The last column, by the
+fast recipe, is an extrapolation from small networks, and empty for learned schedules. Prints a table.
 """
 
 import argparse
 import contextlib
-import math
 
 import records
 
-from diffenc_jax.config import load_config
+from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.recipe import FAST
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError
@@ -34,22 +33,21 @@ def run(arguments: argparse.Namespace) -> None:
     heads = ["", "million steps", "TFLOP per step", *(f"{name}, h" for name in DEVICES), f"{FAST_ON} by `{FAST}`, h"]
     rows = []
     for arm in ARMS:
-        (steps, flops), fast = cost(arm), f"{arm if ':' in arm else f'{arm}:{load_config(arm).arm}'}{FAST}"
-        trainings = [(steps * flops, name) for name in DEVICES]
+        config = load_config(arm)
+        flops = flops_per_step(config)
+        trainings = [(config.train.steps * flops, name) for name in DEVICES]
         with contextlib.suppress(InputError):  # a learned schedule
-            trainings.append((math.prod(cost(fast)), FAST_ON))
+            fast = load_config(f"{arm.partition(':')[0]}:{config.arm}{FAST}")
+            trainings.append((fast.train.steps * flops_per_step(fast), FAST_ON))
         hours = (total / (arguments.share * TARGETS[name].flops) / 3600 for total, name in trainings)
-        numbers = [
-            f"{number:.3g}" if number < 1000 else f"{number:,.0f}" for number in (steps / 1e6, flops / 1e12, *hours)
-        ]
-        rows.append([f"`{arm}`", *numbers, *[""] * (len(heads) - 1 - len(numbers))])
+        numbers = [config.train.steps / 1e6, flops / 1e12, *hours]
+        cells = [f"{number:.3g}" if number < 1000 else f"{number:,.0f}" for number in numbers]
+        rows.append([f"`{arm}`", *cells, *[""] * (len(heads) - 1 - len(cells))])
     print(markdown(Table(heads, rows)))
 
 
-def cost(arm: str) -> tuple[int, float]:
-    """Steps of a training, and FLOPs of each."""
-    config = load_config(arm)
-    return config.train.steps, count(config, spec_of(config)).flops_per_step
+def flops_per_step(config: Config) -> float:
+    return count(config, spec_of(config)).flops_per_step
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -52,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     chosen = {name: lookup("result", name, EXPERIMENTS) for name in arguments.names or EXPERIMENTS}
     if arguments.action == "list":
-        print(*(f"{name:24} {minutes(measured().get(name, []))}" for name in chosen), sep="\n")
+        found = measured()
+        print(*(f"{name:24} {minutes(found.get(name, []))}" for name in chosen), sep="\n")
         return
     if arguments.action == "make":
         require(arguments.work is not None, "--work is missing; give --work=DIR")
@@ -198,9 +200,9 @@ def plural(number: int, unit: str) -> str:
 
 
 def broken(command: str) -> str:
-    """A command in lines of at most `LINE` columns, where its words allow it."""
+    """A command in lines of at most `LINE` columns, where its words allow it. Words in quotes stay whole."""
     lines = [""]
-    for word in command.split(" "):
+    for word in re.findall(r"(?:'[^']*'|[^' ])+", command):
         if lines[-1] and len(f"{lines[-1]} {word} \\") > LINE:
             lines.append("   ")
         lines[-1] += f" {word}" if lines[-1] else word

@@ -42,16 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
-    changes = [*arguments.overrides, "log.samples=0"]
+    changes = [*arguments.overrides]
     if arguments.held_out:
         changes.append(f"data.source={held_out(arguments)}")
     values = []
     for seed in arguments.seeds:
         path = arguments.out / f"seed{seed}.json"
         if not path.exists():
-            given = {arm: [*changes, f"seed={seed}", *arm.split()[1:]] for arm in arguments.arm}
-            found = trained({arm: load_config(f"{arguments.config}:{arm.split()[0]}", given[arm]) for arm in given})
-            path.write_text(json.dumps(found, indent=1) + "\n")
+            configs = {}
+            for arm in arguments.arm:
+                name, *own = arm.split()
+                configs[arm] = load_config(f"{arguments.config}:{name}", [*changes, f"seed={seed}", *own])
+            path.write_text(json.dumps(trained(configs), indent=1) + "\n")
         values.append(json.loads(path.read_text()))
         require([*values[-1]] == arguments.arm, f"{path} is of other arms; choose another --out")
         print(f"seed {seed}:", {arm: round(own["bpd"], 4) for arm, own in values[-1].items()}, file=sys.stderr)

@@ -27,7 +27,8 @@ def test_records_are_kept_and_compared(tmp_path, monkeypatch, capsys):
     """The ratio is to the last line of the baseline, which may be of another benchmark."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     records, file = importlib.import_module("records"), str(tmp_path / "records.jsonl")
-    first, second = ({"step_seconds": seconds, "steps": 5} for seconds in (4.0, 3.0))
+    first, second = ({**records.spread("step_seconds", [x - 1, x, x + 1]), "steps": 5} for x in (4.0, 3.0))
+    assert first == {"step_seconds": 4.0, "step_seconds_quartiles": [3.5, 4.5], "steps": 5}
     records.finish(first, records.earlier(Namespace(json=file, baseline=None)), Namespace(json=file))
     records.append(file, second)
     records.finish(first, records.earlier(Namespace(json=None, baseline=file)), Namespace(json=None))

@@ -26,6 +26,8 @@ def test_pages_show_what_was_measured_once_by_the_commands_as_they_stand():
     assert sorted(marks) == sorted([*MEASURED, results.OVERVIEW])
     for name, steps in MEASURED.items():
         assert [step["command"] for step in steps] == [step.command for step in experiments.EXPERIMENTS[name]]
+        lines = [line for step in steps for line in results.broken(step["command"]).splitlines()]
+        assert all(line.count("'") % 2 == 0 for line in lines)  # no line ends within quotes
 
 
 def experiment(*commands):

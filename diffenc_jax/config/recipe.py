@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -119,7 +118,7 @@ class Fast(NamedTuple):
     """Steps of '<arm>-fast', as a share of those of '<arm>', and its changes besides `FAST_RECIPE`."""
 
     share: float = 1 / 3
-    changes: Mapping[str, Any] = MappingProxyType({})
+    changes: Mapping[str, Any] = {}
 
 
 A_THIRD = Fast()

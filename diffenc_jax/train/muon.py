@@ -34,7 +34,7 @@ class Muon(AdamW):
 
     The singular values of a change do not depend on the width of a network. By arXiv 2310.17813 (condition 1) neither
     do its changes of the outputs, so one learning rate fits all widths: on the digits, the best rates of widths 16 to
-    128 differ by less than 1.5. With the factor 0.2 √max(m, n) of equation 4 they fall like 1 / √width.
+    128 differ by less than a factor of 1.5. With the factor 0.2 √max(m, n) of equation 4 they fall like 1 / √width.
 
     A convolution's matrix has 9 C inputs.
     """

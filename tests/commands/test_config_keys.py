@@ -41,11 +41,9 @@ def test_lists_the_keys_of_every_part(kind, capsys):
             assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(of kind={part})") for head in heads)
 
 
-FIT = "images", "grid", "bins", "seed"
-
-
 def test_a_section_and_a_key(capsys):
-    assert [head.split(" ")[0] for head, _ in listed(capsys, "fit")] == [f"fit.{key}" for key in FIT]
+    keys = ["fit.images", "fit.grid", "fit.bins", "fit.seed"]
+    assert [head.split(" ")[0] for head, _ in listed(capsys, "fit")] == keys
     ((head, text),) = listed(capsys, "eval.estimator")
     assert head == "eval.estimator = 'bound'"
     assert ", ".join(sorted(ESTIMATORS)) in text

@@ -87,6 +87,7 @@ def _parts(text: str) -> tuple[str, ...]:
 
 
 def seed_numbers(text: str) -> tuple[int, ...]:
+    """Argument type: different seeds, such as 0-4 or 0,2,7."""
     seeds: list[int] = []
     for part in _parts(text):
         first, _, last = part.partition("-")

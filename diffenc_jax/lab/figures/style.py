@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffenc_jax.config.recipe import DEPTH, FAST, PUBLISHED
 from diffenc_jax.runs import storage
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
     Args:
       number: number of the run among the runs of the arm in the figure. Runs of the same arm have different lines.
     """
-    known = re.fullmatch(r"(.+?)(?:-published|-fast)?(?:-T(\d+))?", arm)
+    known = re.fullmatch(rf"(.+?)(?:{PUBLISHED}|{FAST})?(?:{DEPTH}(\d+))?", arm)
     if known is not None and known[1] in ARMS:
         place, depth = ARMS.index(known[1]), int(known[2] or 0)
     else:
