@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     run = dj.open(arguments.workdir)
     others = load_dataset(DataConfig(arguments.others), "test").splits["test"][: arguments.images]
-    shape, levels = run.model.spec.shape, run.model.spec.pixel_levels
+    shape, levels = run.model.spec.shape, run.model.spec.levels
     sets = {arguments.others: shrunk(others, shape[0], levels), "black images": np.zeros_like(run.test)}
     numbers = [passes for passes in (1, 4, 16, 32, 64, 128, 256) if passes < arguments.passes] + [arguments.passes]
     test = dict(zip(numbers, bits_per_dim(run, run.test, numbers), strict=True))

@@ -76,10 +76,10 @@ def time_features(time: jax.Array, width: int, of=embeddings.sinusoids) -> jax.A
 
 
 def fourier_features(
-    z: jax.Array, bins: tuple[float, ...], pixel_levels: int, of=embeddings.fourier_features
+    z: jax.Array, bins: tuple[float, ...], bin_width: float, of=embeddings.fourier_features
 ) -> jax.Array:
     """Fourier features of z in bfloat16; all else is exact."""
-    return of(rounded(z), bins, pixel_levels)
+    return of(rounded(z), bins, bin_width)
 
 
 def scores(query: jax.Array, key: jax.Array, of=attention._scores) -> jax.Array:

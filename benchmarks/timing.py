@@ -65,10 +65,10 @@ class Training:
         program, rng = compiled.program, np.random.default_rng(0)
         self._step, self.state, labels = compiled.step, program.init(), program.batch.labels
         images = Batch(
-            rng.integers(compiled.pixel_levels, size=program.batch.pixels.shape, dtype=np.uint8),
+            rng.integers(compiled.pixel_levels, size=program.batch.data.shape, dtype=np.uint8),
             None if labels is None else np.zeros(labels.shape, labels.dtype),
         )
-        self._batch = jax.device_put(images, program.batch.pixels.sharding)
+        self._batch = jax.device_put(images, program.batch.data.sharding)
 
     def __call__(self) -> tuple[TrainState, StepReport]:
         self.state, report = self._step(self.state, self._batch)

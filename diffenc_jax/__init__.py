@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from diffenc_jax.core.versions import __version__ as __version__
     from diffenc_jax.data.images import Batch as Batch
     from diffenc_jax.diffusion import ancestral as ancestral
+    from diffenc_jax.diffusion import density as density
     from diffenc_jax.diffusion import encoders as encoders
     from diffenc_jax.diffusion import flow as flow
     from diffenc_jax.diffusion import losses as losses
@@ -32,7 +33,7 @@ _PUBLIC = {
     "core.errors": ("InputError", "Interrupted", "RunError"),
     "core.versions": ("__version__",),
     "data.images": ("Batch",),
-    "diffusion": ("ancestral", "encoders", "flow", "losses", "schedules"),
+    "diffusion": ("ancestral", "density", "encoders", "flow", "losses", "schedules"),
     "diffusion.process": ("Prediction", "Process"),
     "train.flops": ("load_config",),
 }

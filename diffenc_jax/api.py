@@ -20,8 +20,9 @@ from diffenc_jax.core.streams import stream
 from diffenc_jax.core.terminal import print_line
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.process import Process
 from diffenc_jax.evaluation.estimator import Estimator
-from diffenc_jax.evaluation.evaluator import Evaluator
+from diffenc_jax.evaluation.evaluator import Evaluator, LogProb
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.runs.experiment import Experiment
@@ -83,12 +84,12 @@ class Run:
 
     @property
     def train(self) -> np.ndarray | LocalPart:
-        """Training images, uint8 [N, H, W, C]."""
+        """Training data in their units: images uint8 [N, H, W, C], or real numbers [N, ...]."""
         return self.experiment.dataset.splits["train"]
 
     @property
     def test(self) -> np.ndarray | LocalPart:
-        """Images of the split to evaluate on (`eval.split`), uint8 [N, H, W, C]."""
+        """Data of the split to evaluate on (`eval.split`), as `train`."""
         return self.experiment.dataset.splits[self.config.eval.split]
 
     @property
@@ -111,7 +112,7 @@ class Run:
         return self._init()
 
     def batch(self, step: int) -> Batch:
-        """Training images of `step`, counted from 0, on the devices: `pixels`, uint8 [B, H, W, C], and `labels`."""
+        """Training data of `step`, counted from 0, on the devices: `data` [B, ...] and `labels`."""
         if not self._is_on_one_device:
             return self._batches(step)
         rows = self._batches.numbers(step)
@@ -128,7 +129,7 @@ class Run:
     def terms(
         self,
         params: Params,
-        pixels: np.ndarray | jax.Array,
+        data: np.ndarray | jax.Array,
         seed: int = 0,
         labels: np.ndarray | jax.Array | None = None,
     ) -> losses.Terms:
@@ -139,11 +140,11 @@ class Run:
 
         Args:
           params: parameters, such as `state.ema`.
-          pixels: images, uint8 [B, H, W, C], or other whole numbers below the number of pixel levels.
+          data: images, uint8 [B, H, W, C], or other whole numbers below the number of pixel levels; or real numbers.
           seed: seed of times and noise.
-          labels: the images' classes from 0, int [B], or uint8 [B, h, w, c] where labels are images.
+          labels: the classes from 0, int [B]; uint8 [B, h, w, c] where labels are images; or vectors of floats [B, K].
         """
-        batch = self.model.batch(pixels, labels)
+        batch = self.model.batch(data, labels)
         return self._terms(self._checked(params), batch, stream(seed, "terms"))
 
     def evaluate(self, state: TrainState | Params | None = None, **changes: Any) -> Record:
@@ -158,10 +159,62 @@ class Run:
         evaluator = Evaluator(self._changed("eval", changes)) if changes else self.evaluator
         return evaluator.evaluate(*self._params_and_step(state))
 
+    def log_prob(
+        self,
+        x: Any,
+        labels: Any = None,
+        estimator: str = "ode",
+        state: TrainState | Params | None = None,
+        **changes: Any,
+    ) -> LogProb:
+        """log p of data, nats [N], with the standard error by the noise of the estimator.
+
+        The bound and the ODE belong to two models: the density of the bound is smoothed by the noise of γ_0, and that
+        of the ODE is the flow's. Real numbers have densities in their units; images have probabilities. A value does
+        not depend on its batch, except for its place in x, which chooses its noise.
+
+        Raises InputError if the data or the labels are not of this model, or the estimator does not suit it.
+
+        Args:
+          x: data [N, ...] as in the data set.
+          labels: as for `terms`.
+          estimator: "ode", "bound", "importance_weighted" or another name of `eval.estimator`.
+          state: as for `evaluate`.
+          changes: other values of `config.eval`, such as passes=8.
+        """
+        key = tuple(sorted({"estimator": estimator, **changes}.items()))
+        if key not in self._evaluators:
+            self._evaluators[key] = Evaluator(self._changed("eval", dict(key)))
+        params, _ = self._params_and_step(state)
+        return self._evaluators[key].nats(params, self.model.batch(x, labels))
+
+    def process(self, labels: Any = None, state: TrainState | Params | None = None) -> Process:
+        """The diffusion process with its networks, which `dj.density`, `dj.losses` and `dj.flow` take.
+
+        Raises InputError if the labels do not suit the model, or the data have latent codes, on which it would depend.
+
+        Args:
+          labels: labels of the batches that the process serves, as for `terms`.
+          state: as for `evaluate`.
+        """
+        model, (params, _) = self.model, self._params_and_step(state)
+        require(model.code is None, "the process depends on the codes of a batch; take model.bind")
+        labels = model.checked_labels(labels, 1 if labels is None else len(labels))
+        inputs = None if labels is None else jnp.asarray(model.spec.label_inputs(jnp.asarray(labels)))
+        return model.bind(params, condition=inputs)
+
     def sample(
-        self, state: TrainState | Params | None = None, num: int = 16, labels: Any = None, **changes: Any
-    ) -> np.ndarray:
-        """Images drawn from the model, uint8 [num, H, W, C].
+        self,
+        state: TrainState | Params | None = None,
+        num: int = 16,
+        labels: Any = None,
+        return_log_prob: bool = False,
+        **changes: Any,
+    ) -> Any:
+        """Data drawn from the model, [num, ...] in the units of the data set: images are uint8 [num, H, W, C].
+
+        With `return_log_prob` they are drawn by the probability flow, and the result is the pair (data, nats [num])
+        with their log p under the same flow, as by `log_prob`; a model with labels then needs `labels`.
 
         Raises InputError if there are no parameters of this model, or the sampler or the labels do not suit it.
 
@@ -172,8 +225,12 @@ class Run:
           changes: other values of `config.sample`, such as depth=100 or seed=1.
         """
         params, _ = self._params_and_step(state)
+        if return_log_prob:
+            self.model.checked_labels(labels, num)
+            changes |= {"sampler": "flow"}
         sampling = Sampling(self._changed("sample", changes)) if changes else self.sampling
-        return sampling.images(params, num, labels=labels)
+        drawn = sampling.images(params, num, labels=labels)
+        return (drawn, self.log_prob(drawn, labels, state=params).nats) if return_log_prob else drawn
 
     def fit(
         self,
@@ -215,6 +272,11 @@ class Run:
         return params
 
     @cached_property
+    def _evaluators(self) -> dict[Any, Evaluator]:
+        """Evaluators of `log_prob` by their settings."""
+        return {}
+
+    @cached_property
     def _shapes(self) -> Params:
         return jax.eval_shape(self.model.init, stream(0, "params"))
 
@@ -253,7 +315,7 @@ class Run:
 
         def terms(params, batch, key):
             steps = None if model.loss.depth is None else model.steps(params, model.loss)
-            return losses.bound(bind_to(model, params, batch), batch.pixels, key, steps)
+            return losses.bound(bind_to(model, params, batch), batch.data, key, steps)
 
         return jax.jit(terms)
 

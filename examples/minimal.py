@@ -16,16 +16,17 @@ import optax
 from sklearn.datasets import load_digits
 
 from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import Trainable
 from diffenc_jax.diffusion.process import Prediction, Process
-from diffenc_jax.diffusion.schedules import FixedLinear, gamma_min_for
+from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.nets.unet import UNet
 
-LEVELS, SHAPE = 17, (8, 8, 1)
+DECODER, SHAPE = Levels(17), (8, 8, 1)
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
-SCORE = UNet(width=32, layers=2, levels=0, dropout=0.1, fourier_bins=(2.0, 1.0), pixel_levels=LEVELS, **NORMS)
-ENCODER = UNet(width=16, layers=2, levels=2, dropout=0.1, fourier_bins=(), pixel_levels=LEVELS, **NORMS)
-SCHEDULE = FixedLinear(gamma_min_for(LEVELS), 5.0)
+SCORE = UNet(width=32, layers=2, levels=0, dropout=0.1, fourier_bins=(2.0, 1.0), bin_width=DECODER.bin_width, **NORMS)
+ENCODER = UNet(width=16, layers=2, levels=2, dropout=0.1, fourier_bins=(), bin_width=DECODER.bin_width, **NORMS)
+SCHEDULE = FixedLinear(DECODER.gamma_min, 5.0)
 
 
 def init(key):
@@ -48,7 +49,7 @@ def process_of(params, dropout_key=None):
         encoder=Trainable(lambda x, gamma: apply("encoder", ENCODER, x, gamma)),
         predict=lambda z, gamma: Prediction(z + apply("score", SCORE, z, gamma)),
         gamma=lambda t: SCHEDULE.apply({}, t),
-        pixel_levels=LEVELS,
+        decoder=DECODER,
     )
 
 

@@ -12,7 +12,7 @@ from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Place
-from diffenc_jax.model import ImageSpec, Model
+from diffenc_jax.model import DataSpec, Model
 from diffenc_jax.model.model import Params
 from diffenc_jax.nets.compute import Compute
 
@@ -21,7 +21,7 @@ class Bindable(Protocol):
     """Protocol of the models whose gradients training computes and whose runs studies measure."""
 
     @property
-    def spec(self) -> ImageSpec: ...
+    def spec(self) -> DataSpec: ...
 
     @property
     def schedule(self) -> nn.Module: ...
@@ -51,7 +51,7 @@ class Bindable(Protocol):
 class FormulaModel:
     """A model at infinite depth whose process is `process_of(params)`, without condition or dropout."""
 
-    spec: ImageSpec
+    spec: DataSpec
     schedule: nn.Module
     process_of: Callable[[Params], Process]
     estimates_slope: bool = False

@@ -15,6 +15,7 @@ OTHER_NETWORKS = ["diffenc-transformer", "diffenc-dct", "vdm-transformer"]
 # Arms of the digits for the question when an encoder helps; see docs/encoder.md.
 CONTROLS = ["shrinking", "vdm-schedule", "diffenc-schedule", "diffenc-dct-schedule"]
 ARMS = {
+    "arrays": [f"{arm}{suffix}" for arm in COMPARED for suffix in ("", "-series", "-fields")],
     "cifar10": [*COMPARED, *EIGHT_LAYERS],
     "cifar10_matched": [*MATCHED, *EIGHT_LAYERS, "vdm-8-params", "vdm-8-flops", "diffenc-affine", *EQUAL],
     "cifar10_variants": [*COMPARED, *OTHER_NETWORKS, *PROCESSES],

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from diffenc_jax.data.images import LabelSpec
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import Trained
@@ -20,7 +20,7 @@ def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
     # The density that times are drawn from by default takes two more programs.
     changes = {"data__source": str(source), "eval__time_sampling": "uniform", **changes}
     config = tiny.config(arm, small=True, **changes)
-    spec = ImageSpec(shape, tiny.LEVELS, LabelSpec(CLASSES))
+    spec = DataSpec(shape, tiny.LEVELS, LabelSpec(CLASSES))
     params = tiny.drawn(build(config, spec), seed=config.seed)
     folder.mkdir(parents=True, exist_ok=True)
     StoredRun(folder).write(config)

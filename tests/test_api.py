@@ -11,6 +11,7 @@ import pytest
 
 import diffenc_jax as dj
 from diffenc_jax.__main__ import main
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.runs import storage
 from diffenc_jax.sampling.pictures import picture
 from tests import tiny
@@ -133,7 +134,7 @@ def test_a_loop_of_ones_own_compiles_once(run):
 
     @jax.jit
     def update(params, moments, batch):
-        gradients = jax.tree.map(lambda leaf: leaf * batch.pixels.mean(), params)
+        gradients = jax.tree.map(lambda leaf: leaf * batch.data.mean(), params)
         steps, moments = optimizer.update(gradients, moments)
         return optax.apply_updates(params, steps), moments
 
@@ -195,7 +196,7 @@ def test_a_process_of_ones_own_functions_has_a_bound():
         alpha, sigma = (jnp.sqrt(jax.nn.sigmoid(sign * gamma)).reshape(-1, 1, 1, 1) for sign in (-1, 1))
         return dj.Prediction((alpha * z - x) / sigma)
 
-    process = dj.Process(dj.encoders.Identity(), predict, lambda t: -8.0 + 13.0 * t, pixel_levels=tiny.LEVELS)
+    process = dj.Process(dj.encoders.Identity(), predict, lambda t: -8.0 + 13.0 * t, decoder=Levels(tiny.LEVELS))
 
     @jax.jit
     def computed(pixels, key):
@@ -222,7 +223,7 @@ def test_a_run_with_labels(run, tmp_path):
     np.savez(tmp_path / "images.npz", train=run.train, test=run.test, **labels)
     labelled = dj.Run(run.config, {"data.source": str(tmp_path / "images.npz"), "model.labels": True})
     batch = labelled.batch(2)
-    numbers = [np.flatnonzero((run.train == image).all(axis=(1, 2, 3)))[0] for image in np.asarray(batch.pixels)]
+    numbers = [np.flatnonzero((run.train == image).all(axis=(1, 2, 3)))[0] for image in np.asarray(batch.data)]
     np.testing.assert_array_equal(batch.labels, np.array(numbers) % 3)
     params = tiny.drawn(labelled.model)
     own, other = (labelled.terms(params, run.test, 0, (labelled.test_labels + s) % 3).total for s in (0, 1))

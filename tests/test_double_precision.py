@@ -15,11 +15,11 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Estimator, Pass
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.samplers import first_noise, step_noise
-from diffenc_jax.sampling.sampling import draw_pixels
+from diffenc_jax.sampling.sampling import draw_data
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
@@ -40,7 +40,7 @@ CASES = {
 
 def experiment(config, num_train=20):
     data = Dataset("tiny", "1", tiny.LEVELS, {"train": tiny.images(num_train), "test": tiny.images(8)})
-    return Experiment(config, data, make_mesh(), build(config, ImageSpec(SHAPE, tiny.LEVELS)))
+    return Experiment(config, data, make_mesh(), build(config, DataSpec(SHAPE, tiny.LEVELS)))
 
 
 def doubles(jaxpr):
@@ -85,6 +85,6 @@ def test_programs_stay_in_float32(x64, arm, small):
     def sample(params, steps):
         process, keys = model.bind(params), jax.random.split(stream(0, "sample"), 2)
         z_0 = ancestral(process, steps, first_noise(keys, SHAPE), step_noise(keys, SHAPE))
-        return draw_pixels(process, keys, z_0, SOFTMAX)
+        return draw_data(process, keys, z_0, SOFTMAX)
 
     assert not doubles(jax.make_jaxpr(sample)(state.params, steps).jaxpr)

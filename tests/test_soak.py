@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.stored import StoredRun
@@ -37,7 +37,7 @@ def last_logged(workdir):
 
 def averages(workdir):
     """The step and the averaged parameters of the newest checkpoint."""
-    shapes = jax.eval_shape(build(tiny.config("vdm"), ImageSpec((8, 8, 1), tiny.LEVELS)).init, jax.random.key(0))
+    shapes = jax.eval_shape(build(tiny.config("vdm"), DataSpec((8, 8, 1), tiny.LEVELS)).init, jax.random.key(0))
     with Checkpoints(StoredRun(workdir)) as checkpoints:
         return checkpoints.newest(lambda step: checkpoints.restore_ema(step, shapes))
 

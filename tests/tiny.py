@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
 
 from diffenc_jax.config import Config, recipe
 from diffenc_jax.core import parts
@@ -12,16 +13,19 @@ from diffenc_jax.core import parts
 LEVELS = 17
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
 TRANSFORMER = dict(patch=2, width=8, layers=2, heads=2)
+MLP = dict(width=16, layers=2, dropout=0.1, fourier_bins=())
 # Score networks by their registered names.
 SCORE_NETWORKS = {
     "unet": recipe.score_network(width=32, layers=1, **NORMS),
     "transformer": recipe.score_transformer(**TRANSFORMER),
+    "mlp": ConfigDict({"kind": "mlp", **MLP}),
 }
 # Encoders by a registered name, one per network.
 ENCODERS = {
     "trainable": recipe.encoder_network(width=32, layers=1, levels=1, **NORMS),
     "transformer": recipe.transformer_network(**TRANSFORMER),
     "dct": recipe.dct_network(width=8),
+    "mlp": ConfigDict({"kind": "mlp", **MLP}),
 }
 # Networks for tests of what surrounds them: a training step is compiled in a third of the time.
 SMALL = {

@@ -13,6 +13,7 @@ from diffenc_jax.core.keys import REQUIRED, keys_of
 
 IDENTITY = ConfigDict({"kind": "identity"})
 NONTRAINABLE = ConfigDict({"kind": "nontrainable"})
+LEVELS = ConfigDict({"kind": "levels"})
 # The published optimizer, and the published noise schedule, linear in t.
 ADAMW = ConfigDict({"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01})
 MUON = ConfigDict({**ADAMW, "kind": "muon", "momentum": 0.9})
@@ -94,8 +95,9 @@ def recipe(name: str, arm: str) -> ConfigDict:
     """
     config = _defaults(Config)
     given = {"name": name, "arm": arm, "data.source": name}
-    parts = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": {"kind": "none"}}
-    return with_changes(config, given | parts | {"model.schedule": FIXED_LINEAR, "train.optimizer": ADAMW})
+    networks = {"model.score": score_network(), "model.encoder": encoder_network(), "model.code": {"kind": "none"}}
+    parts = {"model.decoder": LEVELS, "model.schedule": FIXED_LINEAR, "train.optimizer": ADAMW}
+    return with_changes(config, given | networks | parts)
 
 
 def _defaults(section: type[Section]) -> ConfigDict:

@@ -54,7 +54,7 @@ class Options(Section):
 
 @dataclass(frozen=True)
 class PartConfig(Options):
-    """`model.score`, `model.encoder`, `model.code` or `model.schedule`: the name of a part, and its keys.
+    """A section of `model` that names a part, such as `model.score` or `model.decoder`: the name, and its keys.
 
     Attributes:
       options: the other keys of the section. The mapping must not be changed.
@@ -87,6 +87,7 @@ class ModelConfig(Section, section="model"):
     score: PartConfig
     encoder: PartConfig
     code: PartConfig
+    decoder: PartConfig
     schedule: PartConfig
     prediction: str = key("v", "Quantity that the score network estimates.", part="prediction")
     target: str = key(
@@ -192,7 +193,12 @@ class DataConfig(Section, section="data"):
         "Folder or gs://BUCKET/FOLDER in which data sets of tensorflow-datasets are prepared and kept.",
         none="TFDS_DATA_DIR of the environment, or else ~/tensorflow_datasets",
     )
-    pixel_levels: int = key(256, "Number of values that a pixel can take.", limits=PIXEL_LEVELS)
+    pixel_levels: int | None = key(
+        256,
+        "Number of values that a pixel can take.",
+        none="real numbers, which model.decoder.kind=gaussian models",
+        limits=PIXEL_LEVELS,
+    )
     shuffle_shards: int = count(
         32,
         "Parts of consecutive training images that are shuffled separately, so that each host may hold some of them.",

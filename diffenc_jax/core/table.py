@@ -6,6 +6,7 @@ KINDS = {
     "score": Kind("score network", "diffenc_jax.nets.network:ScoreNetwork", "model.score.kind", "model.score"),
     "encoder": Kind("encoder", "diffenc_jax.diffusion.encoders:Encoder", "model.encoder.kind", "model.encoder"),
     "code": Kind("code", "diffenc_jax.diffusion.codes:LatentCode", "model.code.kind", "model.code"),
+    "decoder": Kind("decoder", "diffenc_jax.diffusion.decoders:Decoder", "model.decoder.kind", "model.decoder"),
     "schedule": Kind("schedule", "diffenc_jax.diffusion.schedules:Schedule", "model.schedule.kind", "model.schedule"),
     "network": Kind("network", "diffenc_jax.nets.network:Network"),
     "prediction": Kind("model.prediction", "collections.abc:Callable", "model.prediction", objects=True),
@@ -35,7 +36,11 @@ def _parts(module: str, **attributes: str) -> dict[str, Entry]:
 
 
 _DATA = ("cifar10", "digits", "fashion_mnist", "imagenet32", "imagenet64", "mnist", "synthetic")
-_SCORE_NETWORKS = _parts("nets.transformer", transformer="Transformer") | _parts("nets.unet", unet="UNet")
+_SCORE_NETWORKS = {
+    **_parts("nets.mlp", mlp="Mlp"),
+    **_parts("nets.transformer", transformer="Transformer"),
+    **_parts("nets.unet", unet="UNet"),
+}
 
 PARTS: dict[str, dict[str, Entry]] = {
     "command": {
@@ -52,9 +57,11 @@ PARTS: dict[str, dict[str, Entry]] = {
         **_parts("diffusion.encoders", affine="Affine", residual="Residual"),
         **_parts("diffusion.encoders", trainable="Trainable", unbounded="Unbounded"),
         "dct": Entry(f"{_ENCODERS}:Unbounded", network="frequency_gains"),
+        "mlp": Entry(f"{_ENCODERS}:Trainable", network="mlp"),
         "transformer": Entry(f"{_ENCODERS}:Trainable", network="transformer"),
     },
     "code": _parts("diffusion.codes", k_hot="KHot", none="NoCode"),
+    "decoder": _parts("diffusion.decoders", gaussian="Gaussian", levels="Levels"),
     "schedule": _parts(
         "diffusion.schedules",
         fixed_linear="FixedLinear",
@@ -64,7 +71,11 @@ PARTS: dict[str, dict[str, Entry]] = {
         polynomial="Polynomial",
     ),
     "prediction": _parts(
-        "diffusion.gaussian", eps="velocity_from_noise", v="velocity_from_velocity", x="velocity_from_image"
+        "diffusion.gaussian",
+        change="velocity_from_change",
+        eps="velocity_from_noise",
+        v="velocity_from_velocity",
+        x="velocity_from_image",
     ),
     "extrapolation": _parts("diffusion.reverse", exponential="exponential", linear="linear"),
     "estimator": {

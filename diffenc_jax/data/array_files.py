@@ -10,7 +10,7 @@ import numpy as np
 
 from diffenc_jax.core.errors import LONGEST
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits, hold_out
+from diffenc_jax.data.images import Images, OnDemand, OpenLabels, Splits, hold_out, labels_of, labels_of_one
 
 GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; the third byte of IDX is the type, uint8
 IDX_PREFIXES = {"train": "train", "test": "t10k"}  # beginnings of MNIST's file names, by split
@@ -20,19 +20,19 @@ NPZ_LABELS = {"train": "y_train", "test": "y_test"}
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def open_file(path: Path) -> tuple[Splits, OpenLabels]:
-    """Splits and labels of one file.
+def open_file(path: Path, form: checks.Form = checks.IMAGES) -> tuple[Splits, OpenLabels]:
+    """Splits and labels of one file with data of a form.
 
     An .npz file holds the arrays 'train' and 'test', or 'x_train' and 'x_test', with labels 'y_train' and 'y_test'; or
-    one array of images, with labels 'y'. Other files have no labels.
+    one array of data, with labels 'y'. Other files have no labels.
     """
     names = npz_shapes(path).keys() if path.suffix == ".npz" else set()
     pair = next((pair for pair in NPZ_IMAGES if names >= set(pair.values())), None)
     if pair is None:
-        return hold_out(all_images(path)), lambda: Labels.of_one(_npz_labels(path, "y") if "y" in names else None)
-    images = {split: partial(_npz_images, path, name) for split, name in pair.items()}
+        return hold_out(read_all(path, form)), lambda: labels_of_one(_npz_labels(path, "y") if "y" in names else None)
+    images = {split: partial(_npz_data, path, name, form) for split, name in pair.items()}
     labels = {split: partial(_npz_labels, path, name) for split, name in NPZ_LABELS.items() if name in names}
-    return images, lambda: Labels.of_train(labels)
+    return images, lambda: labels_of(labels)
 
 
 def open_idx_folder(path: Path) -> tuple[Splits, OpenLabels]:
@@ -44,7 +44,8 @@ def open_idx_folder(path: Path) -> tuple[Splits, OpenLabels]:
     if len(files) == 1:
         raise checks.refused(path, "must hold both train-images-idx3-ubyte and t10k-images-idx3-ubyte (or .gz)")
     labels = {split: partial(_idx_labels, file) for split, file in classes.items()}
-    return {split: partial(all_images, file) for split, file in files.items()}, lambda: Labels.of_train(labels)
+    images = {split: partial(read_all, file, checks.IMAGES) for split, file in files.items()}
+    return images, lambda: labels_of(labels)
 
 
 def _named(path: Path, kind: str) -> dict[str, Path]:
@@ -52,19 +53,18 @@ def _named(path: Path, kind: str) -> dict[str, Path]:
     return {split: paths[0] for split, paths in files.items() if paths}
 
 
-def all_images(path: Path) -> Images:
-    """Images uint8 [N, H, W, C] of a file with one array of images. An .npy file is read on demand."""
+def read_all(path: Path, form: checks.Form) -> Images:
+    """Data [N, ...] of a file with one array of data of a form. An .npy file is read on demand."""
     if path.suffix == ".npz":
-        names = [name for name, shape in npz_shapes(path).items() if len(shape) >= 3]
+        names = [name for name, shape in npz_shapes(path).items() if len(shape) >= form.least_axes and name != "y"]
         if len(names) != 1:
             held = ", ".join(sorted(names))[:LONGEST] or "none"
-            raise checks.refused(path, f"must hold 'train' and 'test', or one array of images; its images: {held}")
-        return _npz_images(path, names[0])
+            raise checks.refused(path, f"must hold 'train' and 'test', or one array of data; it holds: {held}")
+        return _npz_data(path, names[0], form)
     if path.suffix == ".npy":
         array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
-        shape = checks.image_shape(path, array.shape)
-        return OnDemand(shape, lambda start, stop: checks.as_images(path, array, slice(start, stop)))
-    return checks.as_images(path, _idx_array(path))
+        return OnDemand(form.shape(path, array.shape), lambda start, stop: form.rows(path, array, slice(start, stop)))
+    return form.rows(path, _idx_array(path), slice(None))
 
 
 def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -85,8 +85,8 @@ def _npz_array(path: Path, name: str) -> np.ndarray:
         return archive[f"{name}.npy"]
 
 
-def _npz_images(path: Path, name: str) -> np.ndarray:
-    return checks.as_images(path, _npz_array(path, name))
+def _npz_data(path: Path, name: str, form: checks.Form) -> np.ndarray:
+    return form.rows(path, _npz_array(path, name), slice(None))
 
 
 def _npz_labels(path: Path, name: str) -> np.ndarray:

@@ -2,17 +2,20 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from diffenc_jax.core.errors import InputError, refusing
+from diffenc_jax.core.errors import InputError, refusing, require
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import printable
 
 MOST_LEVELS = 256  # of pixels, which are uint8
+# A value of a feature is frequent if it is in this share of the rows, and at least this often, among the first rows.
+LARGEST_TIE, MOST_TIED, MOST_COMPARED = 0.005, 3, 100_000
 CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of arrays that are taken for [N, C, H, W] and refused
 
 
@@ -41,6 +44,20 @@ def regular(path: Path) -> Path:
     if not path.is_file():
         raise refused(path, "is no regular file" if path.exists() else "does not exist")
     return path
+
+
+class Form(NamedTuple):
+    """The form of arrays in files: images of whole numbers, or real numbers.
+
+    Attributes:
+      shape: (path, shape of an array) -> [N, ...]; raises InputError for shapes that the form does not have.
+      rows: (path, array, rows) -> these rows of an array, checked.
+      least_axes: number of axes that an array of data has at least.
+    """
+
+    shape: Callable[[Path, Sequence[int]], tuple[int, ...]]
+    rows: Callable[[Path, np.ndarray, slice], np.ndarray]
+    least_axes: int
 
 
 def as_images(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
@@ -74,35 +91,88 @@ def image_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
     return (*shape, 1)[:4]
 
 
+def as_reals(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.ndarray:
+    """Rows of an array of real numbers, as they are; raises InputError, which names the file `path`, for other arrays.
+
+    Args:
+      rows: the rows to return, by default all. No others are read.
+    """
+    real_shape(path, array.shape)
+    if array.dtype.kind != "f":
+        advice = "leave out data.pixel_levels=None, or add noise that is uniform over the distance between two values"
+        raise refused(path, f"must hold real numbers, and this is {str(array.dtype)[:40]}; {advice}")
+    return array[rows].astype(np.float64 if array.dtype.itemsize > 4 else np.float32, copy=False)
+
+
+def real_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
+    """`shape` itself, [N, D], [N, L, C] or [N, H, W, C]; raises InputError for others."""
+    if len(shape) not in (2, 3, 4) or 0 in shape:
+        raise refused(path, f"must hold vectors [N, D], series [N, L, C] or fields [N, H, W, C]; this is {list(shape)}")
+    return tuple(shape)
+
+
+IMAGES, REALS = Form(image_shape, as_images, 3), Form(real_shape, as_reals, 2)
+
+
+def check_finite(what: str, data: np.ndarray) -> None:
+    """Raise InputError, which begins with `what`, unless `data` are real numbers and finite."""
+    it_is, advice = f"{what}: these are {data.dtype}, not real numbers", "leave out data.pixel_levels=None"
+    require(data.dtype in (np.float32, np.float64), f"{it_is}; {advice}")
+    bad = ~np.isfinite(data)
+    if bad.any():
+        place = ", ".join(map(str, np.argwhere(bad)[0]))
+        raise InputError(f"{what}: {bad.sum()} values are NaN or infinite, the first at [{place}]; remove these rows")
+
+
+def check_continuous(what: str, data: np.ndarray) -> None:
+    """Raise InputError, which begins with `what`, unless real numbers [N, ..., C] can come from a density.
+
+    In no entry of the last axis, a feature or a channel, may they be constant, or one value be frequent: the density
+    would be infinite there, and the likelihood would say only how narrow the model is.
+    """
+    for number in range(data.shape[-1]):
+        values, counts = np.unique(data[:MOST_COMPARED, ..., number], return_counts=True)
+        name = f"{what}: [..., {number}]"
+        require(len(values) > 1, f"{name} is constant, {values[0]:g}; leave it out")
+        most, size = int(counts.max()), int(counts.sum())
+        repeated = f"{name} has {most} times the value {values[counts.argmax()]:g} in {size}, which no density gives"
+        step = np.diff(values).min()
+        advice = (
+            f"if it is rounded to multiples of {step:g}, add noise that is uniform over this width; or leave it out"
+        )
+        require(most < MOST_TIED or most <= LARGEST_TIE * size, f"{repeated}; {advice}")
+
+
 def _not_pixels(array: np.ndarray) -> str:
     """Part of a message: the range of an array whose values are not all pixels, and what to do."""
     least, greatest = array.min(), array.max()
     if array.dtype.kind != "f":
-        step = (int(greatest) - int(least)) // MOST_LEVELS + 1
-        divided = "which loses nothing" if step == 1 else f"and divide by {step} with //, which merges levels"
-        advice = f"subtract {least}, {divided}, and save them as uint8"
+        count = max(1, math.ceil(math.log(int(greatest) - int(least) + 1, MOST_LEVELS)))
+        each = "save them as uint8" if count == 1 else f"save the {count} bytes of each value as channels of uint8"
+        advice = f"subtract {least}, and {each}, which loses nothing"
     elif least >= -1 and greatest <= 1:
         advice = "if pixels 0 .. N were scaled, undo that, as by np.round(array * N).astype(np.uint8)"
     else:
-        advice = "real-valued data cannot be modelled"
+        advice = "give data.pixel_levels=None and model.decoder.kind=gaussian, as in configs/arrays.py"
     levels = "whole numbers of 2 to 256 levels, 0 .. 255 (data.pixel_levels)"
     return f"holds {array.dtype} from {least:g} to {greatest:g}, but pixels are {levels}; {advice}"
 
 
 def as_labels(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """Labels [N] of an array of whole numbers, [N] or [N, 1].
+    """Labels: classes [N] of an array of whole numbers, [N] or [N, 1]; vectors [N, K] of real numbers, [N] or [N, K].
 
     Raises InputError for other arrays; it names the file `path` and the array's `name` in it.
     """
-    labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0:
+    is_real = array.dtype.kind == "f"
+    labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 and not is_real else array
+    if labels.ndim > 1 + is_real or labels.ndim == 0 or labels.dtype.kind not in "iuf" or labels.size == 0:
         it_is = f"{str(labels.dtype)[:20]} {str(list(labels.shape))[:60]}"
-        raise refused(path, f"must hold labels [N], whole numbers; {name} is {it_is}")
-    return labels
+        raise refused(path, f"must hold labels: whole numbers [N], or real numbers [N, K]; {name} is {it_is}")
+    return labels.reshape(len(labels), -1).astype(np.float64) if is_real else labels
 
 
-def fits_memory(what: Path | str, shape: Sequence[int]) -> None:
-    """Raise InputError if uint8 values of `shape` need more than the machine's memory."""
-    size, memory = math.prod(shape), machine_memory()
+def fits_memory(what: Path | str, shape: Sequence[int], value_bytes: int = 1) -> None:
+    """Raise InputError if values of `shape`, of `value_bytes` each, need more than the machine's memory."""
+    size, memory = math.prod(shape) * value_bytes, machine_memory()
     if memory is not None and size > memory:
         raise refused(what, f"would take {size / 1e9:.3g} GB of memory, but this machine has {memory / 1e9:.3g} GB")

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,18 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.data import checks, fingerprints, prepared, sources
-from diffenc_jax.data.images import NO_LABELS, Batch, LabelImages, Labels, LabelSpec, LocalPart, Source, read_rows
+from diffenc_jax.data.images import (
+    NO_LABELS,
+    Batch,
+    LabelArrays,
+    Labels,
+    LabelSpec,
+    LocalPart,
+    Source,
+    converted,
+    read_rows,
+)
+from diffenc_jax.diffusion.standard import UNCHANGED, Standard
 
 TRAIN = "train"
 HELD_OUT = "since at least one is held out where there is no test split"
@@ -21,39 +32,57 @@ HELD_OUT = "since at least one is held out where there is no test split"
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images uint8 [N, H, W, C] by split, all of one shape, with values below `pixel_levels`.
+    """Data by split, all of one shape: images uint8 [N, H, W, C], or real numbers [N, ..., C] in float32 or float64.
 
     If this host holds only a part of a split, the split is a `LocalPart`, with the indices of the full split.
 
     Attributes:
-      labels: labels by split: classes from 0, int32 [N], or images, uint8 [N, h, w, c]. This host holds the labels of
-        the images that it holds. Empty if no model reads labels.
+      pixel_levels: number of values of a pixel; None for real numbers.
+      labels: labels by split: classes from 0, int32 [N]; images, uint8 [N, h, w, c]; or vectors, float64 [N, K]. This
+        host holds the labels of the data that it holds. Empty if no model reads labels.
       label_spec: the kind of the labels.
+      standard: standardisation of real numbers.
     """
 
     name: str
     version: str
-    pixel_levels: int
+    pixel_levels: int | None
     splits: Mapping[str, np.ndarray | LocalPart]
     labels: Mapping[str, np.ndarray | LocalPart] = field(default_factory=dict)
     label_spec: LabelSpec = NO_LABELS
+    standard: Standard = UNCHANGED
     _fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
-        _, height, width, channels = next(iter(self.splits.values())).shape
-        return height, width, channels
+    def shape(self) -> tuple[int, ...]:
+        """(height, width, channels) of images, or (..., C)."""
+        return tuple(next(iter(self.splits.values())).shape[1:])
+
+    def unchanged(self, split: str) -> Batch:
+        """All data of a split in the units of the data set, with their labels if there are labels."""
+        return Batch(self.splits[split], self.labels.get(split))
 
     def examples(self, split: str) -> Batch:
-        """All images of a split, with their labels if there are labels."""
-        return Batch(self.splits[split], self.labels.get(split))
+        """All data of a split, with their labels if there are labels; real numbers are standardised float32."""
+        data, labels, _ = self.unchanged(split)
+        if self.pixel_levels is None:
+            data = converted(data, self.standard.single)
+        if labels is not None and self.label_spec.standard:
+            labels = converted(labels, self.label_spec.standard.single)
+        return Batch(data, labels)
+
+    @property
+    def standards(self) -> dict[str, Standard]:
+        """The standardisations of real numbers, of 'data' and of 'labels'."""
+        data = {"data": self.standard} if self.pixel_levels is None else {}
+        return data | ({"labels": self.label_spec.standard} if self.label_spec.standard else {})
 
     def fingerprint(self, split: str) -> dict[str, Any]:
         """A record's 'dataset': JSON values that identify the images of a split; computed once per split.
 
         The functions of `fingerprints` return `sha256`, `sha256_any_order` and `known_as`, the name of a well-known
-        set or None. `dims` is the number of values per image. Only a data set with labels has `labels_sha256`.
+        set or None. `dims` is the number of values per image. Only a data set with labels has `labels_sha256`. Only
+        real numbers have `values`: their bits/dim are those of a density, in the units of the data.
         """
         if split not in self._fingerprints:
             images: Any = self.splits[split]
@@ -69,12 +98,17 @@ class Dataset:
                 "sha256_any_order": any_order,
                 "known_as": fingerprints.known_as(any_order, len(images), self.shape, split),
                 **({} if labels is None else {"labels_sha256": fingerprints.sha256(labels)}),
+                **({} if self.pixel_levels else {"values": "real"}),
             }
         return self._fingerprints[split]
 
 
 def load_dataset(
-    data: DataConfig, *splits: str, labels: bool = False, part: Callable[[int], np.ndarray] | None = None
+    data: DataConfig,
+    *splits: str,
+    labels: bool = False,
+    part: Callable[[int], np.ndarray] | None = None,
+    standards: Mapping[str, Standard] = {},
 ) -> Dataset:
     """Load the given splits of the data set that `data` describes; raises InputError unless it is as described.
 
@@ -82,21 +116,33 @@ def load_dataset(
       labels: whether to read the labels; raises InputError if there are none.
       part: function from the number of training images to the increasing indices of the images that this host needs;
         None: all images.
+      standards: as `Dataset.standards`; if missing, means and deviations are those of the training data.
     """
     source = _named(data).open(data)
     for split in splits:
         require(split in source.splits, f"{source.name} has no split {split!r}; it has {', '.join(source.splits)}")
     images = {split: _read(source, split, part if split == TRAIN else None, data.pixel_levels) for split in splits}
     shapes = {split: images[split].shape[1:] for split in splits}
-    require(len(set(shapes.values())) == 1, f"{source.name}: the splits' images differ in shape: {shapes}")
+    require(len(set(shapes.values())) == 1, f"{source.name}: the splits differ in shape: {shapes}")
+    standard = standards.get("data", UNCHANGED)
+    if data.pixel_levels is None and "data" not in standards:
+        train = source.splits[TRAIN]()
+        standard = Standard.of(train.shape, train.__getitem__)
+    dataset = Dataset(source.name, source.version, data.pixel_levels, images, standard=standard)
     if not labels:
-        return Dataset(source.name, source.version, data.pixel_levels, images)
+        return dataset
     stored = _labels(source)
     read = {split: stored.read(f"{source.name} ({split})", split, images[split]) for split in splits}
-    for split, held in read.items() if isinstance(stored, LabelImages) else ():
-        pixels = held.local if isinstance(held, LocalPart) else held
-        _check_pixels(f"labels of {source.name} ({split})", pixels, data.pixel_levels)
-    return Dataset(source.name, source.version, data.pixel_levels, images, read, stored.spec)
+    spec = stored.spec if "labels" not in standards else replace(stored.spec, standard=standards["labels"])
+    for split, held in read.items() if isinstance(stored, LabelArrays) else ():
+        what, local = f"labels of {source.name} ({split})", held.local if isinstance(held, LocalPart) else held
+        if spec.standard:
+            checks.check_finite(what, local)
+        else:
+            _check_pixels(what, local, data.pixel_levels or checks.MOST_LEVELS)
+    constant = f"labels of {source.name}: an entry is constant; leave it out"
+    require(spec.standard is None or min(spec.standard.deviation) > 0, constant)
+    return replace(dataset, labels=read, label_spec=spec)
 
 
 def prepare(data: DataConfig) -> Source | None:
@@ -121,8 +167,10 @@ def label_spec(data: DataConfig) -> LabelSpec:
     return spec
 
 
-def image_shape(data: DataConfig) -> tuple[int, int, int]:
-    """(height, width, channels) of the images that `data` describes. A named data set need not be on this machine.
+def data_shape(data: DataConfig) -> tuple[int, ...]:
+    """Shape of one example, such as (height, width, channels), of the data that `data` describes.
+
+    A named data set need not be on this machine.
 
     Raises InputError if the name is unknown, or if no images can be read at the path.
     """
@@ -131,11 +179,10 @@ def image_shape(data: DataConfig) -> tuple[int, int, int]:
         return prepared.image_shape(named.tfds, data)
     if named.shape is not None:
         return named.shape
-    _, height, width, channels = named.open(data).splits[TRAIN]().shape
-    return height, width, channels
+    return tuple(named.open(data).splits[TRAIN]().shape[1:])
 
 
-def _labels(source: Source) -> Labels | LabelImages:
+def _labels(source: Source) -> Labels | LabelArrays:
     """The labels of `source`; raises InputError without any."""
     labels = source.labels()
     if labels is None:
@@ -158,23 +205,30 @@ def _named(data: DataConfig) -> sources.NamedSource:
         known = f"a known data set ({', '.join(sorted(parts.entries('data')))}, or tfds:NAME)"
         is_path = os.path.exists(data.source)
         require(is_path, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
-        return sources.NamedSource(None, lambda data: sources.open_path(Path(data.source), data.resize), labels=None)
+        form = checks.REALS if data.pixel_levels is None else checks.IMAGES
+        path = Path(data.source)
+        return sources.NamedSource(None, lambda data: sources.open_path(path, data.resize, form), labels=None)
     options = f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets; leave it out"
     require(bool(named.tfds) or data.resize is None, options)
     return named
 
 
 def _read(
-    source: Source, split: str, part: Callable[[int], np.ndarray] | None, pixel_levels: int
+    source: Source, split: str, part: Callable[[int], np.ndarray] | None, pixel_levels: int | None
 ) -> np.ndarray | LocalPart:
-    """A split, or the images of it that `part` selects; raises InputError for a pixel beyond `pixel_levels`."""
+    """A split, or the data of it that `part` selects; raises InputError unless they are as `pixel_levels` says."""
     images, what = source.splits[split](), f"{source.name} ({split})"
     count = images.shape[0]
     require(math.prod(images.shape) > 0, f"{what}: this split has no images; give at least two, {HELD_OUT}")
     rows = np.arange(count) if part is None else part(count)
-    checks.fits_memory(what, (len(rows), *images.shape[1:]))
+    checks.fits_memory(what, (len(rows), *images.shape[1:]), 1 if pixel_levels else 8)
     held = read_rows(images, rows)
-    _check_pixels(what, held, pixel_levels)
+    if pixel_levels:
+        _check_pixels(what, held, pixel_levels)
+    else:
+        checks.check_finite(what, held)
+        if split == TRAIN:
+            checks.check_continuous(what, held)
     return held if len(rows) == count else LocalPart(held, rows, images.shape)
 
 

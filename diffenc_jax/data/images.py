@@ -8,21 +8,23 @@ import numpy as np
 
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.text import printable
+from diffenc_jax.diffusion.standard import Standard
 
 # One image in this many is held out for testing.
 HOLD_OUT_EVERY = 10
 
 
 class Batch(NamedTuple):
-    """Images with their labels and augmentation: a batch, or a whole split.
+    """Data with their labels and augmentation: a batch, or a whole split.
 
     Attributes:
-      pixels: uint8 [B, H, W, C].
-      labels: classes from 0, int32 [B], or images, uint8 [B, h, w, c]; None if no model reads labels.
+      data: [B, ...], as the decoder takes them: images, uint8 [B, H, W, C].
+      labels: classes from 0, int32 [B]; images, uint8 [B, h, w, c]; or vectors, float32 [B, K]. None if no model reads
+        labels.
       augmentation: flags [B, F] of `Augmentation.flags`; None without augmentation, or if no model reads them.
     """
 
-    pixels: Any
+    data: Any
     labels: Any = None
     augmentation: Any = None
 
@@ -45,15 +47,17 @@ Splits = Mapping[str, Callable[[], Images]]
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """The kind of labels: classes, or images.
+    """The kind of labels: classes, images, or vectors of real numbers.
 
     Attributes:
-      classes: number of classes; 0 without labels, and for labels that are images.
-      shape: (height, width, channels) of labels that are images; None for classes.
+      classes: number of classes; 0 without labels, and for labels that are arrays.
+      shape: (height, width, channels) of labels that are images, (K,) of vectors; None for classes.
+      standard: standardisation of vectors; None for classes and images.
     """
 
     classes: int = 0
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
+    standard: Standard | None = None
 
 
 NO_LABELS = LabelSpec()
@@ -91,6 +95,11 @@ class LocalPart:
         return self.local[np.searchsorted(self.rows, rows)]
 
 
+def converted(data: np.ndarray | LocalPart, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | LocalPart:
+    """The result of `convert` for the rows that this host holds, with the indices of the full split."""
+    return LocalPart(convert(data.local), data.rows, data.shape) if isinstance(data, LocalPart) else convert(data)
+
+
 def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
     """Images with increasing indices `rows`, with one read per run of consecutive indices."""
     ends = (np.flatnonzero(np.diff(rows) > 1) + 1).tolist()
@@ -125,16 +134,6 @@ class Labels(NamedTuple):
     splits: Splits
     values: Callable[[], np.ndarray]
 
-    @staticmethod
-    def of_train(splits: Splits) -> "Labels | None":
-        """Labels of both splits, whose classes are the labels of 'train'; None if a split has no labels."""
-        return Labels(splits, lambda: np.unique(splits["train"]()[:])) if len(splits) == 2 else None
-
-    @staticmethod
-    def of_one(labels: np.ndarray | None) -> "Labels | None":
-        """Labels of one set of images that `hold_out` divides; None without labels."""
-        return None if labels is None else Labels(hold_out(labels), lambda: np.unique(labels))
-
     @property
     def spec(self) -> LabelSpec:
         """The number K of classes."""
@@ -153,12 +152,12 @@ class Labels(NamedTuple):
         return LocalPart(classes, images.rows, (len(images),)) if isinstance(images, LocalPart) else classes
 
 
-class LabelImages(NamedTuple):
-    """Labels that are images, such as smaller copies: uint8, with as many pixel levels as the data set's images.
+class LabelArrays(NamedTuple):
+    """Labels that are arrays: images uint8, with as many pixel levels as the data set's images, or vectors of floats.
 
     Attributes:
-      splits: functions that open the labels [N, h, w, c] of a split, in the order of its images, by the split's name.
-      spec: their shape.
+      splits: functions that open the labels [N, ...] of a split, in the order of its images, by the split's name.
+      spec: their kind.
     """
 
     splits: Splits
@@ -183,8 +182,29 @@ def _beside(images: np.ndarray | LocalPart, labels: Images, shape: tuple[int, ..
     return read_rows(labels, images.rows if isinstance(images, LocalPart) else np.arange(count))
 
 
+def labels_of(splits: Splits, all_labels: np.ndarray | None = None) -> Labels | LabelArrays | None:
+    """The labels of the splits 'train' and 'test': classes [N], or vectors of real numbers [N, K].
+
+    None if a split has no labels.
+
+    Args:
+      all_labels: labels whose distinct values are the classes; None: those of 'train'.
+    """
+    if len(splits) < 2:
+        return None
+    train = splits["train"]()[:]
+    if train.dtype.kind != "f":
+        return Labels(splits, lambda: np.unique(train if all_labels is None else all_labels))
+    return LabelArrays(splits, LabelSpec(shape=train.shape[1:], standard=Standard.of(train.shape, train.__getitem__)))
+
+
+def labels_of_one(labels: np.ndarray | None) -> Labels | LabelArrays | None:
+    """The labels of one set of data that `hold_out` divides; None without labels."""
+    return None if labels is None else labels_of(hold_out(labels), labels)
+
+
 # Function that finds the labels of a data set; it returns None if there are none.
-OpenLabels = Callable[[], Labels | LabelImages | None]
+OpenLabels = Callable[[], Labels | LabelArrays | None]
 
 
 class Source(NamedTuple):

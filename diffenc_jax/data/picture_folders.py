@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import Images, Labels, OnDemand, OpenLabels, Splits, hold_out
+from diffenc_jax.data.images import (
+    Images,
+    LabelArrays,
+    Labels,
+    OnDemand,
+    OpenLabels,
+    Splits,
+    hold_out,
+    labels_of,
+    labels_of_one,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,11 +42,11 @@ def open_folder(path: Path, resize: int | None = None) -> tuple[Splits, OpenLabe
     if not all(part.is_dir() for part in parts.values()):
         if parts["train"].is_dir() and any((path / name).is_dir() for name in VALIDATION):
             raise checks.refused(path, f"has a folder train but no test; rename one of {', '.join(VALIDATION)} to test")
-        return hold_out(all_pictures(path, resize)), lambda: Labels.of_one(_class_names(path))
+        return hold_out(all_pictures(path, resize)), lambda: labels_of_one(_class_names(path))
 
-    def labels() -> Labels | None:
+    def labels() -> Labels | LabelArrays | None:
         names = {split: _class_names(part) for split, part in parts.items()}
-        return Labels.of_train({split: partial(np.copy, held) for split, held in names.items() if held is not None})
+        return labels_of({split: partial(np.copy, held) for split, held in names.items() if held is not None})
 
     return {split: partial(all_pictures, part, resize) for split, part in parts.items()}, labels
 

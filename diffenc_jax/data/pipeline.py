@@ -88,10 +88,10 @@ class EvalBatch(NamedTuple):
 
 def eval_batches(split: Batch, batch_size: int) -> Iterator[EvalBatch]:
     """Batches with every image of a split once, in order; the last batch is padded with the first image."""
-    count = len(split.pixels)
+    count = len(split.data)
     for start in range(0, count, batch_size):
         indices = np.arange(start, start + batch_size)
         valid = min(batch_size, count - start)
         indices[valid:] = 0
         labels = None if split.labels is None else split.labels[indices]
-        yield EvalBatch(Batch(split.pixels[indices], labels), indices, valid)
+        yield EvalBatch(Batch(split.data[indices], labels), indices, valid)

@@ -96,18 +96,19 @@ def all_images(path: Path) -> np.ndarray:
     Raises InputError, which names the file, if they cannot be read.
     """
     with checks.reading(path):
-        return (picture_folders.all_pictures(path) if path.is_dir() else array_files.all_images(path))[:]
+        return (picture_folders.all_pictures(path) if path.is_dir() else array_files.read_all(path, checks.IMAGES))[:]
 
 
-def open_path(path: Path, resize: int | None = None) -> Source:
-    """Open the images at `path`; raises InputError, which names the file, if they cannot be read.
+def open_path(path: Path, resize: int | None = None, form: checks.Form = checks.IMAGES) -> Source:
+    """Open the data at `path`; raises InputError, which names the file, if they cannot be read.
 
     Args:
       resize: side of the squares to which pictures are cropped and resized; only for folders of pictures.
+      form: the form of arrays in a file.
     """
     with checks.reading(path):
         if not path.is_dir():
-            splits, labels = array_files.open_file(path)
+            splits, labels = array_files.open_file(path, form)
         else:
             splits, labels = array_files.open_idx_folder(path)
             if not splits:

@@ -1,11 +1,13 @@
 """Types of the arrays that the mathematics takes; tests check them at run time."""
 
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Num, UInt8
 
 # Images, latents and noise, [B, ...].
 Images = Float[Array, "b *d"]
 # Pixels of images, uint8 [B, ...].
 Pixels = UInt8[Array, "b *d"]
+# What a decoder models: pixels, or standardised real numbers, [B, ...].
+Data = Num[Array, "b *d"]
 # One number per example, [B].
 PerExample = Float[Array, " b"]
 # Noise levels γ: one per example [B], or one per example and dimension [B, ...].

@@ -25,17 +25,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffenc_jax.diffusion import decoder, losses
-from diffenc_jax.diffusion.arrays import Images, PerExample, Pixels
+from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.arrays import Data, Images, PerExample
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 
 
 def log_weight(
-    process: Process, steps: Steps, pixels: Pixels, eps_1: Images, draw: Callable[[Array], Images]
+    process: Process, steps: Steps, data: Data, eps_1: Images, draw: Callable[[Array], Images]
 ) -> PerExample:
-    """ln w of one path per image, nats per example [B].
+    """ln w of one path per example, nats per example [B].
 
     Written in the noise ε_t of z_t = α_t x_t + σ_t ε_t, the path from ε_1 to ε_0 does not depend on x, unless the
     encoder scales the noise: with ξ ~ N(0, I) and c = 1 - e^(γ_s - γ_t) a step of q(z_s | z_t, x) (steps.py) is
@@ -47,11 +47,11 @@ def log_weight(
       ln p(z_s | z_t) - ln q(z_s | z_t, x) = ½ Σ [ln w_i + ξ² - w_i (ξ + δ)²].
 
     Args:
-      pixels: uint8 [B, ...].
+      data: [B, ...], as for `losses.bound`.
       eps_1: [B, ...] the noise that the path starts from.
       draw: ξ [B, ...] of the k-th step, k = 0 .. T - 1, counted from γ_1.
     """
-    x = process.pixel_values(pixels)
+    x = process.decoder.values(data)
     gamma_0, gamma_1 = (jnp.broadcast_to(steps.gamma[i], (len(x),)) for i in (0, -1))
     first = process.encoder.encode(x, gamma_1)
     z_1, _ = diffuse(first.x_t, gamma_1, first.noise(eps_1))
@@ -71,7 +71,7 @@ def log_weight(
 
     noise, total = jax.lax.fori_loop(0, steps.depth, body, (first.noise(eps_1), start))
     u = process.encoder.mean(x, gamma_0) + align(jnp.exp(0.5 * gamma_0), x) * noise
-    return total + decoder.log_likelihood(u, pixels, steps.gamma[0], process.pixel_levels)
+    return total + process.decoder.log_likelihood(u, data, steps.gamma[0])
 
 
 def _next_noise(encoder, step, encoding, noise, xi):

@@ -4,15 +4,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Num
 
 from diffenc_jax.core.streams import gaussian, uniform
-from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.arrays import AnyShape, Images, PerExample, Pixels, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Data, Images, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoding
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.diffusion.steps import Errors, Place, Steps
+from diffenc_jax.diffusion.steps import Errors, Instant, Place, Steps
 from diffenc_jax.diffusion.times import antithetic
 
 # Names of the terms that add up to the bound.
@@ -63,40 +62,40 @@ class Terms(NamedTuple):
         return self._replace(diffusion=weight * self.diffusion, head_losses=heads)
 
 
-def bound(process: Process, pixels: Pixels, key: jax.Array, steps: Steps | None = None) -> Terms:
-    """One unbiased estimate of the bound for each image, with times and noise drawn from `key`.
+def bound(process: Process, data: Data, key: jax.Array, steps: Steps | None = None) -> Terms:
+    """One unbiased estimate of the bound for each example, with times and noise drawn from `key`.
 
     The times are spread evenly over the batch (`times.antithetic`).
 
     Args:
-      pixels: uint8 [B, ...] below `process.pixel_levels`.
+      data: [B, ...], as `process.decoder` takes them: pixels, or standardised real numbers.
       steps: the steps at finite depth; None for infinite depth.
     """
     key_t, key_0, key_eps = jax.random.split(key, 3)
-    t = antithetic(uniform(key_t), len(pixels))
-    noise = Noise(t, gaussian(key_0, pixels.shape), gaussian(key_eps, pixels.shape))
-    return bound_at(process, pixels, process.place(t, steps), noise)
+    t = antithetic(uniform(key_t), len(data))
+    noise = Noise(t, gaussian(key_0, data.shape), gaussian(key_eps, data.shape))
+    return bound_at(process, data, process.place(t, steps), noise)
 
 
 def bound_at(
     process: Process,
-    pixels: Pixels,
+    data: Data,
     place: Place,
     noise: Noise,
-    endpoint_pixels: UInt8[Array, "e *d"] | None = None,
+    endpoint_data: Num[Array, "e *d"] | None = None,
     endpoint_condition: Float[Array, "e k"] | None = None,
 ) -> Terms:
-    """One unbiased estimate of the bound for each image, at given places on the path and with given noise.
+    """One unbiased estimate of the bound for each example, at given places on the path and with given noise.
 
     Args:
-      pixels: uint8 [B, ...].
+      data: [B, ...].
       place: an `Instant` for infinite depth, a `Step` for finite depth.
-      endpoint_pixels: uint8 [E, ...], the images whose end points are evaluated, where E divides B; None for all.
-      endpoint_condition: [E, K] conditions of these images, for a process with a condition.
+      endpoint_data: [E, ...], the examples whose end points are evaluated, where E divides B; None for all.
+      endpoint_condition: [E, K] conditions of these examples, for a process with a condition.
     """
-    x = process.pixel_values(pixels)
+    x = process.decoder.values(data)
     with jax.named_scope("encoder"):
-        encoding, data_end, noise_end = _encode(process, place, x, endpoint_pixels, endpoint_condition)
+        encoding, data_end, noise_end = _encode(process, place, x, endpoint_data, endpoint_condition)
     with jax.named_scope("score_network"):
         z_t, v = diffuse(encoding.x_t, place.gamma_t, encoding.encoded.noise(noise.eps_t))
         estimate = process.estimate(z_t, place.gamma_t)
@@ -109,11 +108,14 @@ def bound_at(
             heads["slope_error"] = sum_dims(jnp.square(slope - estimate.slope))
         if estimate.log_error is not None:
             heads["error_score"] = error_score(errors, estimate.log_error)
-        endpoint_pixels = pixels if endpoint_pixels is None else endpoint_pixels
+        diffusion = place.loss(errors)
+        if process.decoder.takes_reals and isinstance(place, Instant):
+            diffusion -= place.control(noise.eps_t)
+        endpoint_data = data if endpoint_data is None else endpoint_data
         return Terms(
-            reconstruction(data_end.x_t, endpoint_pixels, gamma_0, process.pixel_levels, data_end.noise(noise.eps_0)),
+            process.decoder.reconstruction(data_end, endpoint_data, gamma_0, noise.eps_0),
             latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats),
-            place.loss(errors),
+            diffusion,
             heads,
         )
 
@@ -130,20 +132,20 @@ def errors_of(process: Process, place: Place, encoding: Encoding, noise: Images)
     return process.errors(place, process.estimate(z_t, place.gamma_t), v, encoding)
 
 
-def _encode(process, place, x, endpoint_pixels, endpoint_condition):
+def _encode(process, place, x, endpoint_data, endpoint_condition):
     """Encoding [B, ...] at `place`, and the encodings [E, ...] at the data and at the noise end of the path.
 
-    If only some images have end points, one call of the encoder serves all places, and the encoder is compiled once.
-    Its batch is B/E rows of x, then both ends of one image, and so on: if devices hold blocks of a batch, the rows stay
-    on their devices.
+    If only some examples have end points, one call of the encoder serves all places, and the encoder is compiled once.
+    Its batch is B/E rows of x, then both ends of one example, and so on: if devices hold blocks of a batch, the rows
+    stay on their devices.
     """
     condition, endpoints = process.condition, process.endpoints
-    if endpoint_pixels is None:
+    if endpoint_data is None:
         twice = process.with_condition(None if condition is None else jnp.concatenate([condition, condition]))
         ends = twice.encoder.encode(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(endpoints), len(x)))
         halves = (jax.tree.map(lambda rows: jnp.split(rows, 2)[i], ends) for i in (0, 1))  # noqa: B023
         return place.encode(process.encoder, x), *halves
-    count = len(endpoint_pixels)
+    count = len(endpoint_data)
 
     def join(rows, at_0, at_1):
         rows = rows.reshape(count, -1, *rows.shape[1:])
@@ -151,7 +153,7 @@ def _encode(process, place, x, endpoint_pixels, endpoint_condition):
         return joined.reshape(-1, *joined.shape[2:])
 
     place = place.joined(join, count, *endpoints)
-    x_ends = process.pixel_values(endpoint_pixels)
+    x_ends = process.decoder.values(endpoint_data)
     if condition is not None:
         process = process.with_condition(join(condition, endpoint_condition, endpoint_condition))
     joined = place.encode(process.encoder, join(x, x_ends, x_ends))
@@ -159,12 +161,6 @@ def _encode(process, place, x, endpoint_pixels, endpoint_condition):
     encoding = jax.tree.map(lambda rows: rows[:, :-2].reshape(x.shape), encoded)
     data_end, noise_end = (jax.tree.map(lambda rows: rows[:, i], encoded.encoded) for i in (-2, -1))  # noqa: B023
     return encoding, data_end, noise_end
-
-
-def reconstruction(x_0: Images, pixels: Pixels, gamma_0: Scalar, pixel_levels: int, noise: Images) -> PerExample:
-    """-log p(pixels | z_0), nats per example [B], with z_0 / α_0 = x_0 + e^(γ_0/2) noise."""
-    u = x_0 + jnp.exp(0.5 * gamma_0) * noise
-    return -decoder.log_likelihood(u, pixels, gamma_0, pixel_levels)
 
 
 def error_score(errors: Errors, log_error: Images) -> PerExample:

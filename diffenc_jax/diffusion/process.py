@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from diffenc_jax.diffusion import decoder
-from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Pixels, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Scalar
+from diffenc_jax.diffusion.decoders import Decoder, Levels
 from diffenc_jax.diffusion.encoders import Assumed, Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import Estimate, Prediction, image_from_velocity
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import Assumption, linear
 from diffenc_jax.diffusion.steps import Errors, Instant, Place, Step, Steps, Warp
 
+BYTES = Levels(256)
 AnyPlace = TypeVar("AnyPlace", Instant, Step)
 
 
@@ -28,8 +29,8 @@ class Process:
 
       Process(Identity(), lambda z, gamma: Prediction(network(z, gamma)), lambda t: -13.3 + 18.3 * t)
 
-    γ_0 = -13.3 is for 256 levels of a pixel: the noise of z_0 is then 0.166 of a bin. `schedules.gamma_min_for` gives
-    the γ_0 of other numbers of levels.
+    γ_0 = -13.3 is for 256 levels of a pixel: the noise of z_0 is then 0.166 of a bin. `Decoder.gamma_min` is the γ_0
+    for other data.
 
     Losses take a place that `place`, `step` or `warped` returned.
 
@@ -38,7 +39,7 @@ class Process:
       predict: (z_t [B, ...], γ_t [B]) -> the score network's prediction.
       gamma: t -> γ = -log SNR, increasing on [0, 1], differentiable, of the shape of t.
       assumption: what the generative model assumes of the image behind z_t (reverse.py).
-      pixel_levels: number V of values that a pixel can have.
+      decoder: p(data | z_0), and x of data.
       condition: condition of each image for encoder and score network, such as its label; None without one. A process
         with a condition serves only the batch of these images.
       warp: γ [B] -> the γ_i [B, ...] of each dimension where each has a noise level of its own: increasing and
@@ -51,7 +52,7 @@ class Process:
     predict: Callable[[Images, Gammas], Prediction]
     gamma: Callable[[AnyShape], AnyShape]
     assumption: Assumption = linear
-    pixel_levels: int = 256
+    decoder: Decoder = BYTES
     condition: Condition | None = None
     warp: Warp | None = None
     code_nats: float = 0.0
@@ -98,10 +99,6 @@ class Process:
         """`depth` steps of equal length in t with one variance ratio."""
         gamma = self.gamma(jnp.asarray(np.arange(depth + 1) / depth))
         return Steps(gamma, Table(jnp.full(depth, ratio, gamma.dtype)))
-
-    def pixel_values(self, pixels: Pixels) -> Images:
-        """x, the centres of the pixels' bins in [-1, 1]."""
-        return decoder.pixel_values(pixels, self.pixel_levels)
 
     def estimate(self, z_t: Images, gamma_t: Gammas) -> Estimate:
         """The model's estimates at z_t, by one call of the score network."""

@@ -15,14 +15,8 @@ from diffenc_jax.core.keys import Limits, key
 from diffenc_jax.diffusion.arrays import AnyShape, Gammas, PerExample
 from diffenc_jax.diffusion.codes import Code
 
-PUBLISHED_GAMMA_MIN = -13.3
 # A single step from γ = -25 to γ = 25 may cost e^(3 · 25) nats per dimension; float32 ends at e^88.
 GAMMA_LIMITS = Limits("lie in -25 .. 25, the range in which float32 can hold losses", lambda gamma: -25 <= gamma <= 25)
-
-
-def gamma_min_for(pixel_levels: int) -> float:
-    """γ(0) that keeps σ_0 at the published 0.166 of a bin: -13.3 + 2 ln(256 / pixel_levels)."""
-    return PUBLISHED_GAMMA_MIN + 2.0 * math.log(256 / pixel_levels)
 
 
 def inverse_softplus(y: float) -> float:

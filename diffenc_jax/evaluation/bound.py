@@ -108,7 +108,7 @@ class Bound(StepsEstimator):
         config, mesh = self.experiment.config, self.experiment.mesh
         split, batch_size = fit_images(self.experiment), sharding.round_up(mesh, config.eval.batch_size)
         cells = min(CELLS, self.loss.depth or CELLS)
-        squares = np.zeros((cells, len(split.pixels)))
+        squares = np.zeros((cells, len(split.data)))
         key = stream(config.fit.seed, "fit density")
         for start in range(0, squares.size, batch_size):
             # The first pairs fill up the last batch.
@@ -131,7 +131,7 @@ class _Compiled:
         def terms(params, batch, noise, weight, place):
             """The terms by name, with their times and weights, [B] each."""
             process = bind_to(model, params, batch)
-            terms = bound_at(process, batch.pixels, process.warped(place), noise).weighted(weight)
+            terms = bound_at(process, batch.data, process.warped(place), noise).weighted(weight)
             return {name: getattr(terms, name) for name in TERMS} | {"t": noise.t, "weight": weight}
 
         self.place = jax.jit(lambda params, steps, t: model.bind(params).instant(t) if steps is None else steps.at(t))

@@ -95,11 +95,13 @@ class Estimator(Method):
       terms: names of the values that add up to an image's nats.
       diagnostic_formats: format strings of the values that `diagnostics` returns, by name.
       passes: number of evaluations per image.
+      is_exact: whether it has no noise.
     """
 
     kind = "estimator"
     terms: tuple[str, ...]
     diagnostic_formats: ClassVar[Mapping[str, str]] = {}
+    is_exact: bool = False
 
     def __init__(self, experiment: Experiment):
         super().__init__(experiment)

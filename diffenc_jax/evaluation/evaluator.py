@@ -4,7 +4,8 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import numpy as np
@@ -13,8 +14,10 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
 from diffenc_jax.core.sources import outside_digest
-from diffenc_jax.data.pipeline import eval_batches
+from diffenc_jax.data.images import Batch
+from diffenc_jax.data.pipeline import EvalBatch, eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables
+from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.evaluation.uncertainty import means_and_errors
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import sharding
@@ -40,6 +43,18 @@ def in_eval_dtype(experiment: AnyExperiment) -> AnyExperiment:
 def eval_precision(settings: EvalConfig) -> AbstractContextManager[None]:
     """A context in which accelerators round the factors of products as `eval.dtype` says."""
     return jax.default_matmul_precision("highest" if settings.dtype == "float32" else None)
+
+
+class LogProb(NamedTuple):
+    """log p of each example, nats [N].
+
+    Attributes:
+      nats: the estimates; those of a bound are at most log p, except for noise.
+      standard_error: standard error by the noise of the estimator; 0 without noise, NaN for a single pass.
+    """
+
+    nats: np.ndarray
+    standard_error: np.ndarray
 
 
 class Evaluator:
@@ -76,7 +91,22 @@ class Evaluator:
 
     def num_batches(self) -> int:
         """Number of calls of `on_batch` per evaluation."""
-        return self.estimator.passes * math.ceil(len(self._split.pixels) / self._batch_size)
+        return self.estimator.passes * math.ceil(len(self._split.data) / self._batch_size)
+
+    def nats(self, params: Params, data: Batch) -> LogProb:
+        """log p of data, instead of the split, with its error."""
+        count, replicates = len(data.data), self.estimator.replicates
+        entries = {"dataset": {"num_examples": count}, "estimator": self.estimator.describe()}
+        evaluation = PartialEvaluation(entries | versions.environment(self._parts), self.estimator.terms)
+        # Few examples need no full batch; powers of two compile few programs.
+        size = min(self._batch_size, sharding.round_up(self.experiment.mesh, 1 << (count - 1).bit_length()))
+        self._compute(evaluation, params, partial(eval_batches, data, size))
+        self.estimator.diagnostics(evaluation.values)  # raises RunError if values are missing
+        values = np.sum([evaluation.values[term] for term in self.estimator.terms], axis=0)
+        error = np.full(count, 0.0 if self.estimator.is_exact else np.nan)
+        if replicates and not self.estimator.is_exact:
+            error = mean_and_error(values.reshape(-1, replicates, count).mean(axis=0))[1]
+        return LogProb(-values.mean(axis=0), error)
 
     def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> Record:
         """The record of `params`, held in memory only.
@@ -120,24 +150,39 @@ class Evaluator:
         self, evaluation: PartialEvaluation, params: Params, on_batch: OnBatch, tables: MakeTables = None
     ) -> Record:
         """Compute the missing values of an evaluation; returns its record."""
-        size = f"lower eval.batch_size={self.experiment.config.eval.batch_size}"
-        with eval_precision(self.experiment.config.eval), within_memory("an evaluation", size):
-            used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
-            for number, rows, values in sharding.in_flight(self._started(evaluation, params, used)):
-                if values is not None:
-                    evaluation.put(number, rows, values)
-                on_batch()
+        self._compute(evaluation, params, partial(eval_batches, self._split, self._batch_size), on_batch, tables)
         count = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
         further = {"params": count, "seconds": round(evaluation.seconds, 3)}
         return cast(Record, evaluation.description | results | further)
 
+    def _compute(
+        self,
+        evaluation: PartialEvaluation,
+        params: Params,
+        batches: Callable[[], Iterator[EvalBatch]],
+        on_batch: OnBatch = lambda: None,
+        tables: MakeTables = None,
+    ) -> None:
+        """Compute the missing values of an evaluation of all `batches`."""
+        size = f"lower eval.batch_size={self.experiment.config.eval.batch_size}"
+        with eval_precision(self.experiment.config.eval), within_memory("an evaluation", size):
+            used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
+            for number, rows, values in sharding.in_flight(self._started(evaluation, params, used, batches)):
+                if values is not None:
+                    evaluation.put(number, rows, values)
+                on_batch()
+
     def _started(
-        self, evaluation: PartialEvaluation, params: Params, tables: Tables
+        self,
+        evaluation: PartialEvaluation,
+        params: Params,
+        tables: Tables,
+        batches: Callable[[], Iterator[EvalBatch]],
     ) -> Iterator[tuple[int, np.ndarray, dict[str, jax.Array] | None]]:
         """Pass, images and values of each batch as its computation starts; None for values that are known."""
         for number in range(self.estimator.passes):
-            for part in eval_batches(self._split, self._batch_size):
+            for part in batches():
                 rows, values = part.indices[: part.valid], None
                 if not evaluation.has(number, rows):
                     batch, indices = sharding.to_devices(self.experiment.mesh, (part.batch, part.indices))

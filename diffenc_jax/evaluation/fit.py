@@ -72,7 +72,7 @@ def fit_images(experiment: Experiment) -> Batch:
 
 def fit_description(experiment: Experiment) -> dict[str, Any]:
     """Everything that a fit depends on besides the model, for a record."""
-    images = fit_images(experiment).pixels
+    images = fit_images(experiment).data
     used = {**dataclasses.asdict(experiment.config.fit), "images": len(images)}
     return {"split": FIT_SPLIT, "sha256": fingerprints.sha256(images), **used}
 
@@ -120,7 +120,7 @@ class Fit:
         run = self._model, self._params, batch
         encoded = jax.tree.map(lambda *at: jnp.stack(at), *(_call(encode_at, *run, gamma) for gamma in gammas))
         # One noise per image for all times: the costs are smooth in t, and the choice of times cannot exploit chance.
-        eps = gaussian(stream(self._config.seed, "fit times"), batch.pixels.shape)
+        eps = gaussian(stream(self._config.seed, "fit times"), batch.data.shape)
         columns = [jax.tree.map(hosts.all_gather, _call(costs_to_all, *run, gammas, encoded, t, eps)) for t in range(n)]
         costs = {name: np.stack([column[name] for column in columns], axis=1, dtype=np.float64) for name in columns[0]}
         for table in costs.values():
@@ -152,7 +152,7 @@ class Fit:
             pair = np.arange(start, start + size)
             step = np.minimum(pair // pairs, depth - 1)  # pairs that do not count fill up the last batch
             batch = self._batch(pair)
-            eps = gaussian(jax.random.fold_in(key, start), batch.pixels.shape)
+            eps = gaussian(jax.random.fold_in(key, start), batch.data.shape)
             given = self._model, self._params, batch, whole[step], whole[step + 1], eps
             errors = map(hosts.all_gather, _call(squared_error, *given))
             counted = min(size, depth * pairs - start)
@@ -172,7 +172,7 @@ class Fit:
 def _call(function: Callable, model: Model, params: Params, batch: Batch, *arguments: Any) -> Any:
     """function(process, x, *arguments) for the images x of a batch; one program serves all steps, fits and depths."""
     process = bind_to(model, params, batch)
-    return function(process, process.pixel_values(batch.pixels), *arguments)
+    return function(process, process.decoder.values(batch.data), *arguments)
 
 
 def squared_error(

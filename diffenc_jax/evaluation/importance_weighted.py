@@ -60,7 +60,7 @@ def _estimate(experiment, given):
     def path(k):
         path_keys = jax.vmap(partial(jax.random.fold_in, data=k))(keys)
         draw = partial(gaussian_each, path_keys, shape=model.spec.shape)
-        return log_weight(process, steps, given.batch.pixels, draw(steps.depth), draw)
+        return log_weight(process, steps, given.batch.data, draw(steps.depth), draw)
 
     return weight_values(jax.lax.map(path, jnp.arange(settings.num_draws)))
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.config.sections import HUTCHINSON
-from diffenc_jax.core.errors import RunError
+from diffenc_jax.config.sections import EXACT, HUTCHINSON
+from diffenc_jax.core.errors import RunError, require
 from diffenc_jax.core.streams import draw_each, signs, uniform
-from diffenc_jax.diffusion.flow import DEQUANTISATIONS, MAX_STEPS, METHOD, Solver, likelihood_of
+from diffenc_jax.diffusion.flow import MAX_STEPS, METHOD, Solver, likelihood_of
 from diffenc_jax.evaluation.estimator import Estimator, Pass, image_keys
 from diffenc_jax.evaluation.importance_weighted import WEIGHT_FORMATS, weight_diagnostics, weight_values
 from diffenc_jax.model import bind_to
@@ -38,7 +38,11 @@ class Ode(Estimator):
         super().__init__(experiment)
         self._config = experiment.config.ode
         experiment.model.check_flow()
-        draws = self._config.dequantisation_draws
+        draws, self._is_real = self._config.dequantisation_draws, experiment.model.decoder.takes_reals
+        useless = f"ode.dequantisation_draws={draws} is for pixels: real numbers are not dequantised; leave it out"
+        require(draws == 1 or not self._is_real, useless)
+        self.is_exact = self._is_real and self._config.divergence == EXACT
+        self.passes = 1 if self.is_exact else self.passes
         self.terms = ("prior", "divergence", "dequantisation") if draws == 1 else ("importance_weighted",)
         estimate = partial(_estimate if draws == 1 else _importance_weighted, experiment)
         self._estimate = jax.jit(estimate, out_shardings=replicated(experiment.mesh))
@@ -47,14 +51,16 @@ class Ode(Estimator):
     def name(self) -> str:
         """'ode-exact-uniform', 'ode-hutchinson4-uniform' with four probes, 'ode-exact-uniform8' with eight draws."""
         probes, draws = ("" if n == 1 else n for n in (self._config.probes, self._config.dequantisation_draws))
-        return f"ode-{self._config.divergence}{probes}-{self._config.dequantisation}{draws}"
+        dequantised = "" if self._is_real else f"-{self._config.dequantisation}{draws}"
+        return f"ode-{self._config.divergence}{probes}{dequantised}"
 
     def describe(self) -> dict[str, Any]:
+        settings = dataclasses.asdict(self._config)
         head = " and the head for dx_t/dγ" if self.experiment.model.has_derivative_head else ""
         return {
             "kind": "ode",
             "model": f"the probability flow of the score network{head}, another model than the bound's",
-            **dataclasses.asdict(self._config),
+            **{name: value for name, value in settings.items() if not (self._is_real and name.startswith("dequant"))},
             "solver": METHOD,
             **super().describe(),
         }
@@ -114,8 +120,7 @@ def _draw(experiment, given, j):
     keys = image_keys(experiment.config.eval.seed, given.indices, given.number)
     # Even places are for the dequantisation, odd ones for the probes.
     ends, u = process.endpoints, draw_each(open_uniform, keys, 2 * j, spec.shape)
-    x = process.pixel_values(given.batch.pixels)
-    dequantised = DEQUANTISATIONS[ode.dequantisation](x, spec.pixel_levels, ends[0], u)
+    dequantised = process.decoder.on_flow(given.batch.data, ends[0], ode.dequantisation, u)
     drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
     probes = drawn if ode.divergence == HUTCHINSON else None
     return dequantised, likelihood_of(process, dequantised.z_0, probes, Solver(ode.rtol, ode.atol))

@@ -69,8 +69,13 @@ class Augmentation:
         return jnp.concatenate(groups, axis=1)
 
 
-def make_augmentation(kinds: tuple[str, ...], shape: tuple[int, int, int]) -> Augmentation:
+def make_augmentation(kinds: tuple[str, ...], shape: tuple[int, ...]) -> Augmentation:
     """The augmentation of images of `shape` (height, width, channels); raises InputError if it does not suit them."""
+    if not kinds:
+        return Augmentation(kinds, 0)
+    require(
+        len(shape) == 3, f"train.augment={','.join(kinds)} is for images, and the data have the shape {list(shape)}"
+    )
     height, width, channels = shape
     size = f"these are {height}x{width} with {channels} channel{'s' * (channels > 1)}"
     but = f"but {size}; leave it out of train.augment"

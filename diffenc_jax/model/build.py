@@ -12,18 +12,22 @@ from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.keys import keys_of
 from diffenc_jax.core.versions import OURS
-from diffenc_jax.data.dataset import image_shape, label_spec
+from diffenc_jax.data.dataset import data_shape, label_spec
 from diffenc_jax.data.images import NO_LABELS
 from diffenc_jax.diffusion.codes import LatentCode
-from diffenc_jax.diffusion.schedules import Schedule, gamma_min_for
+from diffenc_jax.diffusion.decoders import Decoder
+from diffenc_jax.diffusion.schedules import Schedule
 from diffenc_jax.model.augmentation import make_augmentation
-from diffenc_jax.model.model import DERIVATIVE, ERROR, ImageSpec, Model
+from diffenc_jax.model.model import DERIVATIVE, ERROR, DataSpec, Model
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.kernels.forms import forms_of
 from diffenc_jax.nets.network import CodeNetwork, Network
 
+# Kinds of the parts of a model.
+KINDS = ("score", "encoder", "code", "decoder", "schedule", "prediction", "extrapolation")
 
-def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model:
+
+def build(config: Config, spec: DataSpec, platform: str | None = None) -> Model:
     """The model that `config.model` and `config.loss` describe, for images of `spec`.
 
     Raises InputError if a value is unknown, impossible, or does not fit the images.
@@ -35,13 +39,14 @@ def build(config: Config, spec: ImageSpec, platform: str | None = None) -> Model
         return _build(config, spec, platform or jax.default_backend())
 
 
-def _build(config: Config, spec: ImageSpec, platform: str) -> Model:
+def _build(config: Config, spec: DataSpec, platform: str) -> Model:
     section = config.model
-    if section.labels and not spec.labels_are_images and spec.label_size < 2:
+    if section.labels and not spec.labels_are_arrays and spec.label_size < 2:
         raise InputError(f"model.labels=True needs images of two classes or more; these have {spec.label_size}")
     remat = section.remat or forms_of(platform).remat
-    compute = Compute(getattr(jnp, section.dtype), section.scan, remat, platform)
-    given: dict[str, Any] = {"compute": compute, "pixel_levels": spec.pixel_levels}
+    compute = Compute(getattr(jnp, section.dtype), section.scan, remat, platform, axes=len(spec.shape) - 1)
+    decoder = build_decoder(section.decoder, spec)
+    given: dict[str, Any] = {"compute": compute, "bin_width": decoder.bin_width}
     augmentation = make_augmentation(config.train.augmentations, spec.shape)
     flags = augmentation.num_flags if section.augmentation else 0
     code = build_part("code", section.code, spec.shape, **given)
@@ -50,9 +55,10 @@ def _build(config: Config, spec: ImageSpec, platform: str) -> Model:
     heads = (DERIVATIVE,) * section.derivative_head + (ERROR,) * section.error_head
     model = Model(
         spec=spec,
-        schedule=build_schedule(section.schedule, spec, code),
+        schedule=build_schedule(section.schedule, decoder, spec.shape, code),
         score=build_part("score", section.score, spec.shape, extra_heads=heads, **given),
         encoder=build_part("encoder", section.encoder, spec.shape, **given),
+        decoder=decoder,
         to_velocity=parts.load("prediction", section.prediction),
         extrapolation=parts.load("extrapolation", config.loss.extrapolation),
         target=section.target,
@@ -78,7 +84,7 @@ def _check_together(config: Config, model: Model) -> None:
     scales = f"model.encoder.kind={section.encoder.kind} scales the noise as well"
     require(is_image or not encoder.scales_noise, f"{scales}; it needs model.target=image")
     change = f"train.augment={config.train.augment} would change the images"
-    changes_labels = model.labels and model.spec.labels_are_images and config.train.augmentations
+    changes_labels = model.labels and model.spec.labels_are_arrays and config.train.augmentations
     require(not changes_labels, f"{change} and not the images that are their labels; leave it out")
     why = "has a γ per pixel, and an encoder's network takes only one"
     advice = "take an encoder without a network, or another schedule"
@@ -86,7 +92,7 @@ def _check_together(config: Config, model: Model) -> None:
     require(suits, f"model.schedule.kind={section.schedule.kind} {why}: {advice}")
 
 
-def build_part(kind: str, config: PartConfig, shape: tuple[int, int, int], **given: Any) -> Any:
+def build_part(kind: str, config: PartConfig, shape: tuple[int, ...], **given: Any) -> Any:
     """The score network, or the encoder or code with its network, that a section describes, for images of `shape`.
 
     Raises InputError if a network does not suit the images or what is given.
@@ -107,20 +113,30 @@ def build_part(kind: str, config: PartConfig, shape: tuple[int, int, int], **giv
     return part(**own, network=_network(parts.load("network", name), options, path, shape, given))
 
 
-def build_schedule(config: PartConfig, spec: ImageSpec, code: LatentCode | None) -> Schedule:
+def build_decoder(config: PartConfig, spec: DataSpec) -> Decoder:
+    """The decoder that `model.decoder` describes; raises InputError."""
+    options = parts.options("decoder", config.kind, config.options)
+    kind, is_real = parts.load("decoder", config.kind), spec.pixel_levels is None
+    wrong = f"model.decoder.kind={config.kind} is for {'real' if kind.takes_reals else 'whole'} numbers"
+    advice = f"data.pixel_levels={spec.pixel_levels} says that the data are {'real' if is_real else 'whole'} numbers"
+    require(kind.takes_reals == is_real, f"{wrong}, and {advice}; change one of the two")
+    return kind(**{"standard": spec.standard} if is_real else {"pixel_levels": spec.pixel_levels}, **options)
+
+
+def build_schedule(config: PartConfig, decoder: Decoder, shape: tuple[int, ...], code: LatentCode | None) -> Schedule:
     """The schedule that `model.schedule` describes; raises InputError."""
     options = parts.options("schedule", config.kind, config.options)
     if options["gamma_min"] is None:
-        options["gamma_min"] = gamma_min_for(spec.pixel_levels)
+        options["gamma_min"] = decoder.gamma_min
     low, high = options["gamma_min"], options["gamma_max"]
     require(low < high, f"model.schedule.gamma_min={low:.4g} must lie below gamma_max={high:.4g}")
     kind = parts.load("schedule", config.kind)
-    given = {"shape": spec.shape, "code_units": code.units if code else 0} if kind.per_dimension else {}
+    given = {"shape": shape, "code_units": code.units if code else 0} if kind.per_dimension else {}
     return kind(**options, **given)
 
 
 def _network(
-    kind: type[Network], options: dict[str, Any], path: str, shape: tuple[int, int, int], given: dict[str, Any]
+    kind: type[Network], options: dict[str, Any], path: str, shape: tuple[int, ...], given: dict[str, Any]
 ) -> Any:
     """A network with the options of the section at `path` and the attributes that are `given`."""
     if given.get("conditions") and not kind.takes_condition:
@@ -136,7 +152,7 @@ def _network(
     return network
 
 
-def _check_calls(network: Any, path: str, shape: tuple[int, int, int]) -> None:
+def _check_calls(network: Any, path: str, shape: tuple[int, ...]) -> None:
     """Raise InputError unless a network from outside the package can be called and returns what `Network` says."""
     x, t = jnp.zeros((2, *shape), jnp.float32), jnp.zeros(2, jnp.float32)
     given: dict[str, Any] = {"condition": jnp.zeros((2, network.conditions))} if network.conditions else {}
@@ -170,16 +186,16 @@ def outside_parts(config: Config, *others: str) -> dict[str, str]:
     Args:
       others: kinds of parts besides those of the model, such as "optimizer".
     """
-    flat, kinds = flatten(config.to_dict()), ("score", "encoder", "code", "schedule", "prediction", "extrapolation")
-    keys = {kind: parts.kinds()[kind].name_key for kind in (*kinds, *others)}
+    flat = flatten(config.to_dict())
+    keys = {kind: parts.kinds()[kind].name_key for kind in (*KINDS, *others)}
     digests = {f"{key}={flat[key]}": parts.digest(kind, flat[key]) for kind, key in keys.items()}
     return {name: digest for name, digest in digests.items() if digest is not None}
 
 
-def spec_of(config: Config) -> ImageSpec:
+def spec_of(config: Config) -> DataSpec:
     """The images that `config.data` describes; those of a named data set need not be on this machine.
 
-    Raises InputError as `image_shape` and, for a model that is conditioned on labels, `label_spec` do.
+    Raises InputError as `data_shape` and, for a model that is conditioned on labels, `label_spec` do.
     """
     labels = label_spec(config.data) if config.model.labels else NO_LABELS
-    return ImageSpec(image_shape(config.data), config.data.pixel_levels, labels)
+    return DataSpec(data_shape(config.data), config.data.pixel_levels, labels)

@@ -13,12 +13,13 @@ import numpy as np
 from flax import linen as nn
 
 from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.streams import gaussian
+from diffenc_jax.data.checks import check_finite
 from diffenc_jax.data.images import NO_LABELS, Batch, LabelSpec
 from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.codes import LatentCode
-from diffenc_jax.diffusion.decoder import pixel_values
+from diffenc_jax.diffusion.decoders import Decoder, Levels
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.gaussian import Prediction
 from diffenc_jax.diffusion.losses import Noise
@@ -26,6 +27,7 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table
 from diffenc_jax.diffusion.reverse import Extrapolated, ThroughEncoder
 from diffenc_jax.diffusion.schedules import Schedule
+from diffenc_jax.diffusion.standard import UNCHANGED, Standard
 from diffenc_jax.diffusion.steps import Place, Steps
 from diffenc_jax.nets.network import ScoreNetwork
 
@@ -40,37 +42,67 @@ CODE = 2**32 - 1
 
 
 @dataclass(frozen=True)
-class ImageSpec:
-    """Shape and pixel levels of the images that a model is built for.
+class DataSpec:
+    """Shape and kind of the data that a model is built for.
 
     Attributes:
-      shape: (height, width, channels).
-      pixel_levels: number of values that a pixel can have.
+      shape: shape of one example: (height, width, channels) of images, (length, channels) or (features,).
+      pixel_levels: number of values that a pixel can have; None for real numbers.
       label_spec: the kind of the labels; read only by a model that is conditioned on them.
+      standard: standardisation of real numbers.
     """
 
-    shape: tuple[int, int, int]
-    pixel_levels: int
+    shape: tuple[int, ...]
+    pixel_levels: int | None
     label_spec: LabelSpec = NO_LABELS
+    standard: Standard = UNCHANGED
 
-    def pixels(self, images: Any) -> np.ndarray:
-        """`images` as uint8 [N, H, W, C]; raises InputError unless they are whole numbers 0 .. pixel_levels - 1."""
-        array, last = np.asarray(images), self.pixel_levels - 1
+    @property
+    def levels(self) -> int:
+        """`pixel_levels`; raises InputError for real numbers."""
+        if self.pixel_levels is None:
+            raise InputError("this needs images of whole numbers, and the data of this run are real numbers")
+        return self.pixel_levels
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """Type of the data in a batch."""
+        return np.float32 if self.pixel_levels is None else np.uint8
+
+    def checked(self, data: Any, what: str = "") -> np.ndarray:
+        """Data as a batch holds them: images uint8 [N, H, W, C], or real numbers as standardised float32 [N, ...].
+
+        Raises InputError unless they have the shape, and are finite or whole numbers 0 .. pixel_levels - 1.
+        """
+        array, what = np.asarray(data), what or ("images" if self.pixel_levels else "data")
+        fits = array.shape[1:] == self.shape and len(array) > 0
+        require(fits, f"{what} must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
+        if self.pixel_levels is None:
+            array = array if array.dtype == np.float32 else array.astype(np.float64)
+            check_finite(f"the {what}", array)
+            return self.standard.single(array)
+        last = self.pixel_levels - 1
         whole = np.issubdtype(array.dtype, np.integer)
         require(whole, f"images must be uint8, with the values 0 .. {last}; these are {array.dtype}")
-        fits = array.shape[1:] == self.shape and len(array) > 0
-        require(fits, f"images must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
         low, high = int(array.min()), int(array.max())
         message = f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}"
         require(low >= 0 and high <= last, message)
         return array.astype(np.uint8)
 
+    def restored(self, data: np.ndarray) -> np.ndarray:
+        """Data of a batch in the units of the data set: real numbers as float64."""
+        return self.standard.undo(data.astype(np.float64)) if self.pixel_levels is None else data
+
     def labels(self, labels: Any, count: int) -> np.ndarray:
-        """Labels of `count` images, as classes int32 [N] or images uint8 [N, h, w, c]; raises InputError if unfit."""
-        array = np.asarray(labels)
-        if self.label_spec.shape:
-            array = ImageSpec(self.label_spec.shape, self.pixel_levels).pixels(array)
-            require(len(array) == count, f"give one label per image; these are {len(array)} for {count} images")
+        """Labels of `count` examples as a batch holds them: int32 [N], uint8 [N, h, w, c] or float32 [N, K].
+
+        Vectors are standardised. Raises InputError for labels of another kind.
+        """
+        array, spec = np.asarray(labels), self.label_spec
+        if spec.shape:
+            levels = None if spec.standard else self.levels
+            array = DataSpec(spec.shape, levels, standard=spec.standard or UNCHANGED).checked(array, "labels")
+            require(len(array) == count, f"give one label per example; these are {len(array)} for {count} examples")
             return array
         whole = np.issubdtype(array.dtype, np.integer) and array.shape == (count,)
         inside = whole and bool((array >= 0).all() and (array < self.label_spec.classes).all())
@@ -78,24 +110,26 @@ class ImageSpec:
         return array.astype(np.int32)
 
     @property
-    def labels_are_images(self) -> bool:
-        """Whether labels are images rather than classes."""
+    def labels_are_arrays(self) -> bool:
+        """Whether labels are images or vectors rather than classes."""
         return self.label_spec.shape is not None
 
     @property
     def label_size(self) -> int:
-        """Number of a label's inputs to the networks: one per class, or one per value of an image."""
+        """Number of a label's inputs to the networks: one per class, or one per value of an array."""
         return math.prod(self.label_spec.shape) if self.label_spec.shape else self.label_spec.classes
 
     def label_inputs(self, labels: Any) -> jax.Array:
-        """Inputs [B, label_size] of labels: one-hot vectors of classes, or the values in [-1, 1] of images."""
+        """Inputs [B, label_size] of labels: one-hot vectors of classes, or the values of images or vectors."""
+        if self.label_spec.standard:
+            return labels
         if self.label_spec.shape:
-            return pixel_values(labels, self.pixel_levels).reshape(len(labels), -1)
+            return Levels(self.levels).values(labels).reshape(len(labels), -1)
         return jax.nn.one_hot(labels, self.label_spec.classes, dtype=jnp.float32)
 
     @property
     def dims(self) -> int:
-        """Number of dimensions, height · width · channels."""
+        """Number of dimensions of one example."""
         return math.prod(self.shape)
 
 
@@ -108,6 +142,7 @@ class Model:
       schedule: linen module t -> γ.
       score: the score network.
       encoder: the encoder, with a linen module as its network where it has one.
+      decoder: what the data are, and how probable they are given z_0.
       to_velocity: v̂ from what the score network estimates: (z_t, estimate, γ [B]) -> v̂.
       extrapolation: what the generative model assumes of the encoder's drift where x̂ estimates x_t.
       target: the image that x̂ estimates, 'encoded' or 'image'; see `diffusion/reverse.py`.
@@ -117,10 +152,11 @@ class Model:
       code: the latent code of the images; None without one.
     """
 
-    spec: ImageSpec
+    spec: DataSpec
     schedule: Schedule
     score: ScoreNetwork
     encoder: Encoder
+    decoder: Decoder
     to_velocity: Callable[[Images, Images, Gammas], Images]
     extrapolation: Extrapolated
     target: str
@@ -186,17 +222,18 @@ class Model:
 
     def batch_shapes(self, size: int) -> Batch:
         """ShapeDtypeStructs of a batch of `size` images."""
-        shape, images = self.spec.label_spec.shape, partial(jax.ShapeDtypeStruct, dtype=jnp.uint8)
-        labels = images((size, *shape)) if shape else jax.ShapeDtypeStruct((size,), jnp.int32)
-        return Batch(images((size, *self.spec.shape)), labels if self.labels else None)
+        spec, shaped = self.spec, jax.ShapeDtypeStruct
+        of = spec.label_spec
+        labels = shaped((size, *(of.shape or ())), jnp.float32 if of.standard else jnp.uint8 if of.shape else jnp.int32)
+        return Batch(shaped((size, *spec.shape), spec.dtype), labels if self.labels else None)
 
-    def batch(self, pixels: Any, labels: Any = None) -> Batch:
-        """A batch of images with their labels, checked.
+    def batch(self, data: Any, labels: Any = None) -> Batch:
+        """A batch of data with their labels, checked.
 
-        Raises InputError unless these are images of `spec`, and labels are given if and only if the model takes them.
+        Raises InputError unless these are data of `spec`, and labels are given if and only if the model takes them.
         """
-        pixels = self.spec.pixels(pixels)
-        return Batch(pixels, self.checked_labels(labels, len(pixels)))
+        data = self.spec.checked(data)
+        return Batch(data, self.checked_labels(labels, len(data)))
 
     def checked_labels(self, labels: Any, count: int) -> np.ndarray | None:
         """Labels of `count` images; raises InputError if they do not fit, are missing, or the model takes none."""
@@ -209,7 +246,7 @@ class Model:
     ) -> jax.Array | None:
         """The condition [B, K] of a batch; None for a model without one.
 
-        It consists of `ImageSpec.label_inputs`, the flags of the augmentation, which are zero for images without one,
+        It consists of `DataSpec.label_inputs`, the flags of the augmentation, which are zero for images without one,
         and the code: the given one, or else `code_of` the images.
         """
         parts = []
@@ -217,16 +254,16 @@ class Model:
             parts.append(self.spec.label_inputs(batch.labels))
         if self.augmentation_flags:
             flags = batch.augmentation
-            parts.append(self.no_augmentation(len(batch.pixels)) if flags is None else flags)
+            parts.append(self.no_augmentation(len(batch.data)) if flags is None else flags)
         if self.code:
-            parts.append(self.code_of(params, batch.pixels, dropout_key) if code is None else code)
+            parts.append(self.code_of(params, batch.data, dropout_key) if code is None else code)
         return jnp.concatenate(parts, axis=1) if parts else None
 
-    def code_of(self, params: Params, pixels: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
-        """The code [B, n] of images, for a model with codes; with a dropout key it is drawn, as in training."""
+    def code_of(self, params: Params, data: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+        """The code [B, n] of data, for a model with codes; with a dropout key it is drawn, as in training."""
         assert self.code is not None
         network: Callable = partial(self.code.network.apply, {"params": params["code"]})
-        x = pixel_values(pixels, self.spec.pixel_levels)
+        x = self.decoder.values(data)
         if dropout_key is None:
             return self.code.best(network(x))
         net_key, draw_key = jax.random.split(jax.random.fold_in(dropout_key, CODE))
@@ -256,7 +293,7 @@ class Model:
             predict=self._predict(self._network(self.score, params["score"], keys[1], condition)),
             gamma=lambda t: jnp.asarray(schedule(jnp.asarray(t, jnp.float32))),
             assumption=ThroughEncoder() if self.target == IMAGE else self.extrapolation,
-            pixel_levels=self.spec.pixel_levels,
+            decoder=self.decoder,
             condition=condition,
             warp=warp if self.schedule.per_dimension else None,
             rebind=partial(self.bind, params, dropout_key),

@@ -11,7 +11,7 @@ from diffenc_jax.nets.kernels.forms import Forms, forms_of
 
 @dataclass(frozen=True)
 class Compute:
-    """How a network is computed. These settings change no value, except for the rounding of `dtype`.
+    """How a network is computed. Except for `axes`, these settings change no value but the rounding of `dtype`.
 
     Attributes:
       dtype: dtype of the blocks. Time, Fourier features, the norms' statistics, an attention's softmax and the output
@@ -19,12 +19,18 @@ class Compute:
       scan: whether chains of equal blocks are scanned; see `blocks.Chain`.
       remat: which activations are saved for the backward pass, a name of `blocks.REMAT`.
       platform: kind of the devices, 'cpu', 'gpu' or 'tpu'; None for JAX's default.
+      axes: number of axes of positions: 2 for images, 1 for series, whose second axis has length 1.
     """
 
     dtype: Any = jnp.float32
     scan: bool = False
     remat: str = "none"
     platform: str | None = None
+    axes: int = 2
+
+    def window(self, size: int) -> tuple[int, int]:
+        """Height and width of a window of `size` positions along each axis."""
+        return size, size if self.axes == 2 else 1
 
     @property
     def forms(self) -> Forms:

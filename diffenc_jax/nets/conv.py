@@ -1,4 +1,7 @@
-"""Layers of convolutions: of 3x3 pixels, of one pixel, and transposed of 2x2 pixels with stride 2."""
+"""Layers of convolutions: of 3x3 pixels, of one pixel, and transposed of 2x2 pixels with stride 2.
+
+For series the windows are 3x1 and 2x1. The special forms of convolutions are only for images.
+"""
 
 from collections.abc import Callable
 
@@ -7,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.nets.compute import Compute
+from diffenc_jax.nets.kernels import convolution
 from diffenc_jax.nets.kernels.features import Features
 
 
@@ -28,8 +32,9 @@ class Conv(_Linear):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Features:
-        kernel, bias = self._params(3, 3, x.shape[-1])
-        return Features(self.compute.forms.convolve(x.astype(self.compute.dtype), kernel), bias[None])
+        kernel, bias = self._params(*self.compute.window(3), x.shape[-1])
+        form = self.compute.forms.convolve if self.compute.axes == 2 else convolution.convolve
+        return Features(form(x.astype(self.compute.dtype), kernel), bias[None])
 
 
 class Dense(_Linear):
@@ -50,8 +55,9 @@ class ImageConv(_Linear):
 
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
-        kernel, bias = self._params(3, 3, h.shape[-1])
-        return bias + self.compute.forms.convolve_to_image(h, kernel)
+        kernel, bias = self._params(*self.compute.window(3), h.shape[-1])
+        form = self.compute.forms.convolve_to_image if self.compute.axes == 2 else convolution.convolve_to_image
+        return bias + form(h, kernel)
 
 
 class Unpool(_Linear):
@@ -64,9 +70,10 @@ class Unpool(_Linear):
     @nn.compact
     def __call__(self, h: jax.Array) -> Features:
         b, height, width, c = h.shape
-        kernel, bias = self._params(2, 2, c)
+        _, columns = window = self.compute.window(2)
+        kernel, bias = self._params(*window, c)
         # A transposed convolution applies its kernel reversed.
-        kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, 2, 2 * self.width)
+        kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, 2, columns * self.width)
         rows = self.compute.forms.multiply(h.astype(self.compute.dtype), kernel).swapaxes(2, 3)
-        pixels = Features(rows.reshape(b, 2 * height, 2 * width, self.width), bias[None])
+        pixels = Features(rows.reshape(b, 2 * height, columns * width, self.width), bias[None])
         return self.compute.forms.settle(pixels)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import key
 from diffenc_jax.nets.embeddings import HIGHEST, WIDTHS, TimeEmbedding
 from diffenc_jax.nets.network import Network
@@ -22,6 +23,10 @@ class FrequencyGains(Network):
     width: int = key(doc="Width of the time embedding.", limits=WIDTHS)
 
     takes_outputs = False
+
+    def check(self, path: str, shape: tuple[int, ...]) -> None:
+        """Raise InputError unless `shape` is that of images."""
+        require(len(shape) == 3, f"{path}.kind is for images [N, H, W, C], not for data of the shape {list(shape)}")
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None):

@@ -52,21 +52,21 @@ class TimeEmbedding(nn.Module):
         return nn.swish(nn.Dense(4 * self.width, precision=HIGHEST, name="dense_1")(nn.swish(h)))
 
 
-def fourier_features(z: jax.Array, bins: tuple[float, ...], pixel_levels: int) -> jax.Array:
+def fourier_features(z: jax.Array, bins: tuple[float, ...], bin_width: float) -> jax.Array:
     """[z, sines, cosines] of 2π z / p for all periods p; the periods of a channel are neighbours.
 
     arXiv 2107.00630, section 4.5.
 
     Args:
-      z: [B, H, W, C] float32; pixels lie in [-1, 1].
-      bins: periods in units of the width 2 / `pixel_levels` of a pixel's bin; if empty, z is returned.
-      pixel_levels: number of pixel levels.
+      z: [B, ..., C] float32; pixels lie in [-1, 1].
+      bins: periods in units of `bin_width`; if empty, z is returned.
+      bin_width: width of a pixel's bin.
 
     Returns:
-      [B, H, W, C (1 + 2 len(bins))] float32.
+      [B, ..., C (1 + 2 len(bins))] float32.
     """
     if not bins:
         return z
-    frequencies = jnp.asarray([2 * math.pi * (pixel_levels / (2 * b)) for b in bins], z.dtype)
+    frequencies = jnp.asarray([2 * math.pi / (b * bin_width) for b in bins], z.dtype)
     angles = jnp.repeat(z, len(bins), axis=-1) * jnp.tile(frequencies, z.shape[-1])
     return jnp.concatenate([z, jnp.sin(angles), jnp.cos(angles)], axis=-1)

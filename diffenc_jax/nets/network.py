@@ -7,35 +7,47 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from diffenc_jax.core.errors import require
 from diffenc_jax.nets.blocks import Head
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST
 
 
 class Network(nn.Module, kw_only=True):
-    """Base class of networks (x [B, H, W, C], time [B], dropout key, condition [B, K]) -> [B, H, W, outputs · C].
+    """Base class of networks (x [B, ..., C], time [B], dropout key, condition [B, K]) -> [B, ..., outputs · C].
 
     Time lies in [0, 1]. Without a dropout key there is no dropout. The output is float32 and zero at initialisation. A
     subclass defines `__call__`. Its fields that are defined with `key` are keys of the configuration.
 
     Attributes:
       compute: how the network is computed.
-      pixel_levels: number of pixel levels of the images.
+      bin_width: unit of the periods of Fourier features, `Decoder.bin_width`.
       outputs: number of images that the network returns, concatenated along the channels; 1 unless it `takes_outputs`.
       conditions: number K of the inputs of a condition, see `embeddings.TimeEmbedding`; 0 unless it `takes_condition`.
       takes_outputs, takes_condition: whether the network supports other values of `outputs` and `conditions`.
     """
 
     compute: Compute = Compute()
-    pixel_levels: int = 256
+    bin_width: float = 2 / 256
     outputs: int = 1
     conditions: int = 0
 
     takes_outputs: ClassVar[bool] = True
     takes_condition: ClassVar[bool] = True
 
-    def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raise InputError, naming keys of `path`, if the network cannot be built for images of `shape`."""
+    def check(self, path: str, shape: tuple[int, ...]) -> None:
+        """Raise InputError, naming keys of `path`, if the network cannot be built for data of `shape`."""
+
+
+def check_positions(path: str, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless `shape` is that of images or series, for a network whose section is `path`."""
+    is_for = f"this {path}.kind is for images [N, H, W, C] and series [N, L, C], and these are vectors"
+    require(len(shape) > 1, f"{is_for} of {shape[0]} features; take {path}.kind=mlp")
+
+
+def as_image(x: jax.Array) -> jax.Array:
+    """Images [B, H, W, C] as they are, and series [B, L, C] as [B, L, 1, C]."""
+    return x[:, :, None] if x.ndim == 3 else x
 
 
 class ScoreNetwork(Network, kw_only=True):
@@ -61,7 +73,7 @@ class ScoreNetwork(Network, kw_only=True):
 
 
 class CodeNetwork(nn.Module):
-    """x [B, H, W, C] -> logits [B, units], linear in x + trunk(x), float32.
+    """x [B, ...] -> logits [B, units], linear in x + trunk(x), float32.
 
     Attributes:
       trunk: a network of images and times with output zero at initialisation; it is called at time 0.

@@ -1,5 +1,6 @@
 """A small vision transformer that serves as score network and as encoder network."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST, WIDTHS, TimeEmbedding, fourier_features
 from diffenc_jax.nets.kernels.dropout import draw_masks, dropout
 from diffenc_jax.nets.kernels.norm import EPSILON
-from diffenc_jax.nets.network import ScoreNetwork
+from diffenc_jax.nets.network import ScoreNetwork, as_image, check_positions
 
 EXPANSION = 4  # width of a block's perceptron in widths of a token
 
@@ -39,19 +40,21 @@ class Transformer(ScoreNetwork):
         "reverse order. With an odd number of layers the middle block has none."
     )
 
-    def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raise InputError, naming keys of `path`, if the network cannot be built for images of `shape`."""
+    def check(self, path: str, shape: tuple[int, ...]) -> None:
+        """Raise InputError, naming keys of `path`, if the network cannot be built for images or series of `shape`."""
+        check_positions(path, shape)
         if self.width % self.heads:
             raise InputError(f"{path}.heads={self.heads} does not divide the width {self.width}")
-        if shape[0] % self.patch or shape[1] % self.patch:
-            size = f"{shape[0]}x{shape[1]}"
-            raise InputError(f"{path}.patch={self.patch} does not divide height and width; the images are {size}")
+        if any(size % self.patch for size in shape[:-1]):
+            size = "x".join(map(str, shape[:-1]))
+            raise InputError(f"{path}.patch={self.patch} does not divide the sides of the images, {size}")
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
         """The output; if `with_heads`, the pair (output, outputs of the heads by name)."""
         cond = TimeEmbedding(self.width, name="time")(time, condition)
-        patches = to_patches(fourier_features(x, self.fourier_bins, self.pixel_levels), self.patch)
+        window = self.compute.window(self.patch)
+        patches = to_patches(as_image(fourier_features(x, self.fourier_bins, self.bin_width)), window)
         batch, tokens, _ = patches.shape
         positions = self.param("positions", nn.initializers.normal(0.02), (tokens, self.width), jnp.float32)
         h = nn.Dense(self.width, dtype=self.compute.dtype, name="embed")(patches) + positions.astype(self.compute.dtype)
@@ -67,7 +70,7 @@ class Transformer(ScoreNetwork):
             h, _ = chain(h, cond, masks[plain:], outputs[:joined][::-1])
 
         shape = (*x.shape[:-1], self.outputs * x.shape[-1])
-        output = partial(tokens_to_image, shape=shape, patch=self.patch)
+        output = partial(tokens_to_image, shape=shape, window=window)
         return self.finish(h, cond, output, block, hidden, dropout_key, with_heads)
 
 
@@ -102,12 +105,12 @@ class TransformerBlock(nn.Module):
         return x + gate_2 * nn.Dense(width, dtype=dtype, name="dense_1")(h)
 
 
-def tokens_to_image(h: jax.Array, cond: jax.Array, shape: tuple[int, ...], patch: int) -> jax.Array:
-    """Tokens [B, N, C] -> image of `shape` in float32, zero at initialisation; to be called in a compact module."""
+def tokens_to_image(h: jax.Array, cond: jax.Array, shape: tuple[int, ...], window: tuple[int, int]) -> jax.Array:
+    """Tokens [B, N, C] -> data of `shape` in float32, zero at initialisation; to be called in a compact module."""
     scale, shift = modulation(cond, 2, h.shape[-1], jnp.float32, "cond_out")
     h = adapted_norm(h, scale, shift, jnp.float32)
-    zeros, values = nn.initializers.zeros, patch * patch * shape[-1]
-    return from_patches(nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="out")(h), shape, patch)
+    zeros, values = nn.initializers.zeros, math.prod(window) * shape[-1]
+    return from_patches(nn.Dense(values, kernel_init=zeros, precision=HIGHEST, name="out")(h), shape, window)
 
 
 def modulation(cond: jax.Array, parts: int, width: int, dtype: Any, name: str) -> list[jax.Array]:
@@ -122,15 +125,15 @@ def adapted_norm(x: jax.Array, scale: jax.Array, shift: jax.Array, dtype: Any) -
     return norm(x) * (1.0 + scale) + shift
 
 
-def to_patches(x: jax.Array, side: int) -> jax.Array:
-    """[B, H, W, C] -> [B, H/side · W/side, side · side · C], row by row."""
-    b, height, width, c = x.shape
-    x = x.reshape(b, height // side, side, width // side, side, c)
-    return x.swapaxes(2, 3).reshape(b, -1, side * side * c)
+def to_patches(x: jax.Array, window: tuple[int, int]) -> jax.Array:
+    """[B, H, W, C] -> [B, number of windows, values of a window], row by row."""
+    (b, height, width, c), (rows, columns) = x.shape, window
+    x = x.reshape(b, height // rows, rows, width // columns, columns, c)
+    return x.swapaxes(2, 3).reshape(b, -1, rows * columns * c)
 
 
-def from_patches(patches: jax.Array, shape: tuple[int, ...], side: int) -> jax.Array:
-    """Inverse of `to_patches` for an image of `shape`, [B, H, W, C]."""
-    b, height, width, c = shape
-    x = patches.reshape(b, height // side, width // side, side, side, c)
+def from_patches(patches: jax.Array, shape: tuple[int, ...], window: tuple[int, int]) -> jax.Array:
+    """Inverse of `to_patches` for an image or series of `shape`, [B, H, W, C] or [B, L, C]."""
+    (b, height, *width, c), (rows, columns) = shape, window
+    x = patches.reshape(b, height // rows, math.prod(width) // columns, rows, columns, c)
     return x.swapaxes(2, 3).reshape(shape)

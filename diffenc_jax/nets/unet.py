@@ -16,7 +16,7 @@ from diffenc_jax.nets.conv import Conv, ImageConv, Unpool
 from diffenc_jax.nets.embeddings import WIDTHS, TimeEmbedding, fourier_features
 from diffenc_jax.nets.kernels.dropout import draw_masks
 from diffenc_jax.nets.kernels.features import Features
-from diffenc_jax.nets.network import ScoreNetwork
+from diffenc_jax.nets.network import ScoreNetwork, as_image, check_positions
 from diffenc_jax.nets.norms import GroupNorm
 
 
@@ -39,13 +39,14 @@ class UNet(ScoreNetwork):
     )
     attention: bool = key(False, "Whether attention follows every block, and not only the first one of the middle.")
 
-    def check(self, path: str, shape: tuple[int, int, int]) -> None:
-        """Raise InputError, naming keys of `path`, if the network cannot be built for images of `shape`."""
+    def check(self, path: str, shape: tuple[int, ...]) -> None:
+        """Raise InputError, naming keys of `path`, if the network cannot be built for images or series of `shape`."""
+        check_positions(path, shape)
         require(0 <= self.levels <= self.layers, f"{path}.levels must lie in 0 .. layers = {self.layers}")
         side = 2**self.levels
-        if shape[0] % side or shape[1] % side:
-            pools = f"{path}.levels={self.levels} pools height and width {self.levels} times"
-            raise InputError(f"{pools} and needs multiples of {side}; the images are {shape[0]}x{shape[1]}")
+        if any(size % side for size in shape[:-1]):
+            pools = f"{path}.levels={self.levels} pools {self.levels} times and needs multiples of {side}"
+            raise InputError(f"{pools}; the sides are {'x'.join(map(str, shape[:-1]))}")
         middle = self.width * 2 ** max(self.levels - 1, 0)
         for name, channels in (("groups", self.width), ("mid_groups", middle), ("out_groups", self.width)):
             groups = getattr(self, name)
@@ -57,11 +58,13 @@ class UNet(ScoreNetwork):
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
         """The output; if `with_heads`, the pair (output, outputs of the heads by name)."""
+        shape, x = x.shape, as_image(x)
         inputs, condition = self.inputs(x, condition)
         cond = TimeEmbedding(self.width, name="time")(time, condition)
         h = self.compute.forms.settle(Conv(self.width, self.compute, name="conv_in")(inputs))
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
-        output = lambda h, _: to_image(h, self.out_groups, self.outputs * x.shape[-1], self.compute)  # noqa: E731
+        out_shape = (*shape[:-1], self.outputs * shape[-1])
+        output = lambda h, _: to_image(h, self.out_groups, self.compute, out_shape)  # noqa: E731
         compute = replace(self.compute, remat="none")
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute)
         return self.finish(h, cond, output, block, h.x.shape, dropout_key, with_heads)
@@ -71,7 +74,7 @@ class UNet(ScoreNetwork):
 
         A subclass may make parts of the condition [B, K] inputs of the first convolution.
         """
-        return fourier_features(x, self.fourier_bins, self.pixel_levels), condition
+        return fourier_features(x, self.fourier_bins, self.bin_width), condition
 
     def _middle(self, h, cond, masks):
         block = partial(ResnetBlock, h.x.shape[-1], self.mid_groups, self.dropout, self.compute)
@@ -98,9 +101,10 @@ class UNet(ScoreNetwork):
         """Levels of halved resolution and doubled width, with one skip connection per level."""
         compute, levels, blocks = self.compute, range(self.levels), range(self.layers // self.levels)
         batch, height, width, _ = h.x.shape
+        rows, columns = self.compute.window(2)
 
         def shape(level, channels):
-            return batch, height >> level, width >> level, channels
+            return batch, height // rows**level, width // columns**level, channels
 
         channels = [self.width << i for i in levels]
         down = [shape(i, channels[i]) for i in levels for _ in blocks]
@@ -117,7 +121,7 @@ class UNet(ScoreNetwork):
         skips = []
         for i in levels:
             skips.append(h := apply_blocks(h, "down", i))
-            h = Features(max_pool(h.x), h.offset)
+            h = Features(max_pool(h.x, self.compute.axes), h.offset)
         h = self._middle(h, cond, [next(masks), next(masks)])
         for i in reversed(levels):
             h = Unpool(channels[i], compute, name=f"unpool_{i}")(h.sum())
@@ -125,14 +129,14 @@ class UNet(ScoreNetwork):
         return h
 
 
-def to_image(h: Features, groups: int, channels: int, compute: Compute) -> jax.Array:
-    """Features -> [B, H, W, channels] in float32, zero at initialisation; to be called in a compact module."""
+def to_image(h: Features, groups: int, compute: Compute, shape: tuple[int, ...]) -> jax.Array:
+    """Features -> image or series of `shape` in float32, zero at initialisation; to be called in a compact module."""
     compute = replace(compute, dtype=jnp.float32, remat="none")
     normed = GroupNorm(groups, compute, swish=True, name="norm_out")(h)
-    return ImageConv(channels, compute, name="conv_out")(normed)
+    return ImageConv(shape[-1], compute, name="conv_out")(normed).reshape(shape)
 
 
-def max_pool(h: jax.Array) -> jax.Array:
-    """Maximum over 2x2 windows, [B, H, W, C] -> [B, H/2, W/2, C]."""
+def max_pool(h: jax.Array, axes: int = 2) -> jax.Array:
+    """Maximum over 2x2 windows, [B, H, W, C] -> [B, H/2, W/2, C]; over 2x1 windows if only one axis is pooled."""
     rows = jnp.maximum(h[:, ::2], h[:, 1::2])
-    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2]) if axes == 2 else rows

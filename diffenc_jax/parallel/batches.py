@@ -32,7 +32,7 @@ class Batches:
         Raises InputError if there are fewer images than shards.
         """
         self.train, self.mesh, self.size = train, mesh, config.train.batch_size
-        self._order, self.rows = _order(config, len(train.pixels)), host_rows(mesh, self.size)
+        self._order, self.rows = _order(config, len(train.data)), host_rows(mesh, self.size)
 
     def __call__(self, step: int) -> Batch:
         """The images of `step`, counted from 0, divided over all devices."""
@@ -62,8 +62,8 @@ def training_digests(train: Batch, config: Config) -> dict[str, str]:
 
     They do not depend on the number of hosts, each of which holds whole shards. Every host must call this.
     """
-    arrays = {"images": train.pixels} | ({} if train.labels is None else {"labels": train.labels})
-    shards = _order(config, len(train.pixels)).shards()
+    arrays = {"images": train.data} | ({} if train.labels is None else {"labels": train.labels})
+    shards = _order(config, len(train.data)).shards()
     return {name: _digest_of_shards(array, shards) for name, array in arrays.items()}
 
 

@@ -32,8 +32,9 @@ def note_origin(experiment: Experiment, run: StoredRun, start: int) -> str:
         return ""
     here, earlier = versions.environment(outside_parts(config, OPTIMIZER)), origin.environments
     same = bool(earlier) and earlier[-1] == here
+    standards = {name: standard._asdict() for name, standard in experiment.dataset.standards.items()}
     # At the start of a run, `write` adds a new identity.
-    run.write(config, Origin(earlier if same else [*earlier, here], data, origin.run))
+    run.write(config, Origin(earlier if same else [*earlier, here], data, standards, origin.run))
     return versions.changes(earlier[-1], here) if earlier else ""
 
 
@@ -45,7 +46,7 @@ def check_training_data(experiment: Experiment, run: StoredRun, origin: Origin) 
     Returns:
       Digests of the images and labels, as by `training_digests`.
     """
-    here, there = training_digests(experiment.dataset.examples(TRAIN), experiment.config), origin.training_data
+    here, there = training_digests(experiment.dataset.unchanged(TRAIN), experiment.config), origin.training_data
     for name in (name for name in here if name in there):
         differ = f"{run.workdir} was trained on other {name} than those of {experiment.dataset.name}"
         digests = f"their digest is {there[name][:12]} there and {here[name][:12]} here"

@@ -25,6 +25,7 @@ class DatasetEntry(TypedDict):
     sha256_any_order: str
     known_as: KnownAs | None
     labels_sha256: NotRequired[str]
+    values: NotRequired[str]
 
 
 class EstimatorEntry(TypedDict):

@@ -12,6 +12,7 @@ from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.errors import InputError, noting, require
 from diffenc_jax.core.typed import mismatch
 from diffenc_jax.core.versions import OURS, Environment, package_version
+from diffenc_jax.diffusion.standard import Standard
 from diffenc_jax.runs import files
 from diffenc_jax.runs.metrics import Row, read_metrics
 from diffenc_jax.runs.record_types import ADVICE, Record
@@ -32,11 +33,13 @@ class Origin:
       environments: environments in which the run was trained, in order; empty before its first step.
       training_data: digests of the training images and, for a model that reads them, of their labels, by 'images' and
         'labels'; empty for parameters that were not trained here.
+      standards: standardisations of real numbers, of 'data' and of 'labels', each by 'mean' and 'deviation'.
       run: identity, which the checkpoints store too: 16 random hexadecimal digits; empty before the first `write`.
     """
 
     environments: Sequence[Environment] = ()
     training_data: Mapping[str, str] = field(default_factory=dict)
+    standards: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     run: str = ""
 
     @property
@@ -55,6 +58,7 @@ class _Stored(TypedDict):
 
     environments: NotRequired[list[Environment]]
     training_data: NotRequired[dict[str, str]]
+    standards: NotRequired[dict[str, dict[str, list[float]]]]
     run: NotRequired[str]
 
 
@@ -111,6 +115,12 @@ class StoredRun:
     def origin(self) -> Origin:
         """The origin, an empty one without a run; InputError if config.json is damaged."""
         return self._values[1] if self.exists else NO_ORIGIN
+
+    @property
+    def standards(self) -> dict[str, Standard]:
+        """The standardisations of real numbers by which the run was trained."""
+        kept = self.origin.standards
+        return {name: Standard(tuple(one["mean"]), tuple(one["deviation"])) for name, one in kept.items()}
 
     def write(self, config: Config, origin: Origin = NO_ORIGIN) -> None:
         """Store the configuration, with a new identity unless `origin` has one; InputError if it cannot be written."""

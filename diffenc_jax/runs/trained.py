@@ -66,7 +66,8 @@ def open_trained(stored: StoredRun, config: Config | None = None, needs_training
     stored.check(config, True, "give the configuration that it was trained with, or another run")
     with Checkpoints(stored) as checkpoints:
         require(checkpoints.steps() != [], f"{stored.workdir} holds no checkpoint yet; train it first")
-        run = Experiment.load(config, config.eval.split, *([TRAIN] if needs_training_images else []))
+        splits = config.eval.split, *([TRAIN] if needs_training_images else [])
+        run = Experiment.load(config, *splits, standards=stored.standards)
         check_parts(stored, config)
         if needs_training_images:
             check_training_data(run, stored, stored.origin)

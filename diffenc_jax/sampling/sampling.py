@@ -12,7 +12,6 @@ from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import draw_each, stream, uniform
-from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params, outside_parts
@@ -36,8 +35,8 @@ class Sampling:
     def __init__(self, experiment: Experiment):
         """Raises InputError if `config.sample` does not suit the model or the data."""
         config, model, mesh = experiment.config.sample, experiment.model, experiment.mesh
-        classes = 0 if model.spec.labels_are_images else model.spec.label_size
-        advice = f"take one of 0 .. {classes - 1}" if classes else "its labels are images; leave it out"
+        classes = 0 if model.spec.labels_are_arrays else model.spec.label_size
+        advice = f"take one of 0 .. {classes - 1}" if classes else "its labels are arrays; leave it out"
         is_class = config.label is None or config.label < classes
         require(is_class, f"sample.label={config.label} is no class of {experiment.dataset.name}; {advice}")
         self._experiment, self._config, self._sampler = experiment, config, Sampler.of(experiment)
@@ -45,13 +44,13 @@ class Sampling:
         batched, replicated = sharding.batched(mesh), sharding.replicated(mesh)
         self._fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
         self._noise = jax.jit(lambda keys: first_noise(keys, model.spec.shape), out_shardings=batched)
-        self._pixels = jax.jit(
-            lambda params, request, z: draw_pixels(request.bind(model, params), request.keys, z, config.output),
+        self._data = jax.jit(
+            lambda params, request, z: draw_data(request.bind(model, params), request.keys, z, config.output),
             out_shardings=replicated,
         )
 
     def images(self, params: Params, num: int, on_part: OnPart = lambda share: None, labels: Any = None) -> np.ndarray:
-        """Images 0 .. num - 1, uint8 [num, H, W, C]: the same images that `write` writes.
+        """Data 0 .. num - 1 in the units of the data set, [num, ...]: the same data that `write` writes.
 
         Raises InputError if the labels do not suit the model.
 
@@ -66,7 +65,7 @@ class Sampling:
     def picture(self, params: Params, on_part: OnPart) -> np.ndarray:
         """A picture of the first `log.samples` images, uint8 [h, w, 1 or 3]."""
         images = self.images(params, self._experiment.config.log.samples, on_part)
-        return np.atleast_3d(pictures.picture(images, self._experiment.model.spec.pixel_levels))
+        return np.atleast_3d(pictures.picture(images, self._experiment.model.spec.levels))
 
     def write(self, params: Params, step: int, run: StoredRun, on_part: OnPart) -> dict[str, Path]:
         """Draw images with `params` of `run` at `step`; returns the files by their kind.
@@ -83,7 +82,7 @@ class Sampling:
         environment = versions.of_any_number(versions.environment({}))
         described = {"settings": self._describe(params, step, run.config.hash), "environment": environment}
         made = {name: json.dumps(values, sort_keys=True) for name, values in described.items()}
-        parts = [_stored(path, made, config.num, spec.shape)]
+        parts = [_stored(path, made, config.num, spec.restored(np.empty((0, *spec.shape), spec.dtype)))]
         count = int(hosts.broadcast(str(len(parts[0])).encode()))
         on_part(min(count / config.num, 1.0))
         try:
@@ -93,9 +92,11 @@ class Sampling:
             images = np.concatenate(parts)
             if hosts.is_first() and len(parts) > 1:
                 write_arrays(path, images=images, **made)
+        if spec.pixel_levels is None:
+            return {"samples": path}
         files = {"samples": path.with_suffix(".png"), "images": path}
         if hosts.is_first():
-            pictures.write_picture(images[: config.num], spec.pixel_levels, files["samples"])
+            pictures.write_picture(images[: config.num], spec.levels, files["samples"])
         return files
 
     def _batches(
@@ -112,8 +113,8 @@ class Sampling:
                 request = Request(self._fold(key, there), given)
                 for z_0, share in self._sampler.walk(params, prepared, request, self._noise(request.keys)):  # noqa: B007
                     on_part(share * count / num)
-                images = np.asarray(self._pixels(params, request, z_0))
-            yield images[:count]
+                drawn = np.asarray(self._data(params, request, z_0))
+            yield self._experiment.model.spec.restored(drawn[:count])
 
     def _describe(self, params: Params, step: int, config_hash: str) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""
@@ -128,36 +129,36 @@ class Sampling:
             "output": self._config.output,
             "sampler": self._sampler.describe(),
             **({"label": self._config.label} if model.labels else {}),
-            **({"labels_of": self._experiment.config.eval.split} if model.spec.labels_are_images else {}),
+            **({"labels_of": self._experiment.config.eval.split} if model.spec.labels_are_arrays else {}),
         }
 
 
 def labels_of(experiment: Experiment, numbers: np.ndarray) -> np.ndarray | None:
     """Labels [B, ...] of the samples with these numbers; None for a model without labels.
 
-    Every label is `sample.label`. If that is None, the numbers cycle through the classes or, where labels are images,
+    Every label is `sample.label`. If that is None, the numbers cycle through the classes or, where labels are arrays,
     through the labels of the split `eval.split`.
     """
     label, model = experiment.config.sample.label, experiment.model
     if not model.labels:
         return None
-    if model.spec.labels_are_images:
-        labels = experiment.dataset.labels[experiment.config.eval.split]
+    if model.spec.labels_are_arrays:
+        labels = experiment.dataset.examples(experiment.config.eval.split).labels
         return labels[numbers % len(labels)]
     return (numbers % model.spec.label_size if label is None else np.full(len(numbers), label)).astype(np.int32)
 
 
-def draw_pixels(process: Process, keys: jax.Array, z_0: jax.Array, output: str) -> jax.Array:
-    """uint8 [B, H, W, C] from z_0: the most probable pixels, or for SOFTMAX a draw from p(pixel | z_0)."""
-    gamma_0, levels = process.endpoints[0], process.pixel_levels
+def draw_data(process: Process, keys: jax.Array, z_0: jax.Array, output: str) -> jax.Array:
+    """Data [B, ...] from z_0: the most probable data, or for SOFTMAX a draw from p(data | z_0)."""
+    gamma_0 = process.endpoints[0]
     u = z_0 / alpha(gamma_0)
     if output == SOFTMAX:
-        return decoder.draw_pixel(u, gamma_0, levels, draw_each(uniform, keys, PIXELS, z_0.shape[1:]))
-    return decoder.nearest_pixel(u, levels)
+        return process.decoder.draw(u, gamma_0, draw_each(uniform, keys, PIXELS, z_0.shape[1:]))
+    return process.decoder.mode(u)
 
 
-def _stored(path: Path, made: dict[str, str], num: int, shape: tuple[int, ...]) -> np.ndarray:
-    """The images [N, *shape] of a file, on the first host; none if the file is missing or has other settings.
+def _stored(path: Path, made: dict[str, str], num: int, none: np.ndarray) -> np.ndarray:
+    """The images of a file, on the first host; `none` [0, ...] if the file is missing or has other settings.
 
     Images from another environment count only if there are at least `num` of them. Raises InputError if the folder
     cannot be written to.
@@ -165,9 +166,9 @@ def _stored(path: Path, made: dict[str, str], num: int, shape: tuple[int, ...]) 
     if hosts.is_first():
         check_writable(path.parent)
         arrays = read_arrays(read_if_present(path, "delete it")) or {}
-        images = arrays.get("images", np.empty(0))
+        images = arrays.get("images", none)
         same = [name for name, text in made.items() if str(arrays.get(name)) == text]
-        fits = images.dtype == np.uint8 and images.shape[1:] == shape and "settings" in same
+        fits = (images.dtype, images.shape[1:]) == (none.dtype, none.shape[1:]) and "settings" in same
         if fits and ("environment" in same or len(images) >= num):
             return images
-    return np.empty((0, *shape), np.uint8)
+    return none

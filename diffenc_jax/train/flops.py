@@ -8,7 +8,7 @@ import jax
 
 from diffenc_jax.config import Config, load
 from diffenc_jax.core.errors import InputError, first_line, require
-from diffenc_jax.model import ImageSpec, build, spec_of
+from diffenc_jax.model import DataSpec, build, spec_of
 from diffenc_jax.train.step import StepFunction
 
 FLOPS_OF = "train.flops_of"
@@ -30,7 +30,7 @@ class Counts(NamedTuple):
         return sum(self.params.values())
 
 
-def count(config: Config, spec: ImageSpec) -> Counts:
+def count(config: Config, spec: DataSpec) -> Counts:
     """Counts for images of `spec`. Nothing is compiled, and no images are needed.
 
     The FLOPs come from XLA's cost analysis of the step as written: loss, gradient, optimizer, moving average and meter.

@@ -87,8 +87,8 @@ def gradient(model: Model, params: Params, inputs: StepInputs) -> tuple[StepOutp
         process = bind_to(model, params, inputs.batch, inputs.dropout_key)
         ends: tuple[Any, ...] = ()
         if inputs.endpoints is not None:
-            ends = inputs.endpoints.pixels, model.condition(params, inputs.endpoints)
-        terms = bound_at(process, inputs.batch.pixels, process.warped(place), inputs.noise, *ends)
+            ends = inputs.endpoints.data, model.condition(params, inputs.endpoints)
+        terms = bound_at(process, inputs.batch.data, process.warped(place), inputs.noise, *ends)
         means = jax.tree.map(jnp.mean, terms.weighted(inputs.weight))
         objective = means.total / (model.spec.dims * math.log(2))
         for name in model.separate_losses:
@@ -113,7 +113,7 @@ def accumulated_gradient(model: Model, params: Params, parts: StepInputs) -> tup
         outputs, grads = gradient(model, params, part)
         return jax.tree.map(jnp.add, total, grads), outputs
 
-    count = len(parts.batch.pixels)
+    count = len(parts.batch.data)
     zeros = jax.tree.map(jnp.zeros_like, params)
     total, outputs = jax.lax.scan(add, zeros, parts, unroll=1 if model.score.compute.scan else count)
     joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs._replace(objective=None))

@@ -88,7 +88,7 @@ class StepFunction:
         end-point terms are evaluated on one image in `train.ends_every`, and at each step on other images. If
         `ends_every` does not divide the batch, they are evaluated on more images. They are about 0.5 % of the bound.
         """
-        train, size = self.config.train, len(batch.pixels)
+        train, size = self.config.train, len(batch.data)
         names = "time", "noise", "dropout"
         time_key, noise_key, dropout_key = (at_step(self.config.seed, name, step) for name in names)
         s = antithetic(uniform(time_key), size)
@@ -98,7 +98,7 @@ class StepFunction:
         if self.augmentation.kinds:
             choice = self.augmentation.draw(at_step(self.config.seed, "augmentation", step), size)
             flags = self.augmentation.flags(choice) if self.model.augmentation_flags else None
-            batch = batch._replace(pixels=self.augmentation.apply(batch.pixels, choice), augmentation=flags)
+            batch = batch._replace(data=self.augmentation.apply(batch.data, choice), augmentation=flags)
         return StepInputs(batch, noise, weight, dropout_key, every_kth(batch, k, first=step % k))
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:

@@ -91,7 +91,7 @@ class Classify(Study):
         advice = "which cannot classify; train one with --config.model.labels=True"
         require(run.config.model.labels, f"{run.workdir} is a run without labels, {advice}")
         images = f"the labels of {run.workdir} are images, which cannot be predicted"
-        require(not run.model.spec.labels_are_images, images)
+        require(not run.model.spec.labels_are_arrays, images)
 
     def measure(self, run, arguments, watch):
         return summarize(measure_bounds(run, watch), run.dataset.labels[run.config.eval.split])

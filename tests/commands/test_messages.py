@@ -30,7 +30,7 @@ def files(tmp_path, monkeypatch):
     ("command", "message"),
     [
         (f"{TRAIN} --config.train.accumulate=3", "train.batch_size=64 does not divide into train.accumulate=3 parts;"),
-        (f"{TRAIN} --config.data.source=odd.npz", "model.encoder.levels=2 pools height and width 2 times and needs"),
+        (f"{TRAIN} --config.data.source=odd.npz", "model.encoder.levels=2 pools 2 times and needs"),
         (f"{TRAIN} --config.data.source=text.md", "text.md is not a .npy, .npz or IDX file of uint8"),
         (f"{TRAIN} --config.data.source=sixty.npz --config.fit.images=55", "exceeds the 54 training images; take at"),
         (f"{TRAIN} --config.eval.split=valid", "digits has no split 'valid'; it has train, test"),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
-from diffenc_jax.model import ImageSpec
+from diffenc_jax.model import DataSpec
 from diffenc_jax.parallel import memory
 from diffenc_jax.runs.stored import StoredRun
 from tests import ROOT
@@ -60,7 +60,7 @@ def write_records():
 
 
 def write_checkpoint():
-    write(Path("checkpoint_800000"), published_parameters(load_config("digits"), ImageSpec((8, 8, 1), 17)))
+    write(Path("checkpoint_800000"), published_parameters(load_config("digits"), DataSpec((8, 8, 1), 17)))
 
 
 def no_network(request):

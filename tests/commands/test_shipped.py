@@ -7,16 +7,20 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config import load_config
-from diffenc_jax.data.dataset import image_shape
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.data.dataset import data_shape
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.workdir import default_workdir
 from tests import shipped
+
+# Shapes of real data by the suffix of an arm.
+ARRAYS = {"": (5,), "series": (8, 2), "fields": (8, 4, 1)}
 
 
 def built(config):
     """The model of a configuration, whose layers are traced as a loop."""
     config = config.replace({"model.scan": True})
-    return build(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
+    shape = data_shape(config.data) if config.data.pixel_levels else ARRAYS[config.arm.partition("-")[2]]
+    return build(config, DataSpec(shape, config.data.pixel_levels))
 
 
 @functools.cache

@@ -33,7 +33,7 @@ def test_a_name_works_from_any_folder(tmp_path, monkeypatch):
 
 def test_names_are_listed():
     assert set(installed_configs()) == set(shipped.ARMS)
-    assert "give one of cifar10, cifar10_matched," in refusal("nothing")
+    assert "give one of arrays, cifar10, cifar10_matched," in refusal("nothing")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
     assert str(config.loss.variance_ratio) == ratio
 
 
-NO_FILE = "give one of cifar10, "
+NO_FILE = "give one of arrays, cifar10, "
 
 
 @pytest.mark.parametrize(

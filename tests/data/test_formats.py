@@ -17,7 +17,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import process
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
-from diffenc_jax.data.dataset import HELD_OUT, image_shape, label_spec, load_dataset
+from diffenc_jax.data.dataset import HELD_OUT, data_shape, label_spec, load_dataset
 from diffenc_jax.data.images import LabelSpec, LocalPart
 from diffenc_jax.data.sources import all_images
 from tests.data import files
@@ -37,7 +37,7 @@ def test_every_image_has_its_own_class(tmp_path, kind):
     data = DataConfig(str(path))
     dataset = read(path, labels=True)
     assert dataset.label_spec == label_spec(data) == LabelSpec(3)
-    assert image_shape(data) == dataset.shape
+    assert data_shape(data) == dataset.shape
     assert sorted(image.tobytes() for images in dataset.splits.values() for image in images) == sorted(
         image.tobytes() for image in (IMAGES if dataset.shape[2] == 3 else GREY)
     )
@@ -96,7 +96,7 @@ def test_pictures_of_several_sizes_are_cropped_and_resized(tmp_path):
     assert dataset.fingerprint("train")["version"] == "local, resized to 4x4"
     for images in dataset.splits.values():
         assert np.abs(images.astype(int) - 127.5).max() <= 1
-    assert image_shape(DataConfig(str(tmp_path), resize=8)) == (8, 8, 1)
+    assert data_shape(DataConfig(str(tmp_path), resize=8)) == (8, 8, 1)
 
 
 def palette(**options):
@@ -141,18 +141,16 @@ LARGE = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 64) + bytes(99)
     ],
     ids=["bytes", "shifted", "12 bits", "signed", "16 bits", "64 bits"],
 )
-def test_advice_about_whole_numbers_keeps_their_order(array, tmp_path):
-    """It gives pixels, in the order of the values; if it promises to lose nothing, each value has its own pixel."""
+def test_advice_about_whole_numbers_loses_nothing(array, tmp_path):
+    """It gives whole numbers from 0 that fit into the bytes it names, and into no fewer."""
     np.save(tmp_path / "a.npy", array.reshape(1, 1, -1))
     with pytest.raises(InputError) as caught:
         np.asarray(all_images(tmp_path / "a.npy")[:])
-    advice = re.search(r"; subtract (-?\d+), (?:which loses nothing|and divide by (\d+) )", str(caught.value))
-    least, step = advice.groups()
-    pixels = [(value - int(least)) // int(step or 1) for value in array.tolist()]
-    assert pixels == sorted(pixels)
-    assert min(pixels) == 0
-    assert 127 <= max(pixels) <= 255
-    assert step or len(set(pixels)) == len(set(array.tolist()))
+    advice = re.search(r"; subtract (-?\d+), and save (?:them|the (\d) bytes of each value) as", str(caught.value))
+    least, count = advice.groups()
+    values, size = [value - int(least) for value in array.tolist()], int(count or 1)
+    assert min(values) == 0
+    assert 256 ** (size - 1) <= max(values) < 256**size
 
 
 WRONG = [
@@ -161,21 +159,25 @@ WRONG = [
     ("a.npy", npy_header((4, 4, 4), "|O") + bytes(512), "cannot be read: "),
     ("a.npy", npy_bytes(IMAGES / 255), "undo that, as by np.round(array * N).astype(np.uint8)"),
     ("a.npy", npy_bytes(IMAGES / 127.5 - 1), "if pixels 0 .. N were scaled, undo that"),
-    ("a.npy", npy_bytes(IMAGES - 9.5), "real-valued data cannot be modelled"),
-    ("a.npy", npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)), "real-valued data cannot be modelled"),
+    ("a.npy", npy_bytes(IMAGES - 9.5), "give data.pixel_levels=None and model.decoder.kind=gaussian"),
+    (
+        "a.npy",
+        npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)),
+        "give data.pixel_levels=None and model.decoder.kind=gaussian",
+    ),
     ("a.npy", npy_bytes(IMAGES * np.uint16(257)), "uint16 from 0 to 65535, but pixels are"),
-    ("a.npy", npy_bytes(IMAGES.astype(int) - 1), "subtract -1, which loses nothing"),
+    ("a.npy", npy_bytes(IMAGES.astype(int) - 1), "subtract -1, and save them as uint8, which loses nothing"),
     ("a.npy", npy_bytes(IMAGES * 1j), "must hold whole numbers, 0 .. 255; this is complex128"),
     ("a.npy", npy_bytes(IMAGES.reshape(30, -1)), "must hold images [N, H, W, C] or [N, H, W]; this is [30, 48]"),
     ("a.npy", npy_bytes(np.zeros((9, 3, 6, 10), np.uint8)), "[9, 3, 6, 10], like [N, C, H, W]; save array.transpose("),
     ("a.npy", b"", "cannot be read: "),
     ("a.npz", zip_bytes({"a.npy": npy_header((4, 6, 5, 3)) + bytes(9)}), "cannot be read: EOF: reading array"),
     ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)}).replace(IMAGES.tobytes(), IMAGES[::-1].tobytes()), "Bad CRC-32"),
-    ("a.npz", zip_bytes({"b.npy": npy_bytes(np.zeros(3))}), "or one array of images; its images: none"),
-    ("a.npz", zip_bytes({"a\n.npy": npy_bytes(IMAGES), "b.npy": npy_bytes(IMAGES)}), r"its images: a\n, b"),
+    ("a.npz", zip_bytes({"b.npy": npy_bytes(np.zeros(3))}), "or one array of data; it holds: none"),
+    ("a.npz", zip_bytes({"a\n.npy": npy_bytes(IMAGES), "b.npy": npy_bytes(IMAGES)}), r"it holds: a\n, b"),
     ("a.npz", zip_bytes({"a.npy": npy_header((2**30, 2**30, 3))}), "GB of memory, but this machine has"),
     ("a.npz", zip_bytes({"a": b"x", "a.npy": npy_bytes(IMAGES / 255)}), "float64 from 0 to 1, but pixels are"),
-    ("a.npz", zip_bytes(dict.fromkeys(["a" * 999 + ".npy", "b.npy"], npy_bytes(IMAGES))), "its images: aaa"),
+    ("a.npz", zip_bytes(dict.fromkeys(["a" * 999 + ".npy", "b.npy"], npy_bytes(IMAGES))), "it holds: aaa"),
     ("a.npz", b"hello", "cannot be read: File is not a zip file"),
     ("a", idx_bytes(GREY) + b"1", "cannot be read: cannot reshape array"),
     ("a", idx_bytes(GREY)[:3] + b"\x05", "cannot be read: buffer is smaller"),
@@ -197,7 +199,7 @@ def test_damaged_and_unsuitable_files_are_named_in_one_line(tmp_path, name, cont
     assert not warned
     assert said.startswith(f"{tmp_path / name} ")
     assert message in said
-    assert not ("astype" in said and "real-valued" in said)
+    assert not ("astype" in said and "real numbers" in said)
     assert said.isprintable()
     assert len(said) < 500
 
@@ -276,9 +278,9 @@ def wrong_folders(top):
     (files.write_idx(folder_of(top / "half")) / "t10k-images-idx3-ubyte").unlink()
     yield top / "half", "must hold both train-images"
     np.savez(top / "three.npz", a=IMAGES, b=IMAGES, c=IMAGES)
-    yield top / "three.npz", "must hold 'train' and 'test', or one array of images; its images: a, b, c"
+    yield top / "three.npz", "must hold 'train' and 'test', or one array of data; it holds: a, b, c"
     np.savez(top / "unlike.npz", train=IMAGES, test=GREY)
-    yield top / "unlike.npz", "the splits' images differ in shape"
+    yield top / "unlike.npz", "the splits differ in shape"
     for source in ("absent.npy", "a" * 5000, "gs:/bucket"):
         yield top / source, "nor a path that can be read"
 
@@ -302,14 +304,13 @@ def wrong_labels(folder):
 
     np.save(folder / "none.npy", IMAGES)
     yield folder / "none.npy", "has no labels, which model.labels=True needs"
-    yield files.write_npz(new("few"), labels=np.stack([STORED] * 2)), "must hold labels [N]"
-    yield files.write_npz(new("real"), labels=STORED + 0.5), "must hold labels [N], whole numbers; y_train is float64"
+    yield files.write_npz(new("few"), labels=np.stack([STORED] * 2)), "must hold labels: whole numbers [N]"
     unknown = np.where(np.arange(COUNT) == 29, 7, STORED)
     yield files.write_npz(new("unknown"), labels=unknown), "(test): the label 7 is not among the 3 of the training"
     np.savez(new("short") / "a.npz", x_train=IMAGES, x_test=IMAGES, y_train=STORED, y_test=STORED[:4])
     yield folder / "short" / "a.npz", "(test): there are 4 labels for 30 images; give one per image"
     (files.write_idx(new("idx")) / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(GREY[:10]))
-    yield folder / "idx", "t10k-labels-idx1-ubyte must hold labels [N]"
+    yield folder / "idx", "t10k-labels-idx1-ubyte must hold labels: whole numbers [N]"
     Image.fromarray(IMAGES[0]).save(files.write_pictures(new("flat")) / "train" / "stray.png")
     yield folder / "flat", "has no labels"
     (files.write_pictures(new("other")) / "test" / "no 9").rename(folder / "other" / "test" / "no 7")

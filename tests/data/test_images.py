@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.images import LabelImages, LabelSpec, LocalPart, OnDemand, read_rows, subset
+from diffenc_jax.data.images import LabelArrays, LabelSpec, LocalPart, OnDemand, read_rows, subset
 from tests import tiny
 
 ALL = tiny.images(20)
@@ -58,7 +58,7 @@ def test_a_local_part_keeps_the_indices_of_the_split():
 
 def test_labels_that_are_images_are_those_of_the_images_held():
     given, rows = tiny.images(20, (2, 2, 3), seed=1), np.array([0, 7, 8])
-    labels = LabelImages({"train": lambda: given, "test": lambda: given[:5]}, LabelSpec(shape=(2, 2, 3)))
+    labels = LabelArrays({"train": lambda: given, "test": lambda: given[:5]}, LabelSpec(shape=(2, 2, 3)))
     np.testing.assert_array_equal(labels.read("set", "train", ALL), given)
     part = labels.read("set", "train", LocalPart(ALL[rows], rows, ALL.shape))
     assert part.shape == given.shape

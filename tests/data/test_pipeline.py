@@ -70,8 +70,8 @@ def test_evaluation_sees_every_image_once(batch_size):
     images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
     seen = []
     for part in eval_batches(Batch(images, 2 * np.arange(20)), batch_size):
-        assert part.batch.pixels.shape == (batch_size, 1, 1, 1)
-        np.testing.assert_array_equal(part.batch.pixels[:, 0, 0, 0], part.indices)
+        assert part.batch.data.shape == (batch_size, 1, 1, 1)
+        np.testing.assert_array_equal(part.batch.data[:, 0, 0, 0], part.indices)
         np.testing.assert_array_equal(part.batch.labels, 2 * part.indices)
         seen += part.indices[: part.valid].tolist()
     assert seen == list(range(20))

@@ -12,7 +12,7 @@ import pytest
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import prepared
-from diffenc_jax.data.dataset import image_shape, load_dataset, prepare
+from diffenc_jax.data.dataset import data_shape, load_dataset, prepare
 from tests.data.tfds_archives import write_archive
 from tests.processes import python
 
@@ -110,7 +110,7 @@ def test_pictures_are_resized_as_those_of_a_folder_and_damage_is_named(tmp_path)
     found, known = dataset.fingerprint("test"), pictures.fingerprint("test")
     assert found["sha256_any_order"] == known["sha256_any_order"]
     assert found["version"] == "1.2.3, validation as test, resized to 4x4"
-    assert image_shape(config) == dataset.shape
+    assert data_shape(config) == dataset.shape
     with pytest.raises(InputError, match="has no labels"):
         load_dataset(config, "test", labels=True)
     with pytest.raises(InputError, match=r"has images of the shape \(None, None, 3\); resize them"):

@@ -6,7 +6,7 @@ import pytest
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import sources
-from diffenc_jax.data.dataset import image_shape, label_spec, load_dataset
+from diffenc_jax.data.dataset import data_shape, label_spec, load_dataset
 from diffenc_jax.data.images import NO_LABELS, LabelSpec
 from tests.registered import SOURCES
 
@@ -14,7 +14,7 @@ from tests.registered import SOURCES
 def test_shape_and_classes_that_only_the_source_knows_are_asked_of_it(monkeypatch):
     monkeypatch.setattr(sources, "named_source", lambda _: sources.DIGITS._replace(shape=None, labels=None))
     config = DataConfig("mine.sources:MINE", pixel_levels=17)
-    assert (image_shape(config), label_spec(config)) == ((8, 8, 1), LabelSpec(10))
+    assert (data_shape(config), label_spec(config)) == ((8, 8, 1), LabelSpec(10))
 
 
 def test_synthetic_is_a_swirl_of_256_levels():
@@ -43,9 +43,9 @@ def test_labels_are_in_the_order_of_the_images():
 def test_shapes_and_classes_are_known_before_the_images_are_there(name):
     config, source = DataConfig(name), SOURCES[name]
     if not source.tfds:  # made here, not prepared by tensorflow-datasets
-        assert load_dataset(config, "test").shape == image_shape(config)
+        assert load_dataset(config, "test").shape == data_shape(config)
     else:
-        assert image_shape(DataConfig(f"tfds:{source.tfds}")) == image_shape(config)
+        assert data_shape(DataConfig(f"tfds:{source.tfds}")) == data_shape(config)
     if source.labels == NO_LABELS:
         with pytest.raises(InputError, match=rf"{name} has no labels, which model.labels=True needs; give a data set"):
             label_spec(config)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.reverse import linear
@@ -19,7 +20,8 @@ def schedule(t):
 
 def process_of(encoder, velocity, extrapolation=linear, pixel_levels=256, gamma=schedule):
     """A process whose score network is velocity(z, γ)."""
-    return Process(encoder, lambda z, gamma: Prediction(velocity(z, gamma)), gamma, extrapolation, pixel_levels)
+    predict = lambda z, gamma: Prediction(velocity(z, gamma))  # noqa: E731
+    return Process(encoder, predict, gamma, extrapolation, Levels(pixel_levels))
 
 
 def diffusion_loss(process, place, x, eps):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.decoders import Levels
 from tests.diffusion.formulas import full_sum
 
-log_likelihood = jax.jit(decoder.log_likelihood, static_argnums=3)
-draw_pixel = jax.jit(decoder.draw_pixel, static_argnums=2)
+log_likelihood = jax.jit(Levels.log_likelihood, static_argnums=0)
+draw_pixel = jax.jit(Levels.draw, static_argnums=0)
 
 
 @settings(deadline=None, max_examples=30)
@@ -24,13 +24,13 @@ def test_window_and_fallback_equal_the_full_sum(levels, scale, seed):
     pixels = rng.randint(0, levels, (2, 30)).astype(np.uint8)
     u = 2 * (pixels + 0.5) / levels - 1 + np.exp(gamma_0 / 2) * rng.normal(size=pixels.shape)
     with jax.enable_x64(True):
-        got = log_likelihood(u, pixels, gamma_0, levels)
+        got = log_likelihood(Levels(levels), u, pixels, gamma_0)
     np.testing.assert_allclose(got, full_sum(u, pixels, gamma_0, levels), rtol=1e-9, atol=1e-12)
 
 
 @partial(jax.jit, static_argnums=3)
 def gradients(u, pixels, gamma_0, levels):
-    return jax.grad(lambda u, gamma_0: log_likelihood(u, pixels, gamma_0, levels)[0], (0, 1))(u, gamma_0)
+    return jax.grad(lambda u, gamma_0: log_likelihood(Levels(levels), u, pixels, gamma_0)[0], (0, 1))(u, gamma_0)
 
 
 @pytest.mark.parametrize("scale", [0.166, 0.749, 0.751])
@@ -52,10 +52,14 @@ def test_gradients_do_not_see_the_window(x64, scale):
 
 def test_the_nearest_pixel_undoes_the_pixel_values():
     pixels = {levels: np.arange(levels, dtype=np.uint8)[None] for levels in (2, 17, 256)}
-    nearest, values = decoder.nearest_pixel, decoder.pixel_values
-    again = jax.jit(lambda pixels: {levels: nearest(values(rows, levels), levels) for levels, rows in pixels.items()})
+
+    def undone(pixels):
+        decoders = {levels: Levels(levels) for levels in pixels}
+        return {levels: decoders[levels].mode(decoders[levels].values(rows)) for levels, rows in pixels.items()}
+
+    again = jax.jit(undone)
     jax.tree.map(np.testing.assert_array_equal, again(pixels), pixels)
-    ends = jax.jit(lambda u: nearest(u, 256))(np.float32([[-9.0, 9.0]]))
+    ends = jax.jit(Levels(256).mode)(np.float32([[-9.0, 9.0]]))
     np.testing.assert_array_equal(ends, [[0, 255]])
 
 
@@ -65,7 +69,7 @@ def test_draws_have_the_softmaxs_frequencies(x64, levels, scale):
     count, gamma_0 = 1000, 2 * np.log(scale * 2 / levels)
     u = 2 * (np.asarray([-2.3, 0.0, 1.4, levels / 2 - 0.1, levels + 1.0]) + 0.5) / levels - 1
     share = np.broadcast_to((np.arange(count)[:, None] + 0.5) / count, (count, len(u)))
-    drawn = np.asarray(draw_pixel(np.broadcast_to(u, share.shape), gamma_0, levels, share))
+    drawn = np.asarray(draw_pixel(Levels(levels), np.broadcast_to(u, share.shape), gamma_0, share))
     assert drawn.dtype == np.uint8
     for column, value in enumerate(u):
         k = np.arange(levels, dtype=np.uint8)[:, None]
@@ -77,4 +81,4 @@ def test_draws_have_the_softmaxs_frequencies(x64, levels, scale):
 def test_the_smallest_share_draws_nothing_improbable():
     """0 comes once in 2^23 draws; at the published noise a neighbour does once in 2^26."""
     u = np.full((1, 3), 2 * 100.5 / 256 - 1, np.float32)
-    np.testing.assert_array_equal(draw_pixel(u, np.float32(-13.3), 256, np.zeros_like(u)), [[100] * 3])
+    np.testing.assert_array_equal(draw_pixel(Levels(256), u, np.float32(-13.3), np.zeros_like(u)), [[100] * 3])

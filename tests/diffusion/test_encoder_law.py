@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable, Trainable, Unbounded
 from diffenc_jax.diffusion.gaussian import align, alpha, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
@@ -188,7 +189,7 @@ def discrete_path(encoder):
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def discrete_bound(encoder, extrapolation, predict, place):
     """The bound [T] of `losses.bound_at` at places [T], exactly averaged over pixels and noise."""
-    process = Process(encoder, predict, lambda t: ENDS[0] + (ENDS[1] - ENDS[0]) * t, extrapolation, LEVELS)
+    process = Process(encoder, predict, lambda t: ENDS[0] + (ENDS[1] - ENDS[0]) * t, extrapolation, Levels(LEVELS))
     count, each = len(place.gamma_t), LEVELS * len(EPS)
     rows = jax.tree.map(lambda array: jnp.repeat(array, each, axis=0) if jnp.ndim(array) else array, place)
     pixels = jnp.tile(jnp.repeat(jnp.arange(LEVELS, dtype=jnp.uint8), len(EPS)), count)[:, None]

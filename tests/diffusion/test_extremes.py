@@ -7,7 +7,8 @@ import pytest
 from scipy.special import expit as sigmoid
 
 from diffenc_jax.diffusion import losses
-from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
+from diffenc_jax.diffusion.decoders import Levels
+from diffenc_jax.diffusion.encoders import Encoded, Identity, NonTrainable, Trainable
 from diffenc_jax.diffusion.gaussian import align
 from tests.diffusion.formulas import full_sum, process_of
 from tests.registered import EXTRAPOLATIONS
@@ -105,7 +106,7 @@ def test_values_and_slopes_at_extreme_noise(encoder, depth, extrapolation):
         assert float(slope) == pytest.approx(numeric, rel=2e-3, abs=1e-3 * float(diffusion.sum()))
 
 
-reconstruction = jax.jit(losses.reconstruction, static_argnums=3)
+reconstruction = jax.jit(Levels.reconstruction, static_argnums=0)
 
 
 @pytest.mark.parametrize("levels", [2, 256])
@@ -119,7 +120,9 @@ def test_reconstruction_in_float32(levels, gamma_0):
     def exact(gamma_0):
         return -full_sum(x + np.exp(gamma_0 / 2) * eps, pixels, gamma_0, levels)
 
-    ours = lambda gamma_0: reconstruction(np.float32(x), pixels, gamma_0, levels, np.float32(eps))  # noqa: E731
+    def ours(gamma_0):
+        return reconstruction(Levels(levels), Encoded(np.float32(x)), pixels, gamma_0, np.float32(eps))
+
     got, slope = jax.jvp(ours, (np.float32(gamma_0),), (np.float32(1.0),))
     np.testing.assert_allclose(got, exact(gamma_0), rtol=2e-3, atol=1e-6)
     numeric = (exact(gamma_0 + 1e-4) - exact(gamma_0 - 1e-4)) / 2e-4

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from diffenc_jax.diffusion.dequantisation import DEQUANTISATIONS, truncated_entropy
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.flow import (
-    DEQUANTISATIONS,
     DIRECTIONS,
     Solver,
     carry,
@@ -19,7 +19,6 @@ from diffenc_jax.diffusion.flow import (
     flow_of,
     hutchinson,
     path_likelihood,
-    truncated_entropy,
 )
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 from diffenc_jax.diffusion.process import Prediction, Process

@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 
 from diffenc_jax.diffusion.encoders import Identity
-from diffenc_jax.diffusion.gaussian import diffuse, image_from_velocity
+from diffenc_jax.diffusion.gaussian import align, diffuse, image_from_velocity
 from tests.diffusion.formulas import GAMMA_0, GAMMA_1, diffusion_loss, process_of, schedule
 from tests.registered import PREDICTIONS
+
+
+def factor_of_change(gamma):
+    """σ / sqrt(σ² + 0.01)."""
+    return jnp.sqrt(jax.nn.sigmoid(gamma) / (jax.nn.sigmoid(gamma) + 0.01))
+
 
 # The quantity that each name stands for, from x_t, ε and γ.
 MEANT = {
     "v": lambda x, eps, gamma: diffuse(x, gamma, eps)[1],
+    "change": lambda x, eps, gamma: (
+        diffuse(x, gamma, eps)[0] + diffuse(x, gamma, eps)[1] / align(factor_of_change(gamma), x)
+    ),
     "eps": lambda x, eps, gamma: eps,
     "x": lambda x, eps, gamma: x,
 }
@@ -34,7 +43,9 @@ def test_the_loss_of_the_identity_is_a_weighted_square(x64, name):
     rng = np.random.RandomState(0)
     t, (x, eps, error) = jax.device_put((rng.uniform(size=6), rng.normal(size=(3, 6, 3, 2))))
     gamma = schedule(t)
-    weight = {"v": jax.nn.sigmoid(-gamma), "eps": 1.0, "x": jnp.exp(-gamma)}[name]
+    alpha2 = jax.nn.sigmoid(-gamma)
+    change = alpha2 * jnp.square(factor_of_change(gamma))
+    weight = {"v": alpha2, "change": change, "eps": 1.0, "x": jnp.exp(-gamma)}[name]
     estimate = MEANT[name](x, eps, gamma) + error
     process = process_of(Identity(), lambda z, g: PREDICTIONS[name](z, estimate, g))
     loss = jax.jit(lambda t, x, eps: diffusion_loss(process, process.instant(t), x, eps))(t, x, eps)

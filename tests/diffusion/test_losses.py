@@ -78,7 +78,7 @@ def test_the_derivative_head_learns_the_expected_slope(x64):
     def with_and_without(place, pixels, t, *noise):
         """The bounds of both, and the error of the slope by hand."""
         bounds = [losses.bound_at(process, pixels, place, losses.Noise(t, *noise)) for process in (headed, plain)]
-        x = plain.pixel_values(pixels)
+        x = plain.decoder.values(pixels)
         x_t, derivative = jax.jvp(lambda g: encoder.mean(x, g), (place.gamma_t,), (jnp.ones(5),))
         slope = derivative / align(jax.nn.sigmoid(place.gamma_t), x)
         z_t, _ = diffuse(x_t, place.gamma_t, noise[1])

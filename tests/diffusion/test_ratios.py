@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.diffusion import decoder, losses
+from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import Affine, Identity, NonTrainable
 from diffenc_jax.diffusion.gaussian import Prediction, align, alpha, velocity_from_image
 from diffenc_jax.diffusion.importance_weights import log_weight
@@ -23,6 +24,7 @@ from diffenc_jax.diffusion.steps import Steps
 from tests.diffusion.formulas import exact_velocity, process_of
 
 LEVELS, DEPTH, GAMMA_0, GAMMA_1 = 4, 3, -2.0, 3.0
+DECODER = Levels(LEVELS)
 IMAGES = np.asarray(list(product(range(LEVELS), repeat=2)), np.uint8)
 GRID = np.linspace(-6.0, 6.0, 91)
 DRAWS = 20_000
@@ -56,9 +58,9 @@ def both(x, gamma):
 
 
 PROCESSES = {
-    "nontrainable": Process(NonTrainable(), predict, gamma, pixel_levels=LEVELS),
-    "affine": Process(Affine(0.2, both), predict, gamma, ThroughEncoder(), LEVELS),
-    "polynomial": Process(Identity(), predict, gamma, pixel_levels=LEVELS, warp=warp),
+    "nontrainable": Process(NonTrainable(), predict, gamma, decoder=DECODER),
+    "affine": Process(Affine(0.2, both), predict, gamma, ThroughEncoder(), DECODER),
+    "polynomial": Process(Identity(), predict, gamma, decoder=DECODER, warp=warp),
 }
 
 
@@ -119,7 +121,7 @@ def pixel_probabilities(z_0):
 
     def one(image):
         pixels = jnp.broadcast_to(image, z_0.shape)
-        return jnp.exp(decoder.log_likelihood(z_0 / alpha(gamma_0), pixels, gamma_0, LEVELS))
+        return jnp.exp(DECODER.log_likelihood(z_0 / alpha(gamma_0), pixels, gamma_0))
 
     return jax.vmap(one)(jnp.asarray(IMAGES))
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffenc_jax.diffusion.schedules import Monotone, gamma_min_for
+from diffenc_jax.diffusion.decoders import Levels
+from diffenc_jax.diffusion.schedules import Monotone
 from tests import tiny
 from tests.registered import SCHEDULES
 
@@ -113,5 +114,5 @@ def test_monotone_is_the_published_network_between_its_end_points(x64):
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_the_noise_at_the_data_end_is_a_sixth_of_a_bin(levels):
-    sigma_in_bins = np.exp(gamma_min_for(levels) / 2) / (2 / levels)
+    sigma_in_bins = np.exp(Levels(levels).gamma_min / 2) / (2 / levels)
     assert sigma_in_bins == pytest.approx(0.1655, abs=2e-4)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.diffusion import decoder, losses
+from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.ancestral import model_step
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
@@ -78,7 +79,7 @@ def process_of(kind, through=False, schedule="fixed_linear", code=None):
         allowed = True if code is None else codes @ CODE_OF.T > 0
         predict, warp_of_batch = exact(encoder, through, allowed), warp and partial(warp, code=codes)
         assumption, nats = ThroughEncoder() if through else linear, code.nats if code else 0.0
-        return Process(encoder, predict, gamma, assumption, LEVELS, codes, warp_of_batch, nats, bind)
+        return Process(encoder, predict, gamma, assumption, Levels(LEVELS), codes, warp_of_batch, nats, bind)
 
     return bind
 
@@ -98,7 +99,7 @@ def truth(process, p_0):
     """-ln p(pixel) [V] from p(z_0) on the grid."""
     gamma_0 = process.endpoints[0]
     u, pixels = jnp.meshgrid(GRID / alpha(gamma_0), jnp.arange(LEVELS, dtype=jnp.uint8))
-    return -jnp.log(WIDTH * jnp.exp(decoder.log_probabilities(u, pixels, gamma_0, LEVELS)) @ p_0)
+    return -jnp.log(WIDTH * jnp.exp(Levels(LEVELS).log_probabilities(u, pixels, gamma_0)) @ p_0)
 
 
 def worlds():

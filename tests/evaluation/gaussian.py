@@ -11,7 +11,7 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.evaluation.estimator import Estimator, Pass
-from diffenc_jax.model import ImageSpec, Model, build
+from diffenc_jax.model import DataSpec, Model, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
@@ -62,7 +62,7 @@ def images(count, seed):
 def experiment(**changes):
     """The exact model and images of the population, with a configuration."""
     config = tiny.config("vdm", data__pixel_levels=LEVELS, eval__batch_size=IMAGES, fit__images=20, **changes)
-    model = Exact(**vars(build(config, ImageSpec(SHAPE, LEVELS))))
+    model = Exact(**vars(build(config, DataSpec(SHAPE, LEVELS))))
     dataset = Dataset("gaussian", "1", LEVELS, {"train": images(20, 1), "test": images(IMAGES, 2)})
     return Experiment(config, dataset, make_mesh(), model)
 

@@ -10,7 +10,7 @@ from flax import linen as nn
 from diffenc_jax.config.recipe import code_network
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import LabelSpec
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
@@ -42,7 +42,7 @@ def experiment(count=150, labels=True, **changes):
     """The exact model and images of the classes, with a configuration."""
     changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 64, "fit__images": 20, **changes}
     config = tiny.config("vdm", True, model__labels=labels, **changes)
-    model = Exact(**vars(build(config, ImageSpec(SHAPE, LEVELS, LabelSpec(len(MEANS))))), means=tuple(MEANS.tolist()))
+    model = Exact(**vars(build(config, DataSpec(SHAPE, LEVELS, LabelSpec(len(MEANS))))), means=tuple(MEANS.tolist()))
     splits = {"train": draw(20, 1), "test": draw(count, 2)}
     images, classes = ({split: pair[i] for split, pair in splits.items()} for i in (0, 1))
     dataset = Dataset("gaussian classes", "1", LEVELS, images, classes, LabelSpec(len(MEANS)))

@@ -71,7 +71,7 @@ def test_bits_are_those_given_the_code_and_its_cost(kind):
     """Whatever the noise schedules of the pixels are, which depend on the code."""
     coded, params = coded_experiment(**KINDS[kind])
     labelled = experiment(**KINDS[kind])
-    images = coded.dataset.examples("test").pixels
+    images = coded.dataset.examples("test").data
     labels = np.asarray(jax.jit(coded.model.code_of)(params, images)).argmax(axis=1).astype(np.int32)
     labelled = dataclasses.replace(labelled, dataset=dataclasses.replace(labelled.dataset, labels={"test": labels}))
     ours, theirs = Evaluator(coded).evaluate(params), Evaluator(labelled).evaluate(PARAMS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import LossConfig
-from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import summarize
 from diffenc_jax.evaluation.fit import Fit
@@ -20,7 +20,7 @@ def exact_pixel_nats():
     grid = [np.repeat(VALUES, 60)[:, None], np.tile(nodes, LEVELS)[:, None]]
     u = np.float32(grid[0] + np.exp(0.5 * ends[0]) * grid[1])
     pixels = np.repeat(np.arange(LEVELS, dtype=np.uint8), 60)[:, None]
-    log_likelihood = jax.jit(decoder.log_likelihood, static_argnums=3)(u, pixels, np.float32(ends[0]), LEVELS)
+    log_likelihood = jax.jit(Levels(LEVELS).log_likelihood)(u, pixels, np.float32(ends[0]))
     reconstruction = -np.asarray(log_likelihood, np.float64).reshape(LEVELS, 60) @ weights / weights.sum()
     alpha2 = 1 / (1 + np.exp(ends[1]))
     latent = 0.5 * (alpha2 * VALUES**2 - alpha2 + np.log1p(np.exp(-ends[1])))

@@ -119,7 +119,7 @@ def test_best_times_cost_no_more_than_others(fit, ratio):
 
 def test_the_images_of_a_fit_are_drawn_by_its_seed():
     """All images of a small set, unless told otherwise."""
-    drawn = [fit_images(experiment(fit__images=6, fit__seed=seed)).pixels for seed in (0, 0, 1)]
+    drawn = [fit_images(experiment(fit__images=6, fit__seed=seed)).data for seed in (0, 0, 1)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert np.any(drawn[0] != drawn[2])
     known = {image.tobytes() for image in SPLITS["train"]}

@@ -9,7 +9,8 @@ from scipy.special import logsumexp
 from scipy.stats import norm, truncnorm
 
 from diffenc_jax.core.errors import InputError, RunError
-from diffenc_jax.diffusion.flow import MAX_STEPS, truncated_normal
+from diffenc_jax.diffusion.dequantisation import truncated_normal
+from diffenc_jax.diffusion.flow import MAX_STEPS
 from diffenc_jax.evaluation import ode
 from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.evaluation.uncertainty import standard_errors

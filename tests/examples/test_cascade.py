@@ -12,8 +12,8 @@ import diffenc_jax as dj
 from diffenc_jax.__main__ import main
 from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.data.sources import digits
-from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import model_step
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.model import bind_to, build, spec_of
 from diffenc_jax.runs.checkpoint import Checkpoints
@@ -75,7 +75,7 @@ def world():
     models = []
     for section, labels, shape in zip(sections, (False, True), ((1, 1, 1), (1, 1, 3)), strict=True):
         config = tiny.config("vdm", model__score=section, model__labels=labels, data__pixel_levels=2, loss__depth=1)
-        models.append(build(config, dj.model.ImageSpec(shape, 2, LabelSpec(shape=(1, 1, 1)))))
+        models.append(build(config, dj.model.DataSpec(shape, 2, LabelSpec(shape=(1, 1, 1)))))
     return [(model, tiny.drawn(model, scale=0.3, seed=seed)) for seed, model in enumerate(models)]
 
 
@@ -100,7 +100,7 @@ def probabilities(model, params, pixels, labels):
     gamma_0, shape = jnp.asarray(model.gamma_range[0]), (len(grid), 1, 1, 1)
     u = jnp.reshape(jnp.asarray(grid, jnp.float32) / alpha(gamma_0), shape)
     values = [jnp.full(shape, k, jnp.uint8) for k in range(2)]
-    likelihood = np.stack([np.exp(decoder.log_likelihood(u, pixel, gamma_0, 2)) for pixel in values], axis=1)
+    likelihood = np.stack([np.exp(Levels(2).log_likelihood(u, pixel, gamma_0)) for pixel in values], axis=1)
 
     @jax.jit
     def step(label):
@@ -131,13 +131,13 @@ def test_the_encoder_sees_the_coarse_image_as_well():
     """y changes with the label of its own image only."""
     encoder = {**tiny.ENCODERS["trainable"], "kind": "cascade.networks:BesideEncoder", "levels": 0}
     config = tiny.config("diffenc", model__encoder=encoder, model__labels=True)
-    model = build(config, dj.model.ImageSpec((2, 2, 3), 17, LabelSpec(shape=(2, 2, 1))))
+    model = build(config, dj.model.DataSpec((2, 2, 3), 17, LabelSpec(shape=(2, 2, 1))))
     params, pixels = tiny.drawn(model), jnp.asarray(tiny.images(2, (2, 2, 3)))
 
     @jax.jit
     def mean(labels):
         process = bind_to(model, params, Batch(pixels, labels))
-        return process.encoder.mean(process.pixel_values(pixels), jnp.zeros(2))
+        return process.encoder.mean(process.decoder.values(pixels), jnp.zeros(2))
 
     labels = jnp.asarray(tiny.images(2, (2, 2, 1), seed=1))
     before, after = mean(labels), mean(labels.at[1, 0, 0, 0].set(16 - labels[1, 0, 0, 0]))

@@ -45,7 +45,7 @@ def few(classify, tmp_path_factory):
 def test_an_exact_model_classifies_as_bayes_does(classify, tmp_path):
     run, nats = nats_of(classify, tmp_path, 1024)
     images, mean = run.dataset.examples("test"), nats.mean(axis=0)
-    expected = scipy.special.softmax(gaussian_classes.log_densities(images.pixels), axis=1)
+    expected = scipy.special.softmax(gaussian_classes.log_densities(images.data), axis=1)
     found = scipy.special.softmax(-mean, axis=1)
     np.testing.assert_allclose(found, expected, atol=0.06)
     assert np.abs(found - expected).mean() < 0.01

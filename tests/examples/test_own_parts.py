@@ -191,7 +191,7 @@ def test_the_encoder_of_the_page_is_that_of_the_package(tmp_path, monkeypatch):
 
 
 def test_the_network_keeps_the_contract():
-    network = parts.load("score", NETWORK)(width=16, layers=1, pixel_levels=17)
+    network = parts.load("score", NETWORK)(width=16, layers=1, bin_width=2 / 17)
     contract.assert_mask_matters_and_computation_does_not(network)
     contract.assert_zero_at_initialisation(network)
     contract.assert_heads_leave_the_output(network)

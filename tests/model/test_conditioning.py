@@ -12,12 +12,12 @@ from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.diffusion.losses import bound_at
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.nets.network import ScoreNetwork
 from tests import tiny
 
 CLASSES = 3
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS, LabelSpec(CLASSES))
+SPEC = DataSpec((4, 4, 1), tiny.LEVELS, LabelSpec(CLASSES))
 PIXELS, LABELS = tiny.images(6), np.asarray([0, 2, 1, 1, 0, 2], np.int32)
 FLAGS = np.asarray([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 0]], np.float32)
 AUGMENTED = {"train__augment": "flip,rotate"}
@@ -41,7 +41,7 @@ def terms(model, params, batch):
     """The bound by term of all images."""
     noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
     process = model.bind(params, condition=model.condition(params, batch))
-    return bound_at(process, batch.pixels, model.place(params, noise.t), noise)
+    return bound_at(process, batch.data, model.place(params, noise.t), noise)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -92,13 +92,13 @@ def test_what_cannot_be_conditioned_is_refused():
     config = tiny.config("vdm", small=True, model__labels=True)
     for classes in (0, 1):
         with pytest.raises(InputError, match=rf"needs images of two classes or more; these have {classes}"):
-            build(config, ImageSpec(SPEC.shape, tiny.LEVELS, LabelSpec(classes)))
+            build(config, DataSpec(SPEC.shape, tiny.LEVELS, LabelSpec(classes)))
     plain = config.replace({"model.score": {"kind": parts.Allowed(f"{__name__}:Unconditional")}})
     with pytest.raises(InputError, match=r"that take a condition, and the network of model.score.kind takes none"):
         build(plain, SPEC)
 
 
-IN_IMAGES = ImageSpec(SPEC.shape, tiny.LEVELS, LabelSpec(shape=(2, 2, 1)))
+IN_IMAGES = DataSpec(SPEC.shape, tiny.LEVELS, LabelSpec(shape=(2, 2, 1)))
 
 
 def test_a_label_that_is_an_image_gives_its_values():
@@ -116,8 +116,8 @@ def test_a_label_that_is_an_image_gives_its_values():
     ("labels", "message"),
     [
         (np.full((6, 2, 2, 1), tiny.LEVELS), "pixels must lie in 0 .. 16; those of these images lie in 17 .. 17"),
-        (np.zeros((6, 2, 1, 1), np.uint8), r"images must be \[N, 2, 2, 1\]; these are \[6, 2, 1, 1\]"),
-        (np.zeros((5, 2, 2, 1), np.uint8), "give one label per image; these are 5 for 6 images"),
+        (np.zeros((6, 2, 1, 1), np.uint8), r"labels must be \[N, 2, 2, 1\]; these are \[6, 2, 1, 1\]"),
+        (np.zeros((5, 2, 2, 1), np.uint8), "give one label per example; these are 5 for 6 examples"),
         (None, "the model is conditioned on labels; give labels"),
     ],
 )

@@ -11,10 +11,10 @@ from diffenc_jax.config.recipe import code_network, encoder_network, forward_pro
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at
-from diffenc_jax.model import ImageSpec, bind_to, build
+from diffenc_jax.model import DataSpec, bind_to, build
 from tests import tiny
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 CODE = code_network(units=5, active=2, width=32, layers=1, levels=1, dropout=0.0, **tiny.NORMS)
 ENCODER = encoder_network(kind="affine", width=32, layers=1, levels=1, **tiny.NORMS)
 AFFINE = forward_processes(ENCODER, CODE)["diffenc-affine"]

@@ -9,11 +9,11 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import LabelSpec
 from diffenc_jax.diffusion.flow import flow_of
 from diffenc_jax.diffusion.losses import Noise, bound_at
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from tests import tiny
 from tests.registered import PREDICTIONS
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 
 
 def built(arm, **changes):
@@ -44,7 +44,7 @@ def test_an_image_counts_for_itself(small):
 
 def test_all_models_start_from_the_same_score_network():
     """An encoder's network, which is zero (test_registry.py), and labels change no draws of the other parameters."""
-    with_both = build(tiny.config(small=True, model__labels=True), ImageSpec((4, 4, 1), tiny.LEVELS, LabelSpec(3)))
+    with_both = build(tiny.config(small=True, model__labels=True), DataSpec((4, 4, 1), tiny.LEVELS, LabelSpec(3)))
     models = with_both, built("nontrainable", small=True)
     both, plain = jax.jit(lambda key: [model.init(key)["score"] for model in models])(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, tiny.without_condition(both), plain)
@@ -70,8 +70,10 @@ def test_what_the_network_says_is_what_the_configuration_names(prediction):
     process = model.bind(params | {"score": score})
     alpha, sigma = coefficients(gamma)
     said = z + 0.25
-    expected = {"v": said, "eps": (said - sigma * z) / alpha, "x": (alpha * z - said) / sigma}[prediction]
-    np.testing.assert_allclose(jax.jit(process.predict)(z, gamma).v, expected, rtol=1e-4, atol=1e-4)
+    change = 0.25 * sigma / np.sqrt(sigma**2 + 0.01)
+    expected = {"v": said, "eps": (said - sigma * z) / alpha, "x": (alpha * z - said) / sigma}
+    expected["change"] = np.broadcast_to(change, z.shape)
+    np.testing.assert_allclose(jax.jit(process.predict)(z, gamma).v, expected[prediction], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("arm", "head"), [("vdm", False), ("nontrainable", False), ("diffenc", True)])
@@ -98,10 +100,13 @@ def test_the_flow_is_what_the_encoder_makes_of_the_prediction(arm, head):
     ("changes", "message"),
     [
         ({"model.schedule.kind": "cosine"}, "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, "),
-        ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: affine, dct, identity, nontrainable"),
+        (
+            {"model.encoder.kind": "spectral"},
+            "unknown encoder 'spectral'; known: affine, dct, identity, mlp, ",
+        ),
         ({"model.dtype": "float8"}, "model.dtype must be one of bfloat16, float32, not 'float8'"),
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
-        ({"model.encoder.layers": 3, "model.encoder.levels": 3}, "needs multiples of 8; the images are 4x4"),
+        ({"model.encoder.layers": 3, "model.encoder.levels": 3}, "needs multiples of 8; the sides are 4x4"),
         ({"model.score.groups": 5}, "model.score.groups=5 does not divide its 32 channels"),
         ({"model.score.fourier_bins": (1.0, -2.0)}, "each of model.score.fourier_bins must be positive, not"),
         ({"model.score.width": 33}, "model.score.width must be even"),

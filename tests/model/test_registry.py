@@ -83,7 +83,7 @@ def test_value_and_derivative_see_one_mask(kind, x):
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("transformer", {"patch": 4}, "model.encoder.patch=4 does not divide height and width; the images are 4x6"),
+        ("transformer", {"patch": 4}, "model.encoder.patch=4 does not divide the sides of the images, 4x6"),
         ("transformer", {"patch": 0}, "model.encoder.patch must be at least 1"),
         ("transformer", {"heads": 3}, "model.encoder.heads=3 does not divide the width 8"),
         ("transformer", {"layers": 0}, "model.encoder.layers must be at least 1, not 0"),

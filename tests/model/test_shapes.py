@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit as sigmoid
 
 from diffenc_jax.diffusion.losses import bound_at
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from tests import tiny
 from tests.diffusion.formulas import full_sum
 
@@ -27,7 +27,7 @@ def terms(model):
 )
 def test_networks_of_zeros_have_the_closed_bound_in_unusual_shapes(batch, shape, levels):
     """A network of zeros outputs 0, so v̂ = z_t; nats of one pixel with two levels, and of four channels, in float64."""
-    model = build(tiny.config("vdm"), ImageSpec(shape, levels))
+    model = build(tiny.config("vdm"), DataSpec(shape, levels))
     params = tiny.drawn(model, scale=0.0)
     pixels = np.random.RandomState(0).randint(0, levels, (batch, *shape)).astype(np.uint8)
     ours, noise = terms(model)(params, pixels)

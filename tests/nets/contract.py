@@ -10,7 +10,7 @@ from diffenc_jax.nets.transformer import Transformer
 from diffenc_jax.nets.unet import UNet
 from tests import tiny
 
-COMMON = dict(dropout=0.3, fourier_bins=(4.0, 2.0), pixel_levels=17)
+COMMON = dict(dropout=0.3, fourier_bins=(4.0, 2.0), bin_width=2 / 17)
 UNET = UNet(width=32, layers=1, levels=0, **tiny.NORMS, **COMMON)
 TRANSFORMER = Transformer(**tiny.TRANSFORMER, **COMMON, skip_connections=True)
 KEY = jax.random.key(0)

@@ -19,6 +19,6 @@ def test_fourier_features_keep_a_channels_periods_together():
     periods = (2 * 2 / 4, 1 * 2 / 4)  # 2 bins and 1 bin of 4 pixel levels
     sines = [np.sin(2 * np.pi * v / p) for v in (0.1, -0.3) for p in periods]
     cosines = [np.cos(2 * np.pi * v / p) for v in (0.1, -0.3) for p in periods]
-    features = jax.jit(lambda z: fourier_features(z, (2.0, 1.0), pixel_levels=4)[0, 0, 0])(z)
+    features = jax.jit(lambda z: fourier_features(z, (2.0, 1.0), bin_width=0.5)[0, 0, 0])(z)
     np.testing.assert_allclose(features, [0.1, -0.3, *sines, *cosines], atol=1e-6)
-    np.testing.assert_array_equal(fourier_features(z, (), pixel_levels=4), z)
+    np.testing.assert_array_equal(fourier_features(z, (), bin_width=0.5), z)

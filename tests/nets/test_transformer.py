@@ -20,7 +20,7 @@ def params():
 
 
 def test_patches_are_squares_row_by_row():
-    there_and_back = jax.jit(lambda x: (to_patches(x, 2), from_patches(to_patches(x, 2), x.shape, 2)))
+    there_and_back = jax.jit(lambda x: (to_patches(x, (2, 2)), from_patches(to_patches(x, (2, 2)), x.shape, (2, 2))))
     patches, again = map(np.asarray, there_and_back(X))
     for row in range(2):
         for column in range(3):
@@ -51,7 +51,7 @@ def test_without_attention_a_patch_depends_on_itself_alone(params):
 def test_patches_and_positions_permute_together(params):
     """Permuting patches and positions permutes the output; permuting patches alone does not."""
     order = np.random.RandomState(0).permutation(6)
-    shuffle = jax.jit(lambda x: from_patches(to_patches(x, 2)[:, order], x.shape, 2))
+    shuffle = jax.jit(lambda x: from_patches(to_patches(x, (2, 2))[:, order], x.shape, (2, 2)))
     moved = {"params": params["params"] | {"positions": np.asarray(params["params"]["positions"])[order]}}
     expected = shuffle(apply(params, X, TIME))
     np.testing.assert_allclose(apply(moved, shuffle(X), TIME), expected, rtol=1e-4, atol=1e-5)

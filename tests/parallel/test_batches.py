@@ -13,7 +13,7 @@ def test_batches_follow_the_order_of_the_seed():
     config, images = tiny.config(seed=3, data__shuffle_shards=2), tiny.images(20)
     batches, order = Batches(Batch(images), config, make_mesh()), Order(20, 3, 8, 2)
     for step in (0, 1, 7):
-        np.testing.assert_array_equal(batches(step).pixels, images[order.batch(step)])
+        np.testing.assert_array_equal(batches(step).data, images[order.batch(step)])
 
 
 def test_the_needed_images_are_enough():
@@ -22,6 +22,6 @@ def test_the_needed_images_are_enough():
     labels = np.arange(20, dtype=np.int32)
     held = Batch(LocalPart(images[rows], rows, images.shape), LocalPart(labels[rows], rows, labels.shape))
     part, whole = (Batches(split, config, mesh)(5) for split in (held, Batch(images, labels)))
-    np.testing.assert_array_equal(part.pixels, whole.pixels)
+    np.testing.assert_array_equal(part.data, whole.data)
     np.testing.assert_array_equal(part.labels, whole.labels)
-    np.testing.assert_array_equal(images[np.asarray(whole.labels)], whole.pixels)
+    np.testing.assert_array_equal(images[np.asarray(whole.labels)], whole.data)

@@ -10,14 +10,14 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.recipe import recipe
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import LocalPart
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel import sharding
 
 
 @pytest.fixture(scope="module")
 def shapes():
     """Shapes of the parameters of the published model."""
-    model = build(Config.parse(recipe("cifar10", "diffenc")), ImageSpec((32, 32, 3), 256))
+    model = build(Config.parse(recipe("cifar10", "diffenc")), DataSpec((32, 32, 3), 256))
     return jax.eval_shape(model.init, jax.random.key(0))
 
 

@@ -11,8 +11,8 @@ from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError, Interrupted
 from diffenc_jax.core.streams import gaussian, stream
-from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.ancestral import ancestral
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.runs.files import write_arrays
 from diffenc_jax.runs.stored import StoredRun
@@ -52,7 +52,7 @@ def expected():
     def sampled():
         steps, eps = model.steps(params, LossConfig(DEPTH)), jax.lax.map(noise, jnp.arange(2, 2 + DEPTH))
         z_0 = ancestral(model.bind(params), steps, noise(0), lambda k: eps[k])
-        return decoder.nearest_pixel(z_0 / alpha(steps.gamma[0]), tiny.LEVELS)
+        return Levels(tiny.LEVELS).mode(z_0 / alpha(steps.gamma[0]))
 
     return np.asarray(sampled())
 

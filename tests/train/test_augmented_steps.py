@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from diffenc_jax.data.images import Batch, LabelSpec
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
@@ -20,7 +20,7 @@ def inputs_of(augment=KINDS, conditioned=True, **changes):
     """The compiled function that draws the inputs of a step."""
     changes |= {"train__augment": augment, "train__ends_every": 2}
     config = tiny.config("vdm", small=True, model__augmentation=conditioned, model__labels=True, **changes)
-    return jax.jit(StepFunction(build(config, ImageSpec(SHAPE, tiny.LEVELS, LabelSpec(16))), config).inputs)
+    return jax.jit(StepFunction(build(config, DataSpec(SHAPE, tiny.LEVELS, LabelSpec(16))), config).inputs)
 
 
 def draw(inputs, number=3):
@@ -36,14 +36,14 @@ def undone(pixels, flags):
 
 
 def assert_flags_match(batch, originals):
-    for pixels, flags, original in zip(*map(np.asarray, (batch.pixels, batch.augmentation, originals)), strict=True):
+    for pixels, flags, original in zip(*map(np.asarray, (batch.data, batch.augmentation, originals)), strict=True):
         np.testing.assert_array_equal(undone(pixels, flags), original)
 
 
 def test_flags_are_those_of_the_transformations_also_at_the_end_points():
     found = draw(inputs_of())
     assert_flags_match(found.batch, PIXELS)
-    assert np.mean(np.any(found.batch.pixels != PIXELS, axis=(1, 2, 3))) > 0.7
+    assert np.mean(np.any(found.batch.data != PIXELS, axis=(1, 2, 3))) > 0.7
     assert_flags_match(found.endpoints, PIXELS[1::2])
     every_second = jax.tree.map(lambda x: x[1::2], jax.device_get(found.batch))
     jax.tree.map(np.testing.assert_array_equal, found.endpoints, every_second)
@@ -64,14 +64,14 @@ def test_without_conditioning_the_images_are_the_same_and_without_augmentation_t
     conditioned, others = draw(inputs_of()), (inputs_of(conditioned=False), inputs_of(None, False))
     plain, without = jax.jit(lambda: [draw(inputs) for inputs in others])()
     assert plain.batch.augmentation is without.batch.augmentation is None
-    np.testing.assert_array_equal(plain.batch.pixels, conditioned.batch.pixels)
-    np.testing.assert_array_equal(without.batch.pixels, PIXELS)
+    np.testing.assert_array_equal(plain.batch.data, conditioned.batch.data)
+    np.testing.assert_array_equal(without.batch.data, PIXELS)
     jax.tree.map(np.testing.assert_array_equal, without.noise, conditioned.noise)
 
 
 def test_every_step_and_seed_augments_anew():
     same, other = inputs_of(), inputs_of(seed=1)
-    images = [np.asarray(draw(*given).batch.pixels) for given in ((same, 3), (same, 4), (other, 3))]
+    images = [np.asarray(draw(*given).batch.data) for given in ((same, 3), (same, 4), (other, 3))]
     for a, b in ((0, 1), (0, 2), (1, 2)):
         assert np.mean(np.any(images[a] != images[b], axis=(1, 2, 3))) > 0.5
-    np.testing.assert_array_equal(images[0], draw(same).batch.pixels)
+    np.testing.assert_array_equal(images[0], draw(same).batch.data)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.data.images import Batch
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.stored import StoredRun
@@ -31,11 +31,11 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch):
 
     def spoilt(model, params, draw):
         outputs, grads = gradient(model, params, draw)
-        return outputs, jax.tree.map(lambda grad: jnp.where(jnp.any(draw.batch.pixels), grad, np.nan), grads)
+        return outputs, jax.tree.map(lambda grad: jnp.where(jnp.any(draw.batch.data), grad, np.nan), grads)
 
     monkeypatch.setattr(steps, "gradient", spoilt)
     config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling="importance")
-    step = StepFunction(build(config, ImageSpec((4, 4, 1), tiny.LEVELS)), config)
+    step = StepFunction(build(config, DataSpec((4, 4, 1), tiny.LEVELS)), config)
     train_step, good, params = jax.jit(step), Batch(tiny.images(8)), tiny.drawn(step.model)
     first, before = train_step(jax.jit(lambda: step.init().replace(params=params, ema=params))(), good)
     second, bad = train_step(first, Batch(BAD))

@@ -6,14 +6,14 @@ import pytest
 
 from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.dataset import image_shape
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.data.dataset import data_shape
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train import flops as counted
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import StepFunction
 from tests import shipped, tiny
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 
 
 def test_flops_and_parameters_are_those_of_the_products():
@@ -29,14 +29,14 @@ def test_flops_and_parameters_are_those_of_the_products():
     attention = 2 * pixels**2 * width
     time = 4 * width * 4 * width + width * 4 * width + (down + mid + up) * 4 * width * width
     forward = 2 * batch * (taps * convolutions + pixels * by_pixel + attention + time)
-    counts = count(config, ImageSpec((side, side, 1), tiny.LEVELS))
+    counts = count(config, DataSpec((side, side, 1), tiny.LEVELS))
     assert counts.flops_per_step == pytest.approx(3 * forward, rel=0.03)
     assert counts.total_params == pytest.approx(9 * convolutions + by_pixel + time, rel=0.01)  # and biases
 
 
 def installed(config):
     """Counts of an installed configuration."""
-    return count(config, ImageSpec(image_shape(config.data), config.data.pixel_levels))
+    return count(config, DataSpec(data_shape(config.data), config.data.pixel_levels))
 
 
 CASES = [("digits_matched", "diffenc", "vdm"), ("cifar10_matched", "diffenc-8-2", "vdm-8")]

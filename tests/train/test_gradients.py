@@ -15,7 +15,7 @@ from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.losses import Noise, bound_at
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Monotone
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train import gradients
 from diffenc_jax.train.gradients import StepInputs, every_kth
 from diffenc_jax.train.state import averages
@@ -24,7 +24,7 @@ from tests import tiny
 from tests.diffusion.formulas import exact_velocity
 from tests.formula_model import FormulaModel
 
-SPEC = ImageSpec((1, 1, 3), 256)
+SPEC = DataSpec((1, 1, 3), 256)
 BITS = SPEC.dims * math.log(2)
 
 
@@ -107,7 +107,7 @@ def test_the_interior_is_trained_on_the_square_and_its_ends_on_the_bound(params,
 
     def terms(params, draw):
         place = LEARNED.place(params, draw.noise.t)
-        return bound_at(LEARNED.bind(params), draw.batch.pixels, place, draw.noise)
+        return bound_at(LEARNED.bind(params), draw.batch.data, place, draw.noise)
 
     @jax.jit
     def by_hand(params, draw):
@@ -138,7 +138,7 @@ def stepped(parts, scan):
     """State and report after a step; the same images, times and noise whatever the parts, and no dropout."""
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
     config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
-    model = build(config, ImageSpec((4, 4, 1), tiny.LEVELS))
+    model = build(config, DataSpec((4, 4, 1), tiny.LEVELS))
     step = StepFunction(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
     return jax.jit(step)(jax.jit(step.init)(), Batch(jnp.asarray(tiny.images(8))))
 

@@ -13,11 +13,11 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import diffuse
 from diffenc_jax.diffusion.losses import TERMS, bound_at, errors_at
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train.gradients import StepInputs, gradient
 from tests import tiny
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 KEY = jax.random.key(3)
 FINITE = {"loss__depth": 5, "sample__depth": 5}
 
@@ -60,7 +60,7 @@ def assert_close(ours, theirs, rtol=1e-3, part=1e-4):
 
 def squared_error(process, place, draw):
     """‖slope - ŝ‖² [B], with a fixed slope."""
-    x_t, slope, *_ = process.encoder.mean_and_slope(process.pixel_values(draw.batch.pixels), place.gamma_t)
+    x_t, slope, *_ = process.encoder.mean_and_slope(process.decoder.values(draw.batch.data), place.gamma_t)
     z_t, _ = diffuse(x_t, place.gamma_t, draw.noise.eps_t)
     difference = jax.lax.stop_gradient(slope) - process.predict(z_t, place.gamma_t).slope
     return jnp.sum(jnp.square(difference), axis=(1, 2, 3))
@@ -68,7 +68,7 @@ def squared_error(process, place, draw):
 
 def score(process, place, draw):
     """-ln N(e; 0, V) [B] without its constant, with a fixed e, by the density of a normal distribution."""
-    errors = errors_at(process, place, process.pixel_values(draw.batch.pixels), draw.noise.eps_t)
+    errors = errors_at(process, place, process.decoder.values(draw.batch.data), draw.noise.eps_t)
     e = jax.lax.stop_gradient(errors.velocity + errors.drift)
     log_density = jax.scipy.stats.norm.logpdf(e, scale=jnp.exp(0.5 * errors.estimate.log_error))
     return -(log_density + 0.5 * math.log(2 * math.pi)).sum(axis=(1, 2, 3))
@@ -117,12 +117,12 @@ def test_with_its_own_ratio_the_bound_alone_trains_the_error_head():
         """With w [B, H, W, C] in place of the head's, if given."""
         process, place = model.bind(join(rest, "error", own), draw.dropout_key), model.place(rest, draw.noise.t)
         place = place if ratios is None else place._replace(ratio=Table(ratios))
-        return bound_at(process, draw.batch.pixels, place, draw.noise).total.mean() / (SPEC.dims * math.log(2))
+        return bound_at(process, draw.batch.data, place, draw.noise).total.mean() / (SPEC.dims * math.log(2))
 
     @jax.jit
     def ratios():
         process, place = model.bind(join(rest, "error", own), draw.dropout_key), model.place(rest, draw.noise.t)
-        errors = errors_at(process, place, process.pixel_values(draw.batch.pixels), draw.noise.eps_t)
+        errors = errors_at(process, place, process.decoder.values(draw.batch.data), draw.noise.eps_t)
         return place.weight(errors.estimate)
 
     outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(join(rest, "error", own))

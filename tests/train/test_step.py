@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 
 
 def step_of(seed):

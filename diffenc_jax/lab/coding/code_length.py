@@ -35,7 +35,7 @@ class CodeLength(StepsEstimator):
         return {"kind": "code_length", **super().describe(), "order": order, "spacing": self.options.spacing}
 
     def estimate(self, given: Pass) -> dict[str, Any]:
-        steps, images, config = Steps.from_arrays(given.tables), np.asarray(given.batch.pixels), self.experiment.config
+        steps, images, config = Steps.from_arrays(given.tables), np.asarray(given.batch.data), self.experiment.config
         labels = None if given.batch.labels is None else np.asarray(given.batch.labels)
         # Batches of one size, so that an image's code does not depend on how many others there are.
         size = max(len(images), config.eval.batch_size)

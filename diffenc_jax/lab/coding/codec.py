@@ -74,7 +74,7 @@ class Codec:
         not decode the same images.
         """
         batch, config = self._trained.model.batch(images, labels), self._trained.config
-        images, labels = batch.pixels, batch.labels
+        images, labels = batch.data, batch.labels
         stacks = [Stack() for _ in range(min(self._networks.shape[0], len(images)))]
         lengths = []
         with self._computing():

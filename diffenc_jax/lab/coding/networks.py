@@ -51,7 +51,7 @@ class CodingNetworks:
     def __init__(self, experiment: Experiment, params: Params, steps: Steps, batch_size: int):
         """Networks for batches of `batch_size` images, rounded up to a multiple of the number of devices."""
         model, self._mesh = experiment.model, experiment.mesh
-        self.drifts, self.pixel_levels = model.encoder.drifts, model.spec.pixel_levels
+        self.drifts, self.pixel_levels = model.encoder.drifts, model.spec.levels
         self.shape = (sharding.round_up(self._mesh, batch_size), *model.spec.shape)
         self._params, self._steps = params, steps
         self._encode, self._model = _programs(model, self._mesh.devices.flat[0].platform)
@@ -80,7 +80,7 @@ def _programs(model: Model, platform: str) -> tuple[Callable, Callable]:
     @compiled
     def encode(params, gamma, pixels, labels):
         process = bound(params, labels, len(pixels))
-        return process.encoder.mean(process.pixel_values(pixels), process.gammas_of(gamma, len(pixels)))
+        return process.encoder.mean(process.decoder.values(pixels), process.gammas_of(gamma, len(pixels)))
 
     @compiled
     def model_at(params, steps, i, z_t, labels):

@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> None:
         compressed = codec.compress(images, on_batch=on_batch)
     assert output is not None  # it is required
     storage.write(output, compressed.content)
-    size, levels = len(compressed.content), trained.model.spec.pixel_levels
+    size, levels = len(compressed.content), trained.model.spec.levels
     net, bound = (nats.sum() / (math.log(2) * images.size) for nats in compressed.lengths)
     gross, initial = (bits / images.size for bits in (8 * size, compressed.initial_bits))
     print(

@@ -31,6 +31,7 @@ ARMS = (
     *("diffenc-unbounded", "diffenc-residual", "diffenc-matched", "vdm-matched", "diffenc-image-matched"),
     *("vdm-polynomial-matched", "vdm-mulan-matched", "diffenc-image", "vdm-polynomial", "diffenc-affine"),
     *("diffenc-schedule", "vdm-schedule", "diffenc-dct-schedule", "vdm-mulan", "vdm-code", "vdm-long", "diffenc-long"),
+    *("vdm-series", "diffenc-series", "nontrainable-series", "vdm-fields", "diffenc-fields", "nontrainable-fields"),
 )
 
 

@@ -13,7 +13,7 @@ from diffenc_jax.config import Config
 from diffenc_jax.core.errors import InputError, first_line, lookup, require
 from diffenc_jax.diffusion.gaussian import velocity_from_noise
 from diffenc_jax.lab.interop import names
-from diffenc_jax.model import ImageSpec, Model, Params, build
+from diffenc_jax.model import DataSpec, Model, Params, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.files import read_bytes
 from diffenc_jax.runs.stored import StoredRun
@@ -102,4 +102,4 @@ def _model_for(config: Config, arrays: Mapping[str, np.ndarray]) -> Model:
     """
     side = 2 ** max(network.options.get("levels", 0) for network in (config.model.score, config.model.encoder))
     channels = np.atleast_1d(arrays.get(OUTPUT, np.zeros(3))).shape[-1]
-    return build(config, ImageSpec((side, side, channels), config.data.pixel_levels))
+    return build(config, DataSpec((side, side, channels), config.data.pixel_levels))

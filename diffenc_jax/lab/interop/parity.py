@@ -26,7 +26,7 @@ from diffenc_jax.diffusion.losses import Noise, Terms, bound_at
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.lab.interop import names
-from diffenc_jax.model import ImageSpec, Model, Params, build
+from diffenc_jax.model import DataSpec, Model, Params, build
 from diffenc_jax.runs.files import read_arrays, read_bytes
 
 ADVICE = "give reference arrays of the published code, such as tests/reference/vdm.npz"
@@ -87,7 +87,7 @@ def model_of(arrays: Mapping[str, np.ndarray]) -> tuple[Model, dict[str, names.P
     require(tuple(meta["shape"]) == arrays["images"].shape[1:], "its images have another shape than it says")
     layers = max(network["n_layer"] for network in (meta["score"], meta["encoder"]) if network)
     require(layers <= len(arrays), f"it has fewer arrays than its {layers} layers")
-    model = build(configuration(meta), ImageSpec(tuple(meta["shape"]), meta["vocab_size"]))
+    model = build(configuration(meta), DataSpec(tuple(meta["shape"]), meta["vocab_size"]))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     return model, names.places(shapes, names.Dialect.of(prefixed(arrays, "param:")))
 
@@ -158,7 +158,7 @@ def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> dic
     gamma, z, process = jnp.asarray(arrays["gamma_t"]), jnp.asarray(arrays["z_in"]), model.bind(params)
     ours = {"gamma_t": process.gamma(jnp.asarray(arrays["t"])), "v_hat": jax.jit(process.predict)(z, gamma).v}
     if "y" in arrays:
-        encoder, x = cast(Trainable, process.encoder), process.pixel_values(jnp.asarray(arrays["images"]))
+        encoder, x = cast(Trainable, process.encoder), process.decoder.values(jnp.asarray(arrays["images"]))
         encoded = jax.jit(lambda x, gamma: (*encoder.output_and_derivative(x, gamma), encoder.mean(x, gamma)))
         ours["y"], ours["dy_dgamma"], ours["x_t"] = encoded(x, gamma)
     i, depth = int(arrays["step_i"]), int(arrays["step_T"])

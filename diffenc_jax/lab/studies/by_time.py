@@ -172,7 +172,7 @@ def _values(seed: int, cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
     from diffenc_jax.diffusion.gaussian import sum_dims
     from diffenc_jax.diffusion.losses import errors_at
 
-    process, pixels = chunk.process, chunk.pixels
+    process, pixels = chunk.process, chunk.data
 
     def time_and_noise(index):
         key = jax.random.fold_in(stream(seed, "loss by time"), index)
@@ -181,6 +181,6 @@ def _values(seed: int, cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
 
     t, eps = jax.vmap(time_and_noise)(chunk.indices)
     instant = process.place(t)
-    errors = errors_at(process, instant, process.pixel_values(pixels), eps)
+    errors = errors_at(process, instant, process.decoder.values(pixels), eps)
     squares = (sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
     return jnp.stack([instant.loss(errors), *squares])

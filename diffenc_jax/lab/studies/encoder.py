@@ -260,7 +260,7 @@ def _effects(model: "Model", seed: int, chunk: "Chunk", gamma, number) -> "jax.A
     from diffenc_jax.lab.studies.encoder_price import model_rate
 
     process = chunk.process
-    x = process.pixel_values(chunk.pixels)
+    x = process.decoder.values(chunk.data)
     gammas, sigma2 = jnp.full(len(x), gamma), jax.nn.sigmoid(gamma)
 
     def noise(name: str) -> jax.Array:
@@ -291,7 +291,7 @@ def encoded_images(run: Trained, gamma: "np.ndarray", count: int) -> "np.ndarray
     @jax.jit
     def encode(params, batch, gamma):
         process = bind_to(run.model, params, batch)
-        x = process.pixel_values(batch.pixels)
+        x = process.decoder.values(batch.data)
         x_t = jax.vmap(lambda value: process.encoder.mean(x, jnp.full(len(x), value)), out_axes=1)(gamma)
         return jnp.concatenate([x[:, None], x_t], axis=1)
 

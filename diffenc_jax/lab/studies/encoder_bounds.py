@@ -143,19 +143,19 @@ def measure_ends(run: Trained, records: dict[str, Path]) -> dict[str, Ends]:
 
 def _ends(process: Process, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """x_1 along both paths, [2, B, H, W, C], and γ_1."""
-    x, gamma_1 = process.pixel_values(pixels), process.endpoints[1]
+    x, gamma_1 = process.decoder.values(pixels), process.endpoints[1]
     return jnp.stack([process.encoder.mean(x, jnp.full(len(x), gamma_1)), x]), gamma_1
 
 
 def _sums(chunk: Chunk) -> jax.Array:
     """Sums over the images of x_1 and of its square, [2, 2, H, W, C]: by power, and by path."""
-    x_1, _ = _ends(chunk.process, chunk.pixels)
-    weight = (jnp.arange(len(chunk.pixels)) < chunk.valid).astype(jnp.float32)
+    x_1, _ = _ends(chunk.process, chunk.data)
+    weight = (jnp.arange(len(chunk.data)) < chunk.valid).astype(jnp.float32)
     return jnp.stack([jnp.einsum("pb...,b->p...", power, weight, precision="highest") for power in (x_1, x_1**2)])
 
 
 def _nats(chunk: Chunk, mean, variance) -> jax.Array:
     """'latent' and 'fitted' of `Ends` along both paths, [2, 2, B], for moments [2, H, W, C]."""
-    x_1, gamma_1 = _ends(chunk.process, chunk.pixels)
+    x_1, gamma_1 = _ends(chunk.process, chunk.data)
     nats = [[latent(x, gamma_1), fitted_latent(x, gamma_1, *fit)] for x, *fit in zip(x_1, mean, variance, strict=True)]
     return jnp.asarray(nats)

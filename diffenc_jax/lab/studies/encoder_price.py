@@ -93,10 +93,10 @@ def _trained(run: Trained, steps: int, watch: Watch) -> Params:
 def _loss(model: Model, seed: int, head: Params, params: Params, batch: Batch, number: jax.Array) -> jax.Array:
     """An unbiased estimate of the price in bits/dim, with γ spread evenly over the batch."""
     keys = [at_step(seed, name, number) for name in ("head time", "head noise")]
-    process, pixels = bind_to(model, _joined(params, head), batch), batch.pixels
+    process, pixels = bind_to(model, _joined(params, head), batch), batch.data
     low, high = process.endpoints
     gamma = low + (high - low) * antithetic(uniform(keys[0]), len(pixels))
-    rates = model_rate(process, process.pixel_values(pixels), gamma, gaussian(keys[1], pixels.shape))
+    rates = model_rate(process, process.decoder.values(pixels), gamma, gaussian(keys[1], pixels.shape))
     return (high - low) * jnp.mean(rates) / (model.spec.dims * math.log(2))
 
 

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.streams import gaussian_each
-from diffenc_jax.diffusion import decoder
 from diffenc_jax.diffusion.arrays import Images, PerExample, Pixels
 from diffenc_jax.diffusion.gaussian import sum_dims
 from diffenc_jax.diffusion.losses import errors_at, latent
@@ -25,14 +24,14 @@ LARGEST_PIXEL = 255
 
 def at_step(seed: Any, chunk: Chunk, steps: Steps, number: jax.Array, group: jax.Array) -> jax.Array:
     """Nats of the next step after `number` of the steps, and the squared error of the image shown, [2, B]."""
-    step = chunk.process.step(steps, steps.depth - 1 - number, len(chunk.pixels))
-    shown, nats = stage(chunk.process, step, chunk.pixels, _noise(seed, chunk, number, group))
+    step = chunk.process.step(steps, steps.depth - 1 - number, len(chunk.data))
+    shown, nats = stage(chunk.process, step, chunk.data, _noise(seed, chunk, number, group))
     return jnp.stack([nats, _square(chunk, shown)])
 
 
 def at_ends(seed: Any, chunk: Chunk, number: jax.Array, group: jax.Array) -> jax.Array:
     """Nats of the latent and the reconstruction term, and the squared error after all `number` steps, [3, B]."""
-    shown, *nats = ends(chunk.process, chunk.pixels, _noise(seed, chunk, number, group))
+    shown, *nats = ends(chunk.process, chunk.data, _noise(seed, chunk, number, group))
     return jnp.stack([*nats, _square(chunk, shown)])
 
 
@@ -43,10 +42,10 @@ def stage(process: Process, step: Step, pixels: Pixels, eps: Images) -> tuple[Pi
       uint8 [B, ...], the pixels nearest to `Process.image` at z_t, or to x̂(z_t) if that determines no image; and
       KL(q(z_s | z_t, x) ‖ p(z_s | z_t)), nats per example [B].
     """
-    errors = errors_at(process, step, process.pixel_values(pixels), eps)
+    errors = errors_at(process, step, process.decoder.values(pixels), eps)
     image = process.image(errors.estimate, step.gamma_t)
     shown = errors.estimate.x_hat if image is None else image
-    return decoder.nearest_pixel(shown, process.pixel_levels), step.loss(errors) / step.depth
+    return process.decoder.mode(shown), step.loss(errors) / step.depth
 
 
 def ends(process: Process, pixels: Pixels, eps: Images) -> tuple[Pixels, PerExample, PerExample]:
@@ -55,20 +54,21 @@ def ends(process: Process, pixels: Pixels, eps: Images) -> tuple[Pixels, PerExam
     Returns:
       Pixels uint8 [B, ...], and the latent and the reconstruction term, nats per example [B].
     """
-    x, levels, (gamma_0, gamma_1) = process.pixel_values(pixels), process.pixel_levels, process.endpoints
+    decoder, (gamma_0, gamma_1) = process.decoder, process.endpoints
+    x = decoder.values(pixels)
     start, end = (process.encoder.encode(x, jnp.full(len(x), gamma)) for gamma in (gamma_0, gamma_1))
     u = start.x_t + jnp.exp(0.5 * gamma_0) * start.noise(eps)
     at_noise = latent(end.x_t, gamma_1, end.log_std, process.code_nats)
-    return decoder.nearest_pixel(u, levels), at_noise, -decoder.log_likelihood(u, pixels, gamma_0, levels)
+    return decoder.mode(u), at_noise, -decoder.log_likelihood(u, pixels, gamma_0)
 
 
 def _noise(seed, chunk, number, group):
     """ε [B, H, W, C] after `number` of the steps in one pass."""
-    return gaussian_each(image_keys(seed, chunk.indices, group), number, chunk.pixels.shape[1:])
+    return gaussian_each(image_keys(seed, chunk.indices, group), number, chunk.data.shape[1:])
 
 
 def _square(chunk, shown):
     """Mean squared error of the pixels shown [B], on a scale of 0 .. 255."""
-    scale = LARGEST_PIXEL / (chunk.process.pixel_levels - 1)
-    difference = scale * (shown.astype(jnp.float32) - chunk.pixels.astype(jnp.float32))
+    scale = LARGEST_PIXEL / (chunk.process.decoder.pixel_levels - 1)
+    difference = scale * (shown.astype(jnp.float32) - chunk.data.astype(jnp.float32))
     return sum_dims(jnp.square(difference)) / shown[0].size

@@ -125,7 +125,7 @@ def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plu
     """The samples to measure; raises InputError if there are none, or if their form is not that of the run's images."""
     from diffenc_jax.data import checks
     from diffenc_jax.data.dataset import load_dataset
-    from diffenc_jax.model import ImageSpec
+    from diffenc_jax.model import DataSpec
     from diffenc_jax.runs.files import read_arrays, read_bytes
     from diffenc_jax.runs.stored import StoredRun
 
@@ -136,7 +136,9 @@ def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plu
     arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
     require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
     dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
-    images = ImageSpec(dataset.shape, dataset.pixel_levels).pixels(checks.as_images(path, arrays["images"]))
+    spec = DataSpec(dataset.shape, dataset.pixel_levels)
+    _ = spec.levels  # real numbers are refused
+    images = spec.checked(checks.as_images(path, arrays["images"]))
     fewest = min(len(images), len(dataset.splits["test"]))
     require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
     return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, images)
@@ -156,7 +158,7 @@ def measure_quality(given: Samples) -> Quality:
     import numpy as np
     import scipy
 
-    samples, levels = given.images, given.dataset.pixel_levels
+    samples, levels = given.images, given.dataset.pixel_levels or 0
     train, test = (np.asarray(given.dataset.splits[split]) for split in ("train", "test"))
     (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
     limit = np.quantile(theirs, NEAR)

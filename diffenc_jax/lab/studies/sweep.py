@@ -26,13 +26,13 @@ class Chunk(NamedTuple):
 
     Attributes:
       process: the diffusion process of the run's model for these images.
-      pixels: uint8 [B, H, W, C].
+      data: [B, ...], images uint8 [B, H, W, C].
       indices: [B] positions in the split.
       valid: number [] of the images that count; the others fill the batch.
     """
 
     process: Process
-    pixels: jax.Array
+    data: jax.Array
     indices: jax.Array
     valid: jax.Array
 
@@ -57,10 +57,10 @@ def sweep(
     """
     size = round_up(run.mesh, min(run.config.eval.batch_size, len(split_images(run))))
     images = run.dataset.examples(split or run.config.eval.split)
-    total = math.ceil(len(images.pixels) / size) * len(points)
+    total = math.ceil(len(images.data) / size) * len(points)
 
     def of_batch(params, batch, indices, valid, *point):
-        return compute(Chunk(bind_to(run.model, params, batch), batch.pixels, indices, valid), *point)
+        return compute(Chunk(bind_to(run.model, params, batch), batch.data, indices, valid), *point)
 
     def calls():
         jitted = jax.jit(of_batch, out_shardings=replicated(run.mesh))

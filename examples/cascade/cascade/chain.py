@@ -19,7 +19,7 @@ class Chain:
         kind = name.partition("-coarse-")[0].rpartition("-")[2]
         is_coarse = "-coarse-" in name and kind in KINDS
         require(is_coarse, f"{self.name(0)} is no run of a coarse image; give the runs in order")
-        self.transform = Transform(kind, first.model.spec.pixel_levels)
+        self.transform = Transform(kind, first.model.spec.levels)
         made = np.asarray(first.test)
         for number, run in enumerate(runs[1:], 1):
             given = run.test_labels

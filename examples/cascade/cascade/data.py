@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.bands import Transform
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.data.images import Images, LabelImages, LabelSpec, OnDemand, Source
+from diffenc_jax.data.images import Images, LabelArrays, LabelSpec, OnDemand, Source
 from diffenc_jax.data.sources import NamedSource, named_source, open_path
 
 FILES = "*images*idx3-ubyte*"  # in data.dir, of Fashion-MNIST
@@ -49,7 +49,7 @@ def details(name: str, kind: str, times: int, label: tuple[int, int, int], data:
     """The details of the last of `times` splits. Their labels are the coarse images, of the shape `label`."""
     images, transform = whole(name, data), Transform(kind, data.pixel_levels)
     splits = _each(images, lambda pixels: transform.parts(pixels, times)[1][0])
-    labels = LabelImages(coarse(name, kind, times, data).splits, LabelSpec(shape=label))
+    labels = LabelArrays(coarse(name, kind, times, data).splits, LabelSpec(shape=label))
     return Source(f"{name}-{kind}-details-{times}", images.version, splits, lambda: labels)
 
 

@@ -14,7 +14,7 @@ from diffenc_jax.nets.unet import UNet
 class Beside(UNet):
     """The U-Net for data sets whose labels are images of the same height and width: labels are inputs beside z_t."""
 
-    def check(self, path: str, shape: tuple[int, int, int]) -> None:
+    def check(self, path: str, shape: tuple[int, ...]) -> None:
         super().check(path, shape)
         fits = self.conditions > 0 and self.conditions % (shape[0] * shape[1]) == 0
         require(fits, f"{path}.kind=beside needs model.labels=True and labels that are images of {shape[0]}x{shape[1]}")
@@ -22,7 +22,7 @@ class Beside(UNet):
     def inputs(self, x: jax.Array, condition: jax.Array | None) -> tuple[jax.Array, None]:
         own, _ = super().inputs(x, condition)
         image = condition.reshape(*x.shape[:3], -1)
-        return jnp.concatenate([own, fourier_features(image, self.fourier_bins, self.pixel_levels)], axis=-1), None
+        return jnp.concatenate([own, fourier_features(image, self.fourier_bins, self.bin_width)], axis=-1), None
 
 
 class BesideEncoder(Trainable):

@@ -24,7 +24,7 @@ class Convolutions(ScoreNetwork):
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
         dtype, window = self.compute.dtype, (3, 3)
         cond = TimeEmbedding(self.width)(time, condition)  # [B, 4 width]
-        h = nn.Conv(self.width, window, dtype=dtype)(fourier_features(x, (2.0, 1.0), self.pixel_levels))
+        h = nn.Conv(self.width, window, dtype=dtype)(fourier_features(x, (2.0, 1.0), self.bin_width))
         for _ in range(self.layers):
             shift = nn.Dense(self.width, dtype=dtype)(cond)[:, None, None, :]
             h = h + nn.Conv(self.width, window, dtype=dtype)(nn.swish(nn.LayerNorm(dtype=dtype)(h) + shift))

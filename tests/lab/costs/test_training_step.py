@@ -8,13 +8,13 @@ import pytest
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab.costs.load import SMALLEST
 from diffenc_jax.lab.costs.training_step import measure_costs
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.stored_runs import write_images
 
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 
 
 @pytest.mark.slow

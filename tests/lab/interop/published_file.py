@@ -6,11 +6,11 @@ from flax import serialization
 from flax.traverse_util import unflatten_dict
 
 from diffenc_jax.lab.interop import names
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from tests import tiny
 
 STEP = 1_300_000
-SPEC = ImageSpec((4, 4, 1), tiny.LEVELS)
+SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 
 
 def write(path, ema, step=STEP):

@@ -16,7 +16,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.lab.interop import names, parity
 from diffenc_jax.lab.interop.convert import import_checkpoint, read_published
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from tests import ROOT, refusals, tiny
@@ -74,7 +74,7 @@ def test_a_vdm_of_google_research(tmp_path):
         import_checkpoint(path, config, tmp_path / "run")
     config = config.replace({"model.prediction": "eps"})
     import_checkpoint(path, config, tmp_path / "run")
-    model = build(config, ImageSpec((16, 16, 3), config.data.pixel_levels))
+    model = build(config, DataSpec((16, 16, 3), config.data.pixel_levels))
     params = restored(tmp_path / "run", jax.eval_shape(model.init, jax.random.key(0)))
 
     # The file holds what the network with this z_t and γ says, there meant as v̂.

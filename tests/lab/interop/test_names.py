@@ -7,14 +7,14 @@ import pytest
 from diffenc_jax.config.recipe import encoder_network, score_network
 from diffenc_jax.lab.interop import names
 from diffenc_jax.lab.interop.names import Dialect
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from tests import tiny
 
 DIFFENC, VDM = Dialect(bare=False, numbered=False), Dialect(bare=True, numbered=False)
 
 
 def shapes_of(arm="vdm", size=4, **changes):
-    model = build(tiny.config(arm, **changes), ImageSpec((size, size, 1), tiny.LEVELS))
+    model = build(tiny.config(arm, **changes), DataSpec((size, size, 1), tiny.LEVELS))
     return jax.eval_shape(model.init, jax.random.key(0))
 
 

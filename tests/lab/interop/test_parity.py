@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.diffusion import decoder, losses
+from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.lab.interop import names, parity
 from tests import ROOT
@@ -51,10 +52,10 @@ def test_nontrainable_end_points():
 
     @jax.jit
     def terms(pixels, eps_0):
-        x, ones = decoder.pixel_values(pixels, 256), jnp.ones(len(pixels))
-        x_0, x_1 = (NonTrainable().mean(x, ones * gamma) for gamma in (-13.3, 5.0))
-        reconstruction = losses.reconstruction(x_0, pixels, jnp.float32(-13.3), 256, eps_0)
-        return losses.latent(x_1, jnp.float32(5.0)), reconstruction
+        decoder, ones = Levels(256), jnp.ones(len(pixels))
+        x_0, x_1 = (NonTrainable().encode(decoder.values(pixels), ones * gamma) for gamma in (-13.3, 5.0))
+        reconstruction = decoder.reconstruction(x_0, pixels, jnp.float32(-13.3), eps_0)
+        return losses.latent(x_1.x_t, jnp.float32(5.0)), reconstruction
 
     latent, reconstruction = terms(arrays["images"], arrays["eps_0"])
     dims = arrays["images"][0].size

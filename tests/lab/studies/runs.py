@@ -8,7 +8,7 @@ from flax import linen as nn
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.schedules import FixedLinear
-from diffenc_jax.model import ImageSpec
+from diffenc_jax.model import DataSpec
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
@@ -22,7 +22,7 @@ def formula_model(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=t
     """A model whose score network is velocity(z, γ)."""
     schedule = schedule(*gamma_ends)
     process = process_of(encoder, velocity, pixel_levels=pixel_levels, gamma=lambda t: schedule.apply({}, t))
-    return FormulaModel(ImageSpec(shape, pixel_levels), schedule, lambda params: process, encoder.has_slope)
+    return FormulaModel(DataSpec(shape, pixel_levels), schedule, lambda params: process, encoder.has_slope)
 
 
 def opened(model, images, batch_size=8):

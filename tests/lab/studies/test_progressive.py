@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.diffusion import decoder
+from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Shrinking, Trainable
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.lab.studies.progressive import ends, stage
@@ -29,7 +29,7 @@ def test_an_exact_estimate_of_the_encoded_image_shows_the_image_where_the_encode
     @jax.jit
     def shown_and_expected(number, pixels, eps):
         """The pixels, and by hand the bins that they lie in."""
-        x = decoder.pixel_values(pixels, 256)
+        x = Levels(256).values(pixels)
 
         def velocity(z, gamma):
             """v̂ whose x̂ is x_t."""
@@ -39,7 +39,7 @@ def test_an_exact_estimate_of_the_encoded_image_shows_the_image_where_the_encode
         process = process_of(encoder, velocity)
         step = process.uniform_steps(6).step(number, len(pixels))
         shown = x if is_exact else encoder.mean(x, step.gamma_t)
-        return stage(process, step, pixels, eps)[0], decoder.in_bins(shown, 256)
+        return stage(process, step, pixels, eps)[0], Levels(256).in_bins(shown)
 
     for number in (2, 4, 5):
         pixels, expected = map(np.asarray, shown_and_expected(number, PIXELS, EPS))

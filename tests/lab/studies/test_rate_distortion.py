@@ -11,7 +11,7 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.rate_distortion import ImageRates, measure_rate_distortion, summarize
-from diffenc_jax.model import ImageSpec, build
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.evaluation import gaussian
@@ -35,7 +35,7 @@ def exact(arm):
     changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 50, "eval__passes": PASSES, "loss__depth": DEPTH}
     # So much noise at z_0 that the pixels are not known yet.
     config = tiny.config(arm, **changes, eval__time_sampling="uniform", model__schedule__gamma_min=-4.0)
-    model = gaussian.Exact(**vars(build(config, ImageSpec(gaussian.SHAPE, LEVELS))))
+    model = gaussian.Exact(**vars(build(config, DataSpec(gaussian.SHAPE, LEVELS))))
     run = trained(dataclasses.replace(gaussian.experiment(), config=config, model=model), gaussian.PARAMS)
     return run, measure_rate_distortion(run)
 

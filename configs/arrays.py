@@ -1,0 +1,49 @@
+"""Any array of real numbers: vectors [N, D], series [N, L, C] or fields [N, H, W, C], in an .npy or .npz file.
+
+  python -m diffenc_jax.main --config.data.source=table.npy --config=configs/arrays.py
+
+vdm, nontrainable and diffenc have perceptrons for vectors. With -series and -fields, as in vdm-series, they have U-Nets
+over one or two axes, whose lengths are multiples of 4.
+
+Cost: minutes on two CPU cores.
+
+Data: the path of a file, `data.source`; docs/data.md lists the names of its arrays. Real numbers are standardised by
+means and deviations of the training data. Likelihoods are in the units of the file.
+"""
+
+from ml_collections import ConfigDict
+
+from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
+
+GAUSSIAN = ConfigDict({"kind": "gaussian"})
+MLP = ConfigDict({"kind": "mlp", "width": 128, "layers": 4, "dropout": 0.0, "fourier_bins": ()})
+SMALL = dict(width=32, layers=4, levels=2, groups=8, mid_groups=8, out_groups=8, dropout=0.0, fourier_bins=())
+NETWORKS = {
+    "": {"model.score": MLP, "model.encoder": ConfigDict({**MLP, "width": 64, "layers": 2})},
+    "-series": {"model.score": score_network(**SMALL), "model.encoder": encoder_network(**SMALL | {"layers": 2})},
+}
+NETWORKS["-fields"] = NETWORKS["-series"]
+
+
+def get_config(arm="vdm"):
+    changes = {
+        "data.pixel_levels": None,
+        "data.source": "missing.npy",
+        "model.decoder": GAUSSIAN,
+        "model.prediction": "change",
+        "train.steps": 4000,
+        "train.batch_size": 128,
+        "train.learning_rate": 1e-3,
+        "train.ema_decay": 0.999,
+        "log.every_steps": 100,
+        "log.samples": 0,
+        "checkpoint.every_steps": 1000,
+        "eval.every_steps": 1000,
+        "eval.batch_size": 512,
+        "sample.sampler": "flow",
+        "ode.divergence": "exact",
+        "ode.rtol": 1e-5,
+        "ode.atol": 1e-5,
+    }
+    arms = {f"{name}{suffix}": networks | ARMS[name] for name in ARMS for suffix, networks in NETWORKS.items()}
+    return choose_arm(with_changes(recipe("arrays", arm), changes), arms)

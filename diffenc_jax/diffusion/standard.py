@@ -1,0 +1,55 @@
+"""Standardisation of real numbers, by means and deviations that are kept with a run."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+# Rows that are held in float64 at once.
+ROWS = 4096
+AnyArray = TypeVar("AnyArray", bound=Any)
+
+
+class Standard(NamedTuple):
+    """x = (data - mean) / deviation, with one pair of numbers per entry of the last axis: a feature, or a channel.
+
+    Attributes:
+      mean, deviation: one number per entry of the last axis; one number serves all entries.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    deviation: tuple[float, ...] = (1.0,)
+
+    @staticmethod
+    def of(shape: tuple[int, ...], read: Callable[[slice], np.ndarray]) -> "Standard":
+        """Means and standard deviations of data of `shape` [N, ..., C], of which `read` returns rows."""
+
+        def mean_of(value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+            sums = np.zeros(shape[-1])
+            for start in range(0, shape[0], ROWS):
+                rows = read(slice(start, min(start + ROWS, shape[0])))
+                sums += value(rows.astype(np.float64)).reshape(-1, shape[-1]).sum(axis=0)
+            return sums / math.prod(shape[:-1])
+
+        mean = mean_of(lambda rows: rows)
+        return Standard(tuple(mean.tolist()), tuple(np.sqrt(mean_of(lambda rows: np.square(rows - mean))).tolist()))
+
+    def apply(self, data: AnyArray) -> AnyArray:
+        """x [..., C] of data, in the type of the data or wider."""
+        return (data - np.asarray(self.mean)) / np.asarray(self.deviation)
+
+    def single(self, data: np.ndarray) -> np.ndarray:
+        """x in float32, computed in the type of the data."""
+        return self.apply(data).astype(np.float32)
+
+    def undo(self, x: AnyArray) -> AnyArray:
+        """Data [..., C] of x."""
+        return x * np.asarray(self.deviation) + np.asarray(self.mean)
+
+    def log_volume(self, dims: int) -> float:
+        """ln of the volume, in units of the data, of one unit of x in each of `dims` dimensions."""
+        return dims / len(self.deviation) * sum(map(math.log, self.deviation))
+
+
+UNCHANGED = Standard()

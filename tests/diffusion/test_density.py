@@ -1,0 +1,126 @@
+"""Densities of real numbers against closed forms for correlated Gaussians."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.decoders import Gaussian, Levels
+from diffenc_jax.diffusion.density import log_prob
+from diffenc_jax.diffusion.encoders import Encoded, Identity, NonTrainable
+from diffenc_jax.diffusion.flow import Solver
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma
+from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.standard import Standard
+
+# The noise end is far, so that the marginal there is N(0, I).
+DIMS, GAMMA_0, GAMMA_1 = 3, -13.3, 14.0
+COVARIANCE = np.asarray([[1.0, 0.6, 0.0], [0.6, 0.5, 0.1], [0.0, 0.1, 0.2]])
+STANDARD = Standard((1.0, -20.0, 3e3), (0.5, 4.0, 1e3))
+
+
+def truth(gamma=None):
+    """The density in the units of the data, smoothed by the noise of γ."""
+    scale = np.diag(STANDARD.deviation)
+    noise = 0.0 if gamma is None else np.exp(gamma)
+    return scipy.stats.multivariate_normal(STANDARD.mean, scale @ (COVARIANCE + noise * np.eye(DIMS)) @ scale)
+
+
+def velocity(z, gamma):
+    """E[v_t | z_t] for x ~ N(0, COVARIANCE)."""
+    a, s = align(alpha(gamma), z), align(sigma(gamma), z)
+    covariance = jnp.asarray(COVARIANCE, z.dtype)
+    marginal = jnp.square(a)[..., None] * covariance + jnp.square(s)[..., None] * jnp.eye(DIMS, dtype=z.dtype)
+    x_hat = a * (jnp.linalg.solve(marginal, z[..., None])[..., 0] @ covariance)
+    return (a * z - x_hat) / s
+
+
+def gamma(t):
+    return GAMMA_0 + (GAMMA_1 - GAMMA_0) * t
+
+
+PROCESS = Process(Identity(), lambda z, gamma: Prediction(velocity(z, gamma)), gamma, decoder=Gaussian(STANDARD))
+X = truth().rvs(4, random_state=0)
+
+
+def test_the_flows_density_is_that_of_the_data(x64):
+    got = jax.jit(lambda x: log_prob(PROCESS, x, Solver(1e-7, 1e-7, reverse=True)))(jnp.asarray(X))
+    np.testing.assert_allclose(got, truth(GAMMA_0).logpdf(X), atol=1e-4)
+
+
+def test_the_gradient_is_the_score(x64):
+    got = jax.jit(jax.grad(lambda x: log_prob(PROCESS, x, Solver(1e-6, 1e-6, reverse=True)).sum()))(jnp.asarray(X[:2]))
+    expected = -(X[:2] - STANDARD.mean) @ np.linalg.inv(truth(GAMMA_0).cov)
+    np.testing.assert_allclose(np.asarray(got) * STANDARD.deviation, expected * STANDARD.deviation, atol=1e-3)
+
+
+def test_whole_numbers_have_no_density():
+    with pytest.raises(ValueError, match="only real numbers have a density"):
+        log_prob(Process(Identity(), PROCESS.predict, gamma, decoder=Levels(2)), jnp.asarray(X))
+
+
+def test_the_bound_is_near_the_density():
+    """The bound of the best network lies above -log p by little, on average over the noise."""
+    data = jnp.asarray(STANDARD.apply(X), jnp.float32)
+    draw = jax.jit(jax.vmap(lambda key: losses.bound(PROCESS, data, key).total))
+    drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 20_000)))
+    error = drawn.std() / np.sqrt(len(drawn))
+    np.testing.assert_allclose(drawn.mean(axis=0), -truth().logpdf(X), atol=4 * error)
+
+
+def test_the_control_variate_has_no_mean_and_takes_most_of_the_noise():
+    data = jnp.broadcast_to(jnp.asarray(STANDARD.apply(X[0]), jnp.float32), (10_000, DIMS))
+    eps = jax.random.normal(jax.random.key(0), data.shape)
+    place = PROCESS.place(jnp.full(len(data), 0.1))
+    loss = jax.jit(lambda: place.loss(losses.errors_at(PROCESS, place, data, eps)))()
+    control = place.control(eps)
+    assert float(control.mean()) == pytest.approx(0.0, abs=4 * float(control.std()) / np.sqrt(len(data)))
+    assert (loss - control).std() < 0.05 * loss.std()
+
+
+@pytest.mark.parametrize("log_std", [None, 0.3])
+def test_the_reconstruction_is_its_mean_over_noise(log_std):
+    decoder, gamma_0, rng = Gaussian(STANDARD), jnp.float32(-3.0), np.random.RandomState(0)
+    x, x_0 = (jnp.asarray(rng.normal(size=(1, DIMS)), jnp.float32) for _ in range(2))
+    start = Encoded(x_0, None if log_std is None else jnp.full_like(x_0, log_std))
+    eps = jnp.asarray(rng.normal(size=(100_000, DIMS)), jnp.float32)
+    u = x_0 + jnp.exp(0.5 * gamma_0) * start.noise(eps)
+    drawn = -decoder.log_likelihood(u, jnp.broadcast_to(x, u.shape), gamma_0)
+    y, width = STANDARD.undo(np.asarray(x, np.float64)), np.exp(-1.5) * np.asarray(STANDARD.deviation)
+    direct = -scipy.stats.norm.logpdf(y, STANDARD.undo(np.asarray(u[:1], np.float64)), width).sum()
+    assert float(drawn[0]) == pytest.approx(direct, rel=1e-4)
+    mean = float(decoder.reconstruction(start, x, gamma_0, eps[:1])[0])
+    assert mean == pytest.approx(float(drawn.mean()), abs=5 * float(drawn.std()) / np.sqrt(len(eps)))
+
+
+def test_draws_are_normal():
+    share = (np.arange(1000)[:, None] + 0.5) / 1000
+    drawn = Gaussian().draw(jnp.full((1000, 1), 2.0), jnp.float32(-2.0), jnp.asarray(share, jnp.float32))
+    np.testing.assert_allclose(drawn, scipy.stats.norm.ppf(share, 2.0, np.exp(-1.0)), rtol=1e-4)
+    zero = Gaussian().draw(jnp.zeros((1, 1)), jnp.float32(0.0), jnp.zeros((1, 1)))
+    assert np.isfinite(zero).all()
+
+
+def test_an_encoder_that_drifts_has_its_own_reconstruction():
+    """x_0 = α_0² x: the decoder knows only z_0, so the mean of the reconstruction has the squared difference."""
+    data, ones = jnp.asarray([[2.0, -1.0, 0.5]]), jnp.full(1, GAMMA_0)
+    ours = [
+        float(Gaussian().reconstruction(encoder.encode(data, ones), data, jnp.float32(GAMMA_0), data)[0])
+        for encoder in (NonTrainable(), Identity())
+    ]
+    squares = float(jnp.square(data).sum()) * (1 / (1 + np.exp(-GAMMA_0))) ** 2 * np.exp(-GAMMA_0)
+    assert ours[0] - ours[1] == pytest.approx(0.5 * squares, rel=1e-3, abs=1e-6)
+    assert ours[1] == pytest.approx(0.5 * DIMS * (1 + np.log(2 * np.pi) + GAMMA_0))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_means_and_deviations(kind):
+    data = (np.random.RandomState(0).normal(size=(9001, 2, 3)) * [1.0, 5.0, 1e-3] + [0.0, 1e4, 7.0]).astype(kind)
+    standard = Standard.of(data.shape, data.__getitem__)
+    wide = data.astype(np.float64)
+    np.testing.assert_allclose(standard.mean, wide.mean(axis=(0, 1)), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(standard.deviation, wide.std(axis=(0, 1)), rtol=1e-9)
+    np.testing.assert_allclose(standard.undo(standard.apply(wide)), wide, rtol=1e-12)
+    assert standard.log_volume(6) == pytest.approx(2 * np.log(wide.std(axis=(0, 1))).sum())

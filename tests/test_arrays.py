@@ -1,0 +1,176 @@
+"""Vectors, series and fields of real numbers, from a file to log p."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import diffenc_jax as dj
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.dataset import load_dataset
+from tests import tiny
+
+SMALL = {
+    "model.score": {"kind": "mlp", "width": 16, "layers": 1, "dropout": 0.0, "fourier_bins": ()},
+    "train.steps": 2,
+    "train.batch_size": 16,
+    "data.shuffle_shards": 4,
+    "eval.batch_size": 8,
+    "eval.passes": 2,
+    "log.writers": (),
+}
+UNIT = np.asarray([1e-3, 40.0, 2e5])  # of the three features, in another file
+
+
+def table(scale=1.0, shift=0.0):
+    """60 correlated vectors of three features, with conditions of two numbers that shift them."""
+    rng = np.random.RandomState(0)
+    labels = rng.normal(size=(60, 2))
+    x = rng.normal(size=(60, 3)) @ np.asarray([[1.0, 0.5, 0.0], [0.0, 0.7, 0.1], [0.0, 0.0, 0.2]])
+    return (x + labels[:, :1]) * scale + shift, 5.0 + 100.0 * labels
+
+
+def write(path, x, **labels):
+    np.savez(path, train=x[:48], test=x[48:], **{name: y[rows] for name, (y, rows) in labels.items()})
+    return path
+
+
+def run_on(path, **changes):
+    return dj.Run("arrays:vdm", SMALL | {"data.source": str(path)} | tiny.by_key(changes))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run on vectors with conditions, and parameters that are not those of the start."""
+    x, y = table()
+    labels = {"y_train": (y, slice(48)), "y_test": (y, slice(48, None))}
+    run = run_on(write(tmp_path_factory.mktemp("arrays") / "table.npz", x, **labels), model__labels=True)
+    return run, tiny.drawn(run.model, scale=0.3)
+
+
+@pytest.mark.parametrize("estimator", ["ode", "bound"])
+def test_log_prob_depends_neither_on_the_batch_nor_on_the_units(made, estimator, tmp_path):
+    run, params = made
+    x, y = run.test, run.test_labels
+    together = run.log_prob(x, y, estimator, params)
+    np.testing.assert_allclose(run.log_prob(x[:3], y[:3], estimator, params).nats, together.nats[:3], atol=2e-3)
+    x, y = table(UNIT, [0.0, 1e6, 0.0])
+    labels = {"y_train": (y, slice(48)), "y_test": (y, slice(48, None))}
+    other = run_on(write(tmp_path / "other.npz", x, **labels), model__labels=True)
+    in_units = other.log_prob(other.test, other.test_labels, estimator, params)
+    np.testing.assert_allclose(in_units.nats, together.nats - np.log(UNIT).sum(), atol=2e-3)
+    assert (together.standard_error > 0).all() == (estimator == "bound")
+
+
+def test_log_prob_is_minus_the_records_mean(made):
+    run, params = made
+    record = run.evaluate(params)
+    nats = run.log_prob(run.test, run.test_labels, "bound", params).nats
+    assert -nats.mean() / (3 * np.log(2)) == pytest.approx(record["bpd"]["total"], rel=1e-6)
+
+
+def test_samples_come_with_their_density(made):
+    run, params = made
+    labels = run.test_labels[:4]
+    drawn, nats = run.sample(params, 4, labels, return_log_prob=True)
+    process = run.process(labels, params)
+    np.testing.assert_allclose(nats, dj.density.log_prob(process, jnp.asarray(drawn, jnp.float32)), atol=5e-3)
+    with pytest.raises(InputError, match="give labels"):
+        run.sample(params, 4, return_log_prob=True)
+
+
+def test_conditions_matter(made):
+    run, params = made
+    other = run.log_prob(run.test, run.test_labels + 300.0, "ode", params).nats
+    assert np.abs(other - run.log_prob(run.test, run.test_labels, "ode", params).nats).min() > 1e-3
+    with pytest.raises(InputError, match=r"labels must be \[N, 2\]; these are \[12, 3\]"):
+        run.log_prob(run.test, run.test, state=params)
+
+
+def test_a_trained_run_keeps_its_standardisation(tmp_path):
+    """Evaluation takes the stored means, also if the training data are another file's."""
+    x, _ = table()
+    run = run_on(write(tmp_path / "table.npz", x))
+    state, _ = run.fit(tmp_path / "run")
+    nats = run.log_prob(run.test, state=state).nats
+    np.savez(tmp_path / "table.npz", train=2.0 * x[:48] + 1.0, test=x[48:])
+    opened = dj.open(tmp_path / "run", {"eval.estimator": "ode"})
+    np.testing.assert_allclose(opened.log_prob(opened.test).nats, nats, rtol=1e-6)
+    with pytest.raises(InputError, match="was trained on other images"):
+        run_on(tmp_path / "table.npz", train__steps=4).fit(tmp_path / "run")
+
+
+TINY = {f"model.score.{name}": value for name, value in dict(width=16, layers=1, levels=1).items()}
+SHAPES = {
+    "series, U-Net": ((8, 2), "vdm-series", TINY),
+    "series, transformer": ((8, 2), "vdm", {"model.score": tiny.SCORE_NETWORKS["transformer"]}),
+    "fields, encoder": ((4, 4, 1), "diffenc-fields", TINY | {"model.encoder": tiny.ENCODERS["dct"]}),
+    "vectors, encoder": ((3,), "diffenc", {}),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes(name, tmp_path):
+    """A step changes the parameters, and the bound of new data is finite."""
+    shape, arm, changes = SHAPES[name]
+    np.save(tmp_path / "data.npy", np.random.RandomState(0).normal(size=(40, *shape)))
+    small = {key: value for key, value in SMALL.items() if key != "model.score"}
+    run = dj.Run(f"arrays:{arm}", small | changes | {"data.source": str(tmp_path / "data.npy")})
+    state, metrics = run.step(run.init(), run.batch(0))
+    assert np.isfinite(metrics["bpd"])
+    assert metrics["grad_norm"] > 0
+    assert run.sample(state, 2, sampler="ancestral", depth=2).shape == (2, *shape)
+
+
+BAD = {
+    "nan": (lambda x: x.__setitem__((3, 1), np.nan), "1 values are NaN or infinite, the first at"),
+    "constant": (lambda x: x.__setitem__((slice(None), 2), 7.0), r"\[..., 2\] is constant, 7; leave it out"),
+    "ties": (lambda x: np.round(x[:, 0], 1, out=x[:, 0]), r"\[..., 0\] has .* times the value"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_data_without_a_density(name, tmp_path):
+    change, message = BAD[name]
+    x, _ = table()
+    change(x)
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(InputError, match=message):
+        load_dataset(DataConfig(str(tmp_path / "x.npy"), pixel_levels=None), "train", "test")
+
+
+@pytest.mark.parametrize(
+    ("array", "levels", "message"),
+    [
+        (np.zeros((9, 2), complex), None, "must hold real numbers, and this is complex128"),
+        (np.zeros((9, 2), int), None, "leave out data.pixel_levels=None, or add noise"),
+        (np.zeros(9), None, r"must hold vectors \[N, D\]"),
+        (np.full((9, 2, 2), 4000), 256, "subtract 4000, and save them as uint8, which loses nothing"),
+        (np.arange(36).reshape(9, 2, 2) * 1000, 256, "save the 2 bytes of each value as channels of uint8"),
+        (np.full((9, 2, 2), 2.5), 256, "give data.pixel_levels=None and model.decoder.kind=gaussian"),
+    ],
+)
+def test_arrays_of_another_kind(array, levels, message, tmp_path):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(InputError, match=message):
+        load_dataset(DataConfig(str(tmp_path / "x.npy"), pixel_levels=levels), "train")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model.decoder.kind": "levels"},
+            "model.decoder.kind=levels is for whole numbers, and data.pixel_levels=None",
+        ),
+        ({"model.score.kind": "transformer"}, "these are vectors of 3 features; take model.score.kind=mlp"),
+        ({"train.augment": "flip"}, "train.augment=flip is for images"),
+        ({"ode.dequantisation_draws": 2, "eval.estimator": "ode"}, "real numbers are not dequantised"),
+    ],
+)
+def test_what_real_numbers_cannot_have(changes, message, tmp_path):
+    np.save(tmp_path / "x.npy", table()[0])
+    network = {"patch": 1, "width": 8, "layers": 1, "heads": 1, "skip_connections": False}
+    changes |= {f"model.score.{key}": value for key, value in network.items() if "model.score.kind" in changes}
+    with pytest.raises(InputError, match=message):
+        dj.Run("arrays:vdm", {"data.source": str(tmp_path / "x.npy"), **changes}).evaluator  # noqa: B018
