@@ -38,14 +38,14 @@ def test_records_are_kept_and_compared(tmp_path, monkeypatch, capsys):
     assert [json.loads(line) for line in Path(file).read_text().splitlines()] == [first, second]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--baseline={}/none.jsonl"], "--baseline={}/none.jsonl has no record: "),
-        (["--json={}"], "--json={}"),
-        (["--config.train.batch_size=0"], "train.batch_size"),
-    ],
-)
+REFUSED = [
+    (["--baseline={}/none.jsonl"], "--baseline={}/none.jsonl has no record: "),
+    (["--json={}"], "--json={}"),
+    (["--config.train.batch_size=0"], "train.batch_size"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
 def test_a_benchmark_refuses_bad_input_in_one_line(tmp_path, arguments, message, run, capsys):
     assert run("train_step", *(argument.format(tmp_path) for argument in arguments)) == 2
     out, error = capsys.readouterr()

@@ -77,20 +77,20 @@ OUT_OF_MEMORY = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory al
 NEEDED = "this command needs at least 130.70 GiB, and 16.00 GiB are available"
 
 
-@pytest.mark.parametrize(
-    ("run", "code", "message"),
-    [
-        (lambda arguments: None, 0, ""),
-        (lambda arguments: 1, 1, ""),
-        (raising(InputError("x is wrong")), 2, "error: x is wrong\n"),
-        (raising(RunError("x has failed")), 1, "error: x has failed\n"),
-        (raising(OSError(28, FULL, "/x")), 1, f"error: /x: {FULL} (free some space)\n"),
-        (raising(MemoryError("2 PiB")), 1, "error: out of memory on this machine: 2 PiB; lower its batch size\n"),
-        (raising(OUT_OF_MEMORY), 1, f"error: out of memory: {NEEDED}; lower its batch size\n"),
-        (raising(KeyboardInterrupt()), 128 + signal.SIGINT, "interrupted; all is kept\n"),
-        (raising(Interrupted(signal.SIGTERM)), 128 + signal.SIGTERM, "interrupted; all is kept\n"),
-    ],
-)
+ENDINGS = [
+    (lambda arguments: None, 0, ""),
+    (lambda arguments: 1, 1, ""),
+    (raising(InputError("x is wrong")), 2, "error: x is wrong\n"),
+    (raising(RunError("x has failed")), 1, "error: x has failed\n"),
+    (raising(OSError(28, FULL, "/x")), 1, f"error: /x: {FULL} (free some space)\n"),
+    (raising(MemoryError("2 PiB")), 1, "error: out of memory on this machine: 2 PiB; lower its batch size\n"),
+    (raising(OUT_OF_MEMORY), 1, f"error: out of memory: {NEEDED}; lower its batch size\n"),
+    (raising(KeyboardInterrupt()), 128 + signal.SIGINT, "interrupted; all is kept\n"),
+    (raising(Interrupted(signal.SIGTERM)), 128 + signal.SIGTERM, "interrupted; all is kept\n"),
+]
+
+
+@pytest.mark.parametrize(("run", "code", "message"), ENDINGS)
 def test_a_command_exits_by_how_it_ends(run, code, message, monkeypatch, capsys):
     monkeypatch.setattr(memory, "device_memory", lambda: 2**34)
     assert execute(command(run, ON_INTERRUPT="all is kept"), "do", ["--config=x"]) == code
@@ -129,16 +129,16 @@ def test_arguments_and_overrides_are_told_apart():
     assert (second.config, second.overrides, second.count, second.file) == ("x:arm", [], 3, None)
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        ([], "the following arguments are required: --config; see `do --help`"),
-        (["--config=x", "--config.a"], "--config.a has no value; give --config.a=VALUE"),
-        (["--config=x", "--coun=1"], "unrecognized arguments: --coun=1, perhaps --count; see `do --help`"),
-        (["--config=x", "--count=many"], "argument --count: invalid int value: 'many'"),
-        (["--config=x", "f", "g"], "unrecognized arguments: g"),
-    ],
-)
+REFUSED = [
+    ([], "the following arguments are required: --config; see `do --help`"),
+    (["--config=x", "--config.a"], "--config.a has no value; give --config.a=VALUE"),
+    (["--config=x", "--coun=1"], "unrecognized arguments: --coun=1, perhaps --count; see `do --help`"),
+    (["--config=x", "--count=many"], "argument --count: invalid int value: 'many'"),
+    (["--config=x", "f", "g"], "unrecognized arguments: g"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), REFUSED)
 def test_arguments_that_a_command_does_not_take_are_refused(argv, message, capsys):
     assert message in refused(lambda argv: execute(command(raising(AssertionError())), "do", argv), argv, capsys)
 

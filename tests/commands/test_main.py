@@ -18,19 +18,19 @@ from tests.refusals import refused
 DIGITS = f"--config={ROOT}/configs/digits.py"
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        ([], "required: --config; see `python -m diffenc_jax.main --help`"),
-        ([DIGITS, "--config.train.steps=many"], "train.steps must be a whole number, not 'many'"),
-        (["--config=configs/nothing.py"], "configs/nothing.py"),
-        ([DIGITS, "--mode=fly"], "argument --mode: invalid choice: 'fly'"),
-        ([DIGITS, "--mode=eval", "--no-samples"], "--no-samples is for --mode=train; leave it out"),
-        ([DIGITS, "--depth=3"], "unrecognized arguments: --depth=3"),
-        ([DIGITS, "eval"], "unrecognized arguments: eval"),
-        ([DIGITS, "--processes=0"], "'0' is not a whole number above zero"),
-    ],
-)
+REFUSED = [
+    ([], "required: --config; see `python -m diffenc_jax.main --help`"),
+    ([DIGITS, "--config.train.steps=many"], "train.steps must be a whole number, not 'many'"),
+    (["--config=configs/nothing.py"], "configs/nothing.py"),
+    ([DIGITS, "--mode=fly"], "argument --mode: invalid choice: 'fly'"),
+    ([DIGITS, "--mode=eval", "--no-samples"], "--no-samples is for --mode=train; leave it out"),
+    ([DIGITS, "--depth=3"], "unrecognized arguments: --depth=3"),
+    ([DIGITS, "eval"], "unrecognized arguments: eval"),
+    ([DIGITS, "--processes=0"], "'0' is not a whole number above zero"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), REFUSED)
 def test_arguments_of_the_launcher_that_are_wrong_are_refused(argv, message, capsys):
     assert message in refused(main, argv, capsys)
 

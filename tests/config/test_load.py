@@ -36,20 +36,20 @@ def test_names_are_listed():
     assert "give one of arrays, cifar10, cifar10_matched," in refusal("nothing")
 
 
-@pytest.mark.parametrize(
-    ("override", "key", "value"),
-    [
-        ("train.steps=3", "train.steps", 3),
-        ("train.learning_rate=1", "train.learning_rate", 1.0),
-        ("model.scan=true", "model.scan", True),
-        ("model.remat=None", "model.remat", None),
-        ("loss.depth=None", "loss.depth", None),
-        ("data.dir=a b", "data.dir", "a b"),
-        ("train.augment=flip,rotate", "train.augment", "flip,rotate"),
-        ("mesh={'fsdp':2}", "mesh.fsdp", 2),
-        ("model.score.dropout=0", "model.score.dropout", 0.0),
-    ],
-)
+CHANGES = [
+    ("train.steps=3", "train.steps", 3),
+    ("train.learning_rate=1", "train.learning_rate", 1.0),
+    ("model.scan=true", "model.scan", True),
+    ("model.remat=None", "model.remat", None),
+    ("loss.depth=None", "loss.depth", None),
+    ("data.dir=a b", "data.dir", "a b"),
+    ("train.augment=flip,rotate", "train.augment", "flip,rotate"),
+    ("mesh={'fsdp':2}", "mesh.fsdp", 2),
+    ("model.score.dropout=0", "model.score.dropout", 0.0),
+]
+
+
+@pytest.mark.parametrize(("override", "key", "value"), CHANGES)
 def test_changes_by_text_and_by_value(override, key, value):
     config = load_config(DIGITS, [override])
     assert flatten(config.to_dict())[key] == value
@@ -65,41 +65,41 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
 NO_FILE = "give one of arrays, cifar10, "
 
 
-@pytest.mark.parametrize(
-    ("spec", "override", "message"),
-    [
-        (f"{DIGITS}:diffusion", "", "unknown arm 'diffusion'; known: diffenc, "),
-        ("cifar10:vdm-9", "", "unknown arm 'vdm-9', perhaps vdm-8; known: diffenc, "),
-        (DIGITS, "sed=1", "unknown configuration key 'sed', perhaps seed; see `diffenc config-keys`"),
-        (DIGITS, "train.learning_rte=1", "'train.learning_rte', perhaps train.learning_rate; train has the keys"),
-        (DIGITS, "batch_size=1", "'batch_size', perhaps eval.batch_size or sample.batch_"),
-        (DIGITS, "train.lr=1", "unknown configuration key 'train.lr'; train has the keys"),
-        (f"{DIGITS}:vdm", "model.encoder.width=8", "unknown configuration key 'model.encoder.width'"),
-        (DIGITS, "train.steps", "train.steps must be a whole number, not ''"),
-        (DIGITS, "loss.variance_ratio=b'learned'", "not b'learned'"),
-        (DIGITS, "loss.variance_ratio=1j", "not 1j"),
-        (DIGITS, "loss={'depth':{2:3}}", "keys ['extrapolation', 'times', 'variance_ratio'] are missing in loss"),
-        (DIGITS, "model.labels=maybe", "model.labels must be True or False, not 'maybe'"),
-        (DIGITS, "arm=vdm", "would change only the arm's name; choose an arm by --config="),
-        ("configs", "", f"--config=configs is no configuration; {NO_FILE}"),
-        ("README.md", "", f"--config=README.md is no configuration; {NO_FILE}"),
-        ("cifar", "", f"--config=cifar is no configuration, perhaps cifar10; {NO_FILE}"),
-    ],
-)
+REFUSED = [
+    (f"{DIGITS}:diffusion", "", "unknown arm 'diffusion'; known: diffenc, "),
+    ("cifar10:vdm-9", "", "unknown arm 'vdm-9', perhaps vdm-8; known: diffenc, "),
+    (DIGITS, "sed=1", "unknown configuration key 'sed', perhaps seed; see `diffenc config-keys`"),
+    (DIGITS, "train.learning_rte=1", "'train.learning_rte', perhaps train.learning_rate; train has the keys"),
+    (DIGITS, "batch_size=1", "'batch_size', perhaps eval.batch_size or sample.batch_"),
+    (DIGITS, "train.lr=1", "unknown configuration key 'train.lr'; train has the keys"),
+    (f"{DIGITS}:vdm", "model.encoder.width=8", "unknown configuration key 'model.encoder.width'"),
+    (DIGITS, "train.steps", "train.steps must be a whole number, not ''"),
+    (DIGITS, "loss.variance_ratio=b'learned'", "not b'learned'"),
+    (DIGITS, "loss.variance_ratio=1j", "not 1j"),
+    (DIGITS, "loss={'depth':{2:3}}", "keys ['extrapolation', 'times', 'variance_ratio'] are missing in loss"),
+    (DIGITS, "model.labels=maybe", "model.labels must be True or False, not 'maybe'"),
+    (DIGITS, "arm=vdm", "would change only the arm's name; choose an arm by --config="),
+    ("configs", "", f"--config=configs is no configuration; {NO_FILE}"),
+    ("README.md", "", f"--config=README.md is no configuration; {NO_FILE}"),
+    ("cifar", "", f"--config=cifar is no configuration, perhaps cifar10; {NO_FILE}"),
+]
+
+
+@pytest.mark.parametrize(("spec", "override", "message"), REFUSED)
 def test_unknown_files_arms_and_keys_are_refused_in_one_line(spec, override, message):
     assert message in refusal(spec, *filter(None, [override]))
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "module 'diffenc_jax_configuration' has no attribute 'get_config'"),
-        ("def get_config():\n    raise RuntimeError('not\\ntoday')", "mine.py: today"),
-        ("def get_config(:", "invalid syntax (mine.py, line 1)"),
-        ("from ml_collections import ConfigDict\nget_config = ConfigDict", "'sample', 'seed', 'train'"),
-        ("def get_config():\n    return 3", "'int' object has no attribute 'to_dict'"),
-    ],
-)
+FAILING_FILES = [
+    ("", "module 'diffenc_jax_configuration' has no attribute 'get_config'"),
+    ("def get_config():\n    raise RuntimeError('not\\ntoday')", "mine.py: today"),
+    ("def get_config(:", "invalid syntax (mine.py, line 1)"),
+    ("from ml_collections import ConfigDict\nget_config = ConfigDict", "'sample', 'seed', 'train'"),
+    ("def get_config():\n    return 3", "'int' object has no attribute 'to_dict'"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), FAILING_FILES)
 def test_a_file_that_fails_is_refused_in_one_line(tmp_path, text, message):
     (tmp_path / "mine.py").write_text(text + "\n")
     assert message in refusal(str(tmp_path / "mine.py"))

@@ -39,15 +39,15 @@ def test_at_a_depth_an_arm_has_the_flops_of_the_other_arm_at_this_depth():
     assert load_config("mnist:vdm-flops-published-T10") == plain.replace(changes)
 
 
-@pytest.mark.parametrize(
-    ("arm", "message"),
-    [
-        *((arm, "-T must be followed by one depth in steps, such as diffenc-T10") for arm in NO_DEPTHS),
-        ("diffenc-T10-T20", "unknown arm 'diffenc-T10', perhaps diffenc"),
-        ("diff-T10", "unknown arm 'diff', perhaps diffenc; known: diffenc, nontrainable, vdm"),
-        ("diffenc-T4294967296", "loss.depth=4294967296 is too large"),
-    ],
-)
+REFUSED = [
+    *((arm, "-T must be followed by one depth in steps, such as diffenc-T10") for arm in NO_DEPTHS),
+    ("diffenc-T10-T20", "unknown arm 'diffenc-T10', perhaps diffenc"),
+    ("diff-T10", "unknown arm 'diff', perhaps diffenc; known: diffenc, nontrainable, vdm"),
+    ("diffenc-T4294967296", "loss.depth=4294967296 is too large"),
+]
+
+
+@pytest.mark.parametrize(("arm", "message"), REFUSED)
 def test_suffixes_without_a_depth_are_refused(arm, message):
     with pytest.raises(InputError, match=message):
         load_config(f"digits:{arm}")

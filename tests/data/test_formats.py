@@ -109,15 +109,14 @@ def rgba(alpha):
     return Image.fromarray(np.concatenate([IMAGES[1], np.full((4, 4, 1), alpha, np.uint8)], -1))
 
 
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        (rgba(255), IMAGES[1]),
-        (palette(), np.asarray(palette().convert("RGB"))),
-        (Image.fromarray(IMAGES[1, ..., 0] > 99), np.where(IMAGES[1, ..., :1] > 99, 255, 0)),
-    ],
-    ids=["opaque", "palette", "black and white"],
-)
+PICTURES = [
+    (rgba(255), IMAGES[1]),
+    (palette(), np.asarray(palette().convert("RGB"))),
+    (Image.fromarray(IMAGES[1, ..., 0] > 99), np.where(IMAGES[1, ..., :1] > 99, 255, 0)),
+]
+
+
+@pytest.mark.parametrize(("image", "expected"), PICTURES, ids=["opaque", "palette", "black and white"])
 def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
     for name in "abc":
         image.save(tmp_path / f"{name}.png")
@@ -128,19 +127,17 @@ def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
 LARGE = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 64) + bytes(99)
 
 
-# Contents of a single file by its name and the refusal, which begins with the file's name.
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.arange(-128, 128, dtype=np.int8),
-        np.arange(45, 301, dtype=np.uint16),
-        np.arange(0, 4081, 16, dtype=np.uint16),
-        np.arange(-32768, 32768, dtype=np.int16),
-        np.arange(65536, dtype=np.uint16),
-        np.array([2**63, 2**64 - 1], np.uint64),
-    ],
-    ids=["bytes", "shifted", "12 bits", "signed", "16 bits", "64 bits"],
-)
+WHOLE_NUMBERS = [
+    np.arange(-128, 128, dtype=np.int8),
+    np.arange(45, 301, dtype=np.uint16),
+    np.arange(0, 4081, 16, dtype=np.uint16),
+    np.arange(-32768, 32768, dtype=np.int16),
+    np.arange(65536, dtype=np.uint16),
+    np.array([2**63, 2**64 - 1], np.uint64),
+]
+
+
+@pytest.mark.parametrize("array", WHOLE_NUMBERS, ids=["bytes", "shifted", "12 bits", "signed", "16 bits", "64 bits"])
 def test_advice_about_whole_numbers_loses_nothing(array, tmp_path):
     """It gives whole numbers from 0 that fit into the bytes it names, and into no fewer."""
     np.save(tmp_path / "a.npy", array.reshape(1, 1, -1))
@@ -153,6 +150,7 @@ def test_advice_about_whole_numbers_loses_nothing(array, tmp_path):
     assert 256 ** (size - 1) <= max(values) < 256**size
 
 
+# Contents of a single file by its name and the refusal, which begins with the file's name.
 WRONG = [
     ("a.npy", npy_header((4, 6, 5, 3)) + bytes(9), "cannot be read: mmap length is greater than file size"),
     ("a.npy", npy_header((2**40, 2**40, 3)) + bytes(100), "cannot be read: "),
@@ -362,16 +360,16 @@ def test_a_containers_limit_counts(tmp_path, monkeypatch):
         assert checks.machine_memory() == expected
 
 
-@pytest.mark.parametrize(
-    ("data", "split", "message"),
-    [
-        (dict(source="cifar"), "train", r"'cifar' is neither a known data set \(cifar10, digits, fashion_mnist"),
-        (dict(source="digits", pixel_levels=16), "test", "the value 16, but data.pixel_levels=16 allows 0 .. 15"),
-        (dict(source="digits"), "validation", "digits has no split 'validation'; it has train, test"),
-        (dict(source="digits", resize=4), "train", "data.resize=4 is for folders of pictures and for tensorfl"),
-        (dict(source="a.npy", resize=4), "train", "a.npy is not a folder of pictures, which data.resize=4 needs"),
-    ],
-)
+UNSUITABLE = [
+    (dict(source="cifar"), "train", r"'cifar' is neither a known data set \(cifar10, digits, fashion_mnist"),
+    (dict(source="digits", pixel_levels=16), "test", "the value 16, but data.pixel_levels=16 allows 0 .. 15"),
+    (dict(source="digits"), "validation", "digits has no split 'validation'; it has train, test"),
+    (dict(source="digits", resize=4), "train", "data.resize=4 is for folders of pictures and for tensorfl"),
+    (dict(source="a.npy", resize=4), "train", "a.npy is not a folder of pictures, which data.resize=4 needs"),
+]
+
+
+@pytest.mark.parametrize(("data", "split", "message"), UNSUITABLE)
 def test_configurations_that_do_not_suit_the_data(data, split, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("a.npy", IMAGES)

@@ -129,24 +129,24 @@ def test_a_set_without_test_images_is_refused(tmp_path):
         load_dataset(DataConfig("tfds:tiny_train_only", dir=str(tmp_path)), "train")
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("cifar", r"is not in tensorflow-datasets .*, perhaps cifar10"),
-        ("", "is not in tensorflow-datasets"),
-        ("imagenet_resized/33x33", "cannot be loaded: "),
-        ("cifar100/a=b", "options of a builder are not supported"),
-        ("imdb_reviews", r"must hold one image of uint8 per example; its features: .*label"),
-        ("downsampled_imagenet/32x32", r"has images of the shape \(None, None, 3\); resize them"),
-        ("tiny_stereo", r"must hold one image of uint8 per example; its features: .*left"),
-        ("tiny_deep", "must hold one image of uint8 per example"),
-        ("cifar10", r"copy https://www\.cs\.toronto\.edu/~kriz/cifar-10-binary\.tar\.gz into .*downloads/manual"),
-        ("imagenet_resized/32x32", r"copy http\S*/Imagenet32_train_npz\.zip, http\S*/Imagenet32_val_npz\.zip into "),
-        ("mnist", r"copy (http\S*/\S*-ubyte\.gz,? ){4}into "),
-        ("imagenet2012", r"copy http\S*_img_train\.tar, http\S*_img_val\.tar into "),  # tfds notes no names
-        ("celeb_a", r"copy https\S* as list_eval_partition\.txt, "),
-    ],
-)
+REFUSED = [
+    ("cifar", r"is not in tensorflow-datasets .*, perhaps cifar10"),
+    ("", "is not in tensorflow-datasets"),
+    ("imagenet_resized/33x33", "cannot be loaded: "),
+    ("cifar100/a=b", "options of a builder are not supported"),
+    ("imdb_reviews", r"must hold one image of uint8 per example; its features: .*label"),
+    ("downsampled_imagenet/32x32", r"has images of the shape \(None, None, 3\); resize them"),
+    ("tiny_stereo", r"must hold one image of uint8 per example; its features: .*left"),
+    ("tiny_deep", "must hold one image of uint8 per example"),
+    ("cifar10", r"copy https://www\.cs\.toronto\.edu/~kriz/cifar-10-binary\.tar\.gz into .*downloads/manual"),
+    ("imagenet_resized/32x32", r"copy http\S*/Imagenet32_train_npz\.zip, http\S*/Imagenet32_val_npz\.zip into "),
+    ("mnist", r"copy (http\S*/\S*-ubyte\.gz,? ){4}into "),
+    ("imagenet2012", r"copy http\S*_img_train\.tar, http\S*_img_val\.tar into "),  # tfds notes no names
+    ("celeb_a", r"copy https\S* as list_eval_partition\.txt, "),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), REFUSED)
 def test_sets_that_cannot_be_prepared_are_refused_in_one_line(name, message, tmp_path):
     from tests.data import tfds_builders  # noqa: F401
 

@@ -77,17 +77,17 @@ def textbook(ends, encoder, depth, extrapolation):
     return reconstruction, latent, 0.5 * depth * (np.exp(-gamma_s) / c * residual**2).sum(1)
 
 
-@pytest.mark.parametrize(
-    ("encoder", "depth", "extrapolation"),
-    [
-        pytest.param("identity", None, "linear", marks=pytest.mark.slow),
-        pytest.param("nontrainable", None, "linear", marks=pytest.mark.slow),
-        ("trainable", None, "linear"),
-        pytest.param("identity", 7, "linear", marks=pytest.mark.slow),
-        ("trainable", 1, "exponential"),
-        ("trainable", 1000, "linear"),
-    ],
-)
+STEPS = [
+    pytest.param("identity", None, "linear", marks=pytest.mark.slow),
+    pytest.param("nontrainable", None, "linear", marks=pytest.mark.slow),
+    ("trainable", None, "linear"),
+    pytest.param("identity", 7, "linear", marks=pytest.mark.slow),
+    ("trainable", 1, "exponential"),
+    ("trainable", 1000, "linear"),
+]
+
+
+@pytest.mark.parametrize(("encoder", "depth", "extrapolation"), STEPS)
 def test_values_and_slopes_at_extreme_noise(encoder, depth, extrapolation):
     """γ from -20 to 20; slopes by both ends, which a schedule may learn."""
     ends, settings = (-20.0, 20.0), (encoder, depth, extrapolation)

@@ -61,17 +61,17 @@ def test_keys_of_another_kind_take_their_defaults_and_its_own_values():
     assert list(outside_parts(config)) == [f"model.encoder.kind={FADING}"]
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["model.encoder.power=2"], "unknown configuration key 'model.encoder.power'"),
-        ([f"model.encoder.kind={FADING}", "model.encoder.powr=2"], "perhaps model.encoder.power; model.encoder has"),
-        ([f"model.encoder.kind={COSINE}"], "is no encoder, which is a subclass of diffenc_jax.diffusion"),
-        ([f"model.encoder.kind={FADING}", "model.encoder.power=-1"], "model.encoder.power must be at least 0, not -1"),
-        (["model.encoder.kind=own_parts.encoder:Fadign"], "own_parts.encoder has no Fadign, perhaps Fading; it has"),
-        (["model.encoder.kind=not_here.encoder:X"], "No module named 'not_here'; install it, or start where its file"),
-    ],
-)
+REFUSED = [
+    (["model.encoder.power=2"], "unknown configuration key 'model.encoder.power'"),
+    ([f"model.encoder.kind={FADING}", "model.encoder.powr=2"], "perhaps model.encoder.power; model.encoder has"),
+    ([f"model.encoder.kind={COSINE}"], "is no encoder, which is a subclass of diffenc_jax.diffusion"),
+    ([f"model.encoder.kind={FADING}", "model.encoder.power=-1"], "model.encoder.power must be at least 0, not -1"),
+    (["model.encoder.kind=own_parts.encoder:Fadign"], "own_parts.encoder has no Fadign, perhaps Fading; it has"),
+    (["model.encoder.kind=not_here.encoder:X"], "No module named 'not_here'; install it, or start where its file"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED)
 def test_parts_and_keys_that_are_none_are_refused_in_one_line(overrides, message):
     with pytest.raises(InputError, match=message) as caught:
         built(load_config("digits:vdm", overrides))

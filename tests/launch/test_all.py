@@ -56,57 +56,57 @@ def test_without_its_program_a_launcher_says_which(place, script):
     assert_refused(done, f"{PROGRAM[script]} is not found on PATH; ")
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ("tpu.sh", "unknown action ''; known: create, setup, run, tail, logs, stop, delete, watch"),
-        ("tpu.sh setup --name=n", "--zone is missing"),
-        ("tpu.sh setup --name=n --zone", "--zone has no value; give --zone=VALUE"),
-        ("tpu.sh setup --name=n --zone=z --spot", "unknown argument --spot; known: --name= --zone= --project= --gclou"),
-        ("tpu.sh setup --name=n --zone=z -- --config=c", "setup takes nothing after --"),
-        ("tpu.sh setup '--name=n;rm -r x' --zone=z", r"--name=n\;rm\ -r\ x must be at most 40 lower-case letters"),
-        ("tpu.sh create --name=n --zone=z --type=t", "--runtime is missing"),
-        ("tpu.sh run --name=n --zone=z", "--config is missing after --; give -- --config=configs/cifar10.py"),
-        ("tpu.sh run --name=n --zone=z -- --config=c", "--workdir is missing after --; give -- --workdir=gs://BUCKET/"),
-        ("tpu.sh run --name=n --zone=z --bucket=gs://b -- --config=c", "--bucket=gs://b is not the name of a bucket"),
-        (f"{WATCH} --workdir=runs/a", "--workdir=runs/a is on the hosts, whose disks a preemption deletes; give "),
-        (f"{WATCH} --workdir /mnt/runs/a", "--workdir=/mnt/runs/a is where a bucket is mounted; give --mount=BUCKET"),
-        ("tpu.sh stop --name=n --zone=z '--gcloud=--a \"b'", r"--gcloud=--a\ \"b has a quote that is not closed"),
-        ("tpu.sh setup --name=n --zone=z --include=none.py", "--include=none.py is no file or folder that can be read"),
-        ("tpu.sh setup --name=n --zone=z '--include=a bin'", r"--include=a\ bin: a name may have letters, digits"),
-        ("tpu.sh setup --name=n --zone=z --include=setup.py", "--include=setup.py: the hosts have another setup; "),
-        ("tpu.sh setup --name=n --zone=z --include=bin --include=bin/", "--include=bin/: the hosts have another bin; "),
-        ("tpu.sh run --name=n --zone=z --include=bin -- --config=c", "unknown argument --include=bin; known: --name="),
-        ("gke.sh fly", "unknown action fly; known: run, status, tail, logs, stop, delete"),
-        ("gke.sh tail --name=N", "--name=N must be at most 40 lower-case letters"),
-        ("gke.sh run --name=n", "--image is missing"),
-        (f"{PODS} --hosts=x --chips=4 --claim=c", "--hosts=x is not a whole number"),
-        (f"{PODS} --hosts=4 --chips=4 -- --config=c --workdir=/r", "--workdir=/r is in a pod, whose files are lost"),
-        ("slurm.sh fly", "unknown action fly; known: run, array"),
-        ("slurm.sh run --gpus=none -- --config=c", "--gpus=none is not a whole number above zero"),
-        ("slurm.sh array -- --config=c", "--root is missing"),
-        ("local.sh", "--config is missing after --; give -- --config=configs/digits.py"),
-        ("local.sh --config=c", "unknown argument --config=c; known: --processes= --devices= --dry-run --help"),
-    ],
-)
+REFUSED = [
+    ("tpu.sh", "unknown action ''; known: create, setup, run, tail, logs, stop, delete, watch"),
+    ("tpu.sh setup --name=n", "--zone is missing"),
+    ("tpu.sh setup --name=n --zone", "--zone has no value; give --zone=VALUE"),
+    ("tpu.sh setup --name=n --zone=z --spot", "unknown argument --spot; known: --name= --zone= --project= --gclou"),
+    ("tpu.sh setup --name=n --zone=z -- --config=c", "setup takes nothing after --"),
+    ("tpu.sh setup '--name=n;rm -r x' --zone=z", r"--name=n\;rm\ -r\ x must be at most 40 lower-case letters"),
+    ("tpu.sh create --name=n --zone=z --type=t", "--runtime is missing"),
+    ("tpu.sh run --name=n --zone=z", "--config is missing after --; give -- --config=configs/cifar10.py"),
+    ("tpu.sh run --name=n --zone=z -- --config=c", "--workdir is missing after --; give -- --workdir=gs://BUCKET/"),
+    ("tpu.sh run --name=n --zone=z --bucket=gs://b -- --config=c", "--bucket=gs://b is not the name of a bucket"),
+    (f"{WATCH} --workdir=runs/a", "--workdir=runs/a is on the hosts, whose disks a preemption deletes; give "),
+    (f"{WATCH} --workdir /mnt/runs/a", "--workdir=/mnt/runs/a is where a bucket is mounted; give --mount=BUCKET"),
+    ("tpu.sh stop --name=n --zone=z '--gcloud=--a \"b'", r"--gcloud=--a\ \"b has a quote that is not closed"),
+    ("tpu.sh setup --name=n --zone=z --include=none.py", "--include=none.py is no file or folder that can be read"),
+    ("tpu.sh setup --name=n --zone=z '--include=a bin'", r"--include=a\ bin: a name may have letters, digits"),
+    ("tpu.sh setup --name=n --zone=z --include=setup.py", "--include=setup.py: the hosts have another setup; "),
+    ("tpu.sh setup --name=n --zone=z --include=bin --include=bin/", "--include=bin/: the hosts have another bin; "),
+    ("tpu.sh run --name=n --zone=z --include=bin -- --config=c", "unknown argument --include=bin; known: --name="),
+    ("gke.sh fly", "unknown action fly; known: run, status, tail, logs, stop, delete"),
+    ("gke.sh tail --name=N", "--name=N must be at most 40 lower-case letters"),
+    ("gke.sh run --name=n", "--image is missing"),
+    (f"{PODS} --hosts=x --chips=4 --claim=c", "--hosts=x is not a whole number"),
+    (f"{PODS} --hosts=4 --chips=4 -- --config=c --workdir=/r", "--workdir=/r is in a pod, whose files are lost"),
+    ("slurm.sh fly", "unknown action fly; known: run, array"),
+    ("slurm.sh run --gpus=none -- --config=c", "--gpus=none is not a whole number above zero"),
+    ("slurm.sh array -- --config=c", "--root is missing"),
+    ("local.sh", "--config is missing after --; give -- --config=configs/digits.py"),
+    ("local.sh --config=c", "unknown argument --config=c; known: --processes= --devices= --dry-run --help"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), REFUSED)
 def test_a_launcher_refuses_bad_input_before_it_calls_anything(cloud, command, message):
     script, *args = shlex.split(command)
     assert_refused(cloud.run(LAUNCH / script, *args), message)
     assert cloud.calls() == []
 
 
-@pytest.mark.parametrize(
-    ("script", "action", "options", "said", "calls"),
-    [
-        ("tpu.sh", "create", [*SLICE, *KIND], "slice: 16 TPU chips (v5litepod-16, not spot) in z, which cost money", 1),
-        ("tpu.sh", "create", [*SLICE, "--type=v5p-128", "--runtime=r", "--queued"], "slice: 64 TPU chips (v5p-", 1),
-        ("tpu.sh", "create", [*SLICE, "--type=v9-8", "--runtime=r"], "slice: an unknown number of TPU chips (v9-8,", 1),
-        ("tpu.sh", "delete", SLICE, "", f"{TPU} tpu-vm delete slice --zone=z --quiet"),
-        ("tpu.sh", "delete", [*SLICE, "--queued"], "", f"{TPU} queued-resources delete slice --zone=z --force --quiet"),
-        ("gke.sh", "run", ["--name=set", "--slices=2", *POOL, *RUN], "set: 64 TPU chips on 8 hosts (a 4x4, not", 1),
-        ("gke.sh", "delete", ["--name=set", "--namespace=s"], "", "kubectl delete jobset set --namespace=s"),
-    ],
-)
+CONFIRMED = [
+    ("tpu.sh", "create", [*SLICE, *KIND], "slice: 16 TPU chips (v5litepod-16, not spot) in z, which cost money", 1),
+    ("tpu.sh", "create", [*SLICE, "--type=v5p-128", "--runtime=r", "--queued"], "slice: 64 TPU chips (v5p-", 1),
+    ("tpu.sh", "create", [*SLICE, "--type=v9-8", "--runtime=r"], "slice: an unknown number of TPU chips (v9-8,", 1),
+    ("tpu.sh", "delete", SLICE, "", f"{TPU} tpu-vm delete slice --zone=z --quiet"),
+    ("tpu.sh", "delete", [*SLICE, "--queued"], "", f"{TPU} queued-resources delete slice --zone=z --force --quiet"),
+    ("gke.sh", "run", ["--name=set", "--slices=2", *POOL, *RUN], "set: 64 TPU chips on 8 hosts (a 4x4, not", 1),
+    ("gke.sh", "delete", ["--name=set", "--namespace=s"], "", "kubectl delete jobset set --namespace=s"),
+]
+
+
+@pytest.mark.parametrize(("script", "action", "options", "said", "calls"), CONFIRMED)
 def test_what_costs_money_or_is_deleted_waits_for_a_yes(cloud, script, action, options, said, calls):
     command = [LAUNCH / script, action, *options]
     for typed in ("", "y\n"):

@@ -68,15 +68,15 @@ def test_a_tasks_shell_waits_for_its_python_to_save(cloud):
     assert cloud.calls()[1:] == [["python", "one"], ["scontrol", "requeue", "7_2"]]
 
 
-@pytest.mark.parametrize(
-    ("srun", "code", "requeued"),
-    [
-        ("exit 143", 143, True),  # a signal asked it to save
-        ("kill -TERM $PPID; exit 143", 143, False),  # scancel, which signals the script too
-        ("exit 1", 1, False),
-        ("exit 0", 0, False),
-    ],
-)
+ENDINGS = [
+    ("exit 143", 143, True),  # a signal asked it to save
+    ("kill -TERM $PPID; exit 143", 143, False),  # scancel, which signals the script too
+    ("exit 1", 1, False),
+    ("exit 0", 0, False),
+]
+
+
+@pytest.mark.parametrize(("srun", "code", "requeued"), ENDINGS)
 def test_a_job_that_saved_is_queued_again(cloud, srun, code, requeued):
     cloud.stand_in("srun", srun)
     assert job(cloud, "run", CONFIG).returncode == code

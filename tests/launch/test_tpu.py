@@ -224,15 +224,15 @@ def test_a_run_that_saved_and_ended_starts_again_without_limit(cloud, checkout):
     assert did.count(START) == 3
 
 
-@pytest.mark.parametrize(
-    ("states", "statuses", "message", "starts"),
-    [
-        (["FAILED"], [], "error: the request for slice has failed", 0),
-        (["ACTIVE"], ["other"], "error: another run is active there; stop it first", 0),
-        (["ACTIVE"], ["ended 2"], "error: the run refused its input", 0),
-        (["ACTIVE"] * 3, ["ended 1", "running", "ended 1"], "error: the run has failed after 1 restarts", 1),
-    ],
-)
+HOPELESS = [
+    (["FAILED"], [], "error: the request for slice has failed", 0),
+    (["ACTIVE"], ["other"], "error: another run is active there; stop it first", 0),
+    (["ACTIVE"], ["ended 2"], "error: the run refused its input", 0),
+    (["ACTIVE"] * 3, ["ended 1", "running", "ended 1"], "error: the run has failed after 1 restarts", 1),
+]
+
+
+@pytest.mark.parametrize(("states", "statuses", "message", "starts"), HOPELESS)
 def test_watch_gives_up(cloud, checkout, states, statuses, message, starts):
     done, did = watch(cloud, checkout, states, statuses, "--restarts=1")
     assert done.returncode == 2

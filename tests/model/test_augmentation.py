@@ -57,16 +57,16 @@ def test_flags_say_what_was_done():
     np.testing.assert_array_equal(flags, np.concatenate(expected, axis=1))
 
 
-@pytest.mark.parametrize(
-    ("kind", "shape", "message"),
-    [
-        ("flip", (2, 1, 3), r"'flip' mirrors images from left to right, but these are 2x1 with 3 channels; leave it"),
-        ("rotate", (2, 3, 1), r"'rotate' turns square images by .*, but these are 2x3 with 1 channel; leave it out of"),
-        ("rotate", (1, 1, 1), r"'rotate' turns square images"),
-        ("colors", (4, 4, 1), r"'colors' permutes 2 to 4 channels, but these are 4x4 with 1 channel; leave it out"),
-        ("colors", (4, 4, 5), r"'colors' permutes 2 to 4 channels, but these are 4x4 with 5 channels"),
-    ],
-)
+UNSUITABLE = [
+    ("flip", (2, 1, 3), r"'flip' mirrors images from left to right, but these are 2x1 with 3 channels; leave it"),
+    ("rotate", (2, 3, 1), r"'rotate' turns square images by .*, but these are 2x3 with 1 channel; leave it out of"),
+    ("rotate", (1, 1, 1), r"'rotate' turns square images"),
+    ("colors", (4, 4, 1), r"'colors' permutes 2 to 4 channels, but these are 4x4 with 1 channel; leave it out"),
+    ("colors", (4, 4, 5), r"'colors' permutes 2 to 4 channels, but these are 4x4 with 5 channels"),
+]
+
+
+@pytest.mark.parametrize(("kind", "shape", "message"), UNSUITABLE)
 def test_what_does_not_suit_the_images_is_refused(kind, shape, message):
     with pytest.raises(InputError, match=message):
         make_augmentation((kind,), shape)

@@ -112,15 +112,15 @@ def test_a_label_that_is_an_image_gives_its_values():
     assert kernel.shape[0] == 4
 
 
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (np.full((6, 2, 2, 1), tiny.LEVELS), "pixels must lie in 0 .. 16; those of these images lie in 17 .. 17"),
-        (np.zeros((6, 2, 1, 1), np.uint8), r"labels must be \[N, 2, 2, 1\]; these are \[6, 2, 1, 1\]"),
-        (np.zeros((5, 2, 2, 1), np.uint8), "give one label per example; these are 5 for 6 examples"),
-        (None, "the model is conditioned on labels; give labels"),
-    ],
-)
+REFUSED = [
+    (np.full((6, 2, 2, 1), tiny.LEVELS), "pixels must lie in 0 .. 16; those of these images lie in 17 .. 17"),
+    (np.zeros((6, 2, 1, 1), np.uint8), r"labels must be \[N, 2, 2, 1\]; these are \[6, 2, 1, 1\]"),
+    (np.zeros((5, 2, 2, 1), np.uint8), "give one label per example; these are 5 for 6 examples"),
+    (None, "the model is conditioned on labels; give labels"),
+]
+
+
+@pytest.mark.parametrize(("labels", "message"), REFUSED)
 def test_labels_that_are_other_images_are_refused(labels, message):
     model = build(tiny.config("vdm", small=True, model__labels=True), IN_IMAGES)
     with pytest.raises(InputError, match=message):

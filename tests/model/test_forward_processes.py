@@ -83,19 +83,19 @@ def test_the_bound_trains_what_is_learned(name, part):
         assert np.any(np.asarray(leaf) != 0), path
 
 
-@pytest.mark.parametrize(
-    ("arm", "changes", "message"),
-    [
-        ("diffenc", AFFINE | {"model.target": "encoded"}, "affine scales the noise as well; it needs model.target="),
-        ("diffenc", {"model.schedule.kind": "polynomial"}, "has a γ per pixel, and an encoder's network takes only"),
-        ("vdm", {"model.derivative_head": True}, "derivative_head=True is only for encoders with a network"),
-        ("nontrainable", {"model.derivative_head": True}, "is only for encoders with a network"),
-        ("diffenc", {"model.target": "image", "loss.extrapolation": "exponential"}, "the encoder gives the drift"),
-        ("diffenc", {"model.target": "image", "model.derivative_head": True}, "the encoder gives the drift"),
-        ("diffenc", AFFINE | {"model.encoder.reach": 0.0}, "reach must be positive, not 0.0"),
-        ("vdm", {"model.code": {**CODE, "active": 5}}, "model.code.active=5 of model.code.units=5 units makes no code"),
-    ],
-)
+REFUSED = [
+    ("diffenc", AFFINE | {"model.target": "encoded"}, "affine scales the noise as well; it needs model.target="),
+    ("diffenc", {"model.schedule.kind": "polynomial"}, "has a γ per pixel, and an encoder's network takes only"),
+    ("vdm", {"model.derivative_head": True}, "derivative_head=True is only for encoders with a network"),
+    ("nontrainable", {"model.derivative_head": True}, "is only for encoders with a network"),
+    ("diffenc", {"model.target": "image", "loss.extrapolation": "exponential"}, "the encoder gives the drift"),
+    ("diffenc", {"model.target": "image", "model.derivative_head": True}, "the encoder gives the drift"),
+    ("diffenc", AFFINE | {"model.encoder.reach": 0.0}, "reach must be positive, not 0.0"),
+    ("vdm", {"model.code": {**CODE, "active": 5}}, "model.code.active=5 of model.code.units=5 units makes no code"),
+]
+
+
+@pytest.mark.parametrize(("arm", "changes", "message"), REFUSED)
 def test_parts_that_do_not_fit_together_are_refused_in_one_line(arm, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build(configured(arm, changes), SPEC)

@@ -80,20 +80,20 @@ def test_value_and_derivative_see_one_mask(kind, x):
     assert np.linalg.norm(slope - expected) / np.linalg.norm(expected) < 1e-2
 
 
-@pytest.mark.parametrize(
-    ("kind", "changes", "message"),
-    [
-        ("transformer", {"patch": 4}, "model.encoder.patch=4 does not divide the sides of the images, 4x6"),
-        ("transformer", {"patch": 0}, "model.encoder.patch must be at least 1"),
-        ("transformer", {"heads": 3}, "model.encoder.heads=3 does not divide the width 8"),
-        ("transformer", {"layers": 0}, "model.encoder.layers must be at least 1, not 0"),
-        ("transformer", {"dropout": 1.0}, r"model.encoder.dropout must lie in \[0, 1\), not 1.0"),
-        ("transformer", {"width": 7}, "model.encoder.width must be even and at least 4, not 7"),
-        ("transformer", {"groups": 8}, "model.encoder.kind=transformer has no keys groups; it has patch, width"),
-        ("dct", {"width": 2}, "model.encoder.width must be even and at least 4, not 2"),
-        ("dct", {"scan": True}, "model.encoder.kind=dct has no keys scan; it has width; choose"),
-    ],
-)
+REFUSED = [
+    ("transformer", {"patch": 4}, "model.encoder.patch=4 does not divide the sides of the images, 4x6"),
+    ("transformer", {"patch": 0}, "model.encoder.patch must be at least 1"),
+    ("transformer", {"heads": 3}, "model.encoder.heads=3 does not divide the width 8"),
+    ("transformer", {"layers": 0}, "model.encoder.layers must be at least 1, not 0"),
+    ("transformer", {"dropout": 1.0}, r"model.encoder.dropout must lie in \[0, 1\), not 1.0"),
+    ("transformer", {"width": 7}, "model.encoder.width must be even and at least 4, not 7"),
+    ("transformer", {"groups": 8}, "model.encoder.kind=transformer has no keys groups; it has patch, width"),
+    ("dct", {"width": 2}, "model.encoder.width must be even and at least 4, not 2"),
+    ("dct", {"scan": True}, "model.encoder.kind=dct has no keys scan; it has width; choose"),
+]
+
+
+@pytest.mark.parametrize(("kind", "changes", "message"), REFUSED)
 def test_networks_that_cannot_be_built_are_refused_in_one_line(kind, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         build_encoder(kind, **changes)

@@ -24,14 +24,14 @@ def program():
         yield Program(build(config, DataSpec((4, 4, 1), tiny.LEVELS)), config, make_mesh())
 
 
-@pytest.mark.parametrize(
-    ("said", "needs"),
-    [
-        ("Out of memory allocating 140342230816 bytes.", "at least 130.70 GiB"),
-        ("Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", "at least 20.50 GiB"),
-        ("Failed to allocate request for 1.5TiB on device", "more memory than is available"),
-    ],
-)
+ERRORS = [
+    ("Out of memory allocating 140342230816 bytes.", "at least 130.70 GiB"),
+    ("Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", "at least 20.50 GiB"),
+    ("Failed to allocate request for 1.5TiB on device", "more memory than is available"),
+]
+
+
+@pytest.mark.parametrize(("said", "needs"), ERRORS)
 def test_an_error_of_the_compiler_or_of_a_call(program, monkeypatch, said, needs):
     def fail(*_):
         raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {said}")

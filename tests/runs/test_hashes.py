@@ -35,22 +35,21 @@ def pair(array):
     return next(iter(hashes.hash_arrays({"array": array}).values()))
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        draw(3, 5),
-        draw(7, dtype=jnp.bfloat16),
-        draw(7, dtype=jnp.float8_e4m3fn),
-        draw(3, 5, dtype=np.float64),
-        draw(7, dtype=np.complex64),
-        np.array(2**60 + 1),
-        np.array(7, np.int32),
-        np.array([True, False]),
-        draw(0, 3),
-        draw(hashes.BLOCK + 9),
-    ],
-    ids=lambda array: f"{array.dtype}{list(array.shape)}",
-)
+ARRAYS = [
+    draw(3, 5),
+    draw(7, dtype=jnp.bfloat16),
+    draw(7, dtype=jnp.float8_e4m3fn),
+    draw(3, 5, dtype=np.float64),
+    draw(7, dtype=np.complex64),
+    np.array(2**60 + 1),
+    np.array(7, np.int32),
+    np.array([True, False]),
+    draw(0, 3),
+    draw(hashes.BLOCK + 9),
+]
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{list(array.shape)}")
 def test_a_checksum_is_that_of_its_definition(array, x64):
     assert pair(array) == pair(jax.device_put(array)) == by_definition(array)
     np.testing.assert_array_equal(hashes.checksum_on_device(jax.device_put(array), ()), by_definition(array))

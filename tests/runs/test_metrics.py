@@ -29,19 +29,19 @@ def test_a_resumed_run_repeats_nothing(tmp_path, place, request):
     assert evaluated_bpd(folder) == {4: 0.5}
 
 
-@pytest.mark.parametrize(
-    "junk",
-    [
-        b"\x00\xff\xfe",
-        b"[1, 2]",
-        b'{"bpd": 1.0}',
-        b'{"step": -1, "bpd": 1.0}',
-        b'{"step": 4, "bpd": 1e308}',
-        b'{"step": 4, "bpd": null}',
-        bytes(2**20),
-        b'{"step": 1, "\\u001b[2J_total": 2.0}',
-    ],
-)
+JUNK = [
+    b"\x00\xff\xfe",
+    b"[1, 2]",
+    b'{"bpd": 1.0}',
+    b'{"step": -1, "bpd": 1.0}',
+    b'{"step": 4, "bpd": 1e308}',
+    b'{"step": 4, "bpd": null}',
+    bytes(2**20),
+    b'{"step": 1, "\\u001b[2J_total": 2.0}',
+]
+
+
+@pytest.mark.parametrize("junk", JUNK)
 def test_junk_is_passed_over_and_dropped_when_a_run_goes_on(tmp_path, junk):
     row, path = b'{"step": 2, "bpd": Infinity}', tmp_path / METRICS_FILE
     path.write_bytes(b"\n".join([junk, row, junk, b""]))

@@ -59,34 +59,34 @@ def started_again(record, capsys, **changes):
     return said
 
 
-@pytest.mark.parametrize(
-    ("changes", "differs"),
-    [
-        ({"device": "8 x TPU v5"}, "device TPU v4 -> TPU v5"),
-        ({"software": {"jax": "2", "XLA_FLAGS": "--xla_a"}}, "jax 1 -> 2"),
-        ({"software": {"jax": "1", "XLA_FLAGS": "--xla_b"}}, "XLA_FLAGS --xla_a -> --xla_b"),
-        ({"parts": {"model.encoder.kind=mine": "0a"}}, "model.encoder.kind=mine none -> 0a"),
-        ({"arm": "another"}, "description"),
-    ],
-)
+ENVIRONMENTS = [
+    ({"device": "8 x TPU v5"}, "device TPU v4 -> TPU v5"),
+    ({"software": {"jax": "2", "XLA_FLAGS": "--xla_a"}}, "jax 1 -> 2"),
+    ({"software": {"jax": "1", "XLA_FLAGS": "--xla_b"}}, "XLA_FLAGS --xla_a -> --xla_b"),
+    ({"parts": {"model.encoder.kind=mine": "0a"}}, "model.encoder.kind=mine none -> 0a"),
+    ({"arm": "another"}, "description"),
+]
+
+
+@pytest.mark.parametrize(("changes", "differs"), ENVIRONMENTS)
 def test_an_evaluation_starts_again_in_another_environment(record, capsys, changes, differs):
     """Since the record states one for all values."""
     assert differs in started_again(record, capsys, **changes)
 
 
-@pytest.mark.parametrize(
-    ("digests", "name", "values"),
-    [
-        (2, "about", [None, "", "[]", '{"seconds": 1.0}', np.ones(2)]),
-        (2, "seconds", ["null", '"1"', "[1]", "NaN", "Infinity", "-1"]),
-        (2, "value.nats", [None, *map(np.ones, [(), (3,), (2, 4), (2, 3, 1)])]),
-        (2, "value.nats", [np.full((2, 3), value) for value in (np.float32(1), 1, "1", True)]),
-        (2, "value.more", [np.ones(3)]),
-        (1, "value.more", [np.ones((2, 3))]),
-        (1, "value.nats", [np.full((2, 3), value) for value in (1.0, -np.inf)]),
-        (1, "table.steps", [None, np.zeros(4), np.ones((5, 5)), np.full(4, "x")]),
-    ],
-)
+FORGED = [
+    (2, "about", [None, "", "[]", '{"seconds": 1.0}', np.ones(2)]),
+    (2, "seconds", ["null", '"1"', "[1]", "NaN", "Infinity", "-1"]),
+    (2, "value.nats", [None, *map(np.ones, [(), (3,), (2, 4), (2, 3, 1)])]),
+    (2, "value.nats", [np.full((2, 3), value) for value in (np.float32(1), 1, "1", True)]),
+    (2, "value.more", [np.ones(3)]),
+    (1, "value.more", [np.ones((2, 3))]),
+    (1, "value.nats", [np.full((2, 3), value) for value in (1.0, -np.inf)]),
+    (1, "table.steps", [None, np.zeros(4), np.ones((5, 5)), np.full(4, "x")]),
+]
+
+
+@pytest.mark.parametrize(("digests", "name", "values"), FORGED)
 def test_what_was_not_saved_is_computed_again(record, capsys, digests, name, values):
     """With the digest that was saved and, for what no evaluation saves, with a digest that fits."""
     path = record.with_suffix(".partial.npz")

@@ -97,18 +97,18 @@ def replace_in(path, key, value):
     path.write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "wrong"),
-    [
-        ("dataset", ..., "dataset"),
-        ("dataset.dims", 0, "dataset"),
-        ("dataset.known_as", {"as": 3}, "dataset.known_as.as"),
-        ("estimator.replicates", 3, "estimator.replicates"),
-        ("bpd.prior", 0.0, "standard_error.terms"),
-        ("standard_error.terms.latent.noise", "x", "standard_error.terms.latent.noise"),
-        ("values_sha256", ..., "values_sha256"),
-    ],
-)
+INCOMPLETE = [
+    ("dataset", ..., "dataset"),
+    ("dataset.dims", 0, "dataset"),
+    ("dataset.known_as", {"as": 3}, "dataset.known_as.as"),
+    ("estimator.replicates", 3, "estimator.replicates"),
+    ("bpd.prior", 0.0, "standard_error.terms"),
+    ("standard_error.terms.latent.noise", "x", "standard_error.terms.latent.noise"),
+    ("values_sha256", ..., "values_sha256"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "wrong"), INCOMPLETE)
 def test_incomplete_records_are_named(tmp_path, key, value, wrong):
     path = write(tmp_path)
     replace_in(path, key, value)

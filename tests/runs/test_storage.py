@@ -88,14 +88,14 @@ def test_nothing_is_lost_when_requests_fail(bucket):
     assert not storage.create(path / "0.new", b"another's")
 
 
-@pytest.mark.parametrize(
-    ("fault", "why"),
-    [
-        (403, storage.NO_PERMISSION),
-        (401, storage.NO_CREDENTIALS),
-        (400, "the bucket cannot be reached (check its name and the network): a fault, 400"),
-    ],
-)
+FAULTS = [
+    (403, storage.NO_PERMISSION),
+    (401, storage.NO_CREDENTIALS),
+    (400, "the bucket cannot be reached (check its name and the network): a fault, 400"),
+]
+
+
+@pytest.mark.parametrize(("fault", "why"), FAULTS)
 def test_what_cannot_be_done_is_one_line(bucket, fault, why):
     bucket.faults = Faults(share=1.0, kinds=(fault,))
     path = bucket.folder / "config.json"

@@ -16,16 +16,16 @@ def changed(**changes):
     return tiny.config("vdm", **changes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "suffix"),
-    [
-        ({"train__steps": 99, "eval__passes": 3}, ""),
-        ({"train__learning_rate": 0.25, "loss__depth": 50}, "-depth-50-learning_rate-0.25"),
-        ({"model__score__width": 64, "train__optimizer__b1": 0.5}, "-score_width-64-optimizer_b1-0.5"),
-        ({"data__source": "/a/b"}, "-[0-9a-f]{6}"),
-        ({f"train__optimizer__{key}": 0.5 for key in ("b1", "b2", "epsilon", "weight_decay")}, "-[0-9a-f]{6}"),
-    ],
-)
+SUFFIXES = [
+    ({"train__steps": 99, "eval__passes": 3}, ""),
+    ({"train__learning_rate": 0.25, "loss__depth": 50}, "-depth-50-learning_rate-0.25"),
+    ({"model__score__width": 64, "train__optimizer__b1": 0.5}, "-score_width-64-optimizer_b1-0.5"),
+    ({"data__source": "/a/b"}, "-[0-9a-f]{6}"),
+    ({f"train__optimizer__{key}": 0.5 for key in ("b1", "b2", "epsilon", "weight_decay")}, "-[0-9a-f]{6}"),
+]
+
+
+@pytest.mark.parametrize(("changes", "suffix"), SUFFIXES)
 def test_the_default_names_what_differs_from_the_configuration(changes, suffix):
     """Many or long changes become a digest of their values."""
     others = (changes | {"train__optimizer__b2": b2} for b2 in (0.25, 0.75))

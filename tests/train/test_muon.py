@@ -19,16 +19,16 @@ def drawn(*shape):
     return RNG.normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("path", "kernel", "shape"),
-    [
-        ("mid_0/conv_0", drawn(3, 3, 4, 8), (1, 36, 8)),
-        ("down/blocks/conv_1", drawn(5, 3, 3, 4, 4), (5, 36, 4)),
-        ("up/blocks/shortcut", drawn(2, 6, 3), (2, 6, 3)),
-        ("blocks/blocks/attention/query", drawn(2, 6, 3, 4), (2, 6, 12)),
-        ("blocks/blocks/attention/out", drawn(2, 3, 4, 6), (2, 12, 6)),
-    ],
-)
+KERNELS = [
+    ("mid_0/conv_0", drawn(3, 3, 4, 8), (1, 36, 8)),
+    ("down/blocks/conv_1", drawn(5, 3, 3, 4, 4), (5, 36, 4)),
+    ("up/blocks/shortcut", drawn(2, 6, 3), (2, 6, 3)),
+    ("blocks/blocks/attention/query", drawn(2, 6, 3, 4), (2, 6, 12)),
+    ("blocks/blocks/attention/out", drawn(2, 3, 4, 6), (2, 12, 6)),
+]
+
+
+@pytest.mark.parametrize(("path", "kernel", "shape"), KERNELS)
 def test_an_update_has_the_singular_vectors_of_its_matrix_and_singular_values_near_one(path, kernel, shape):
     path, of_equal_size = f"score/{path}/kernel", {"score/mid_1/conv_0/kernel": 2 * drawn(3, 3, 4, 8)}
     change = jax.jit(orthogonalized)(unflatten_dict({path: kernel} | of_equal_size, sep="/"))

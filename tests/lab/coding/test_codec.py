@@ -155,19 +155,19 @@ def test_words_that_hold_no_images_end_in_one_line(home, content):
             codec.decompress(run, pack(changed))
 
 
-@pytest.mark.parametrize(
-    ("run", "images", "flags", "message"),
-    [
-        ("vdm", "test", [], "a code needs a finite depth, such as --config.loss.depth=50"),
-        ("vdm", "nothing", FLAGS, "has no split 'nothing'; it has "),
-        ("vdm", "wide.npy", FLAGS, "images must be [N, 4, 4, 1]; these are [2, 4, 5, 1]"),
-        ("vdm", "test", [*FLAGS, "--spacing=1e-9"], "makes lattices of more than 2^31 points"),
-        ("vdm", "test", [*FLAGS, "--batch-size=0"], "--batch-size must lie in 1 .. 4096, not 0"),
-        ("vdm", "test", [*FLAGS, "--config.eval.passes=2"], "--config.eval.passes is not read by this command"),
-        ("diffenc", "test", [*FLAGS, "--order=bit_swap"], "needs an encoder that leaves the image as"),
-        ("labelled", "test", FLAGS, "is a run with labels, which no file here holds; in Python"),
-    ],
-)
+REFUSED = [
+    ("vdm", "test", [], "a code needs a finite depth, such as --config.loss.depth=50"),
+    ("vdm", "nothing", FLAGS, "has no split 'nothing'; it has "),
+    ("vdm", "wide.npy", FLAGS, "images must be [N, 4, 4, 1]; these are [2, 4, 5, 1]"),
+    ("vdm", "test", [*FLAGS, "--spacing=1e-9"], "makes lattices of more than 2^31 points"),
+    ("vdm", "test", [*FLAGS, "--batch-size=0"], "--batch-size must lie in 1 .. 4096, not 0"),
+    ("vdm", "test", [*FLAGS, "--config.eval.passes=2"], "--config.eval.passes is not read by this command"),
+    ("diffenc", "test", [*FLAGS, "--order=bit_swap"], "needs an encoder that leaves the image as"),
+    ("labelled", "test", FLAGS, "is a run with labels, which no file here holds; in Python"),
+]
+
+
+@pytest.mark.parametrize(("run", "images", "flags", "message"), REFUSED)
 def test_images_and_options_that_cannot_be_coded_are_refused(home, tmp_path, run, images, flags, message, capsys):
     np.save(tmp_path / "wide.npy", np.zeros((2, 4, 5, 1), np.uint8))
     source = tmp_path / images if images.endswith(".npy") else images

@@ -141,15 +141,15 @@ def test_memory_is_the_donated_state_and_temporaries():
     assert seconds > 0
 
 
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", int(20.5 * 2**30)),
-        ("RESOURCE_EXHAUSTED: no more is known", None),
-        ("INTERNAL: it is broken\nat line 1", "the compiler failed: INTERNAL: it is broken"),
-        ("", 11),  # it compiles, for more memory than there is
-    ],
-)
+FAILURES = [
+    ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", int(20.5 * 2**30)),
+    ("RESOURCE_EXHAUSTED: no more is known", None),
+    ("INTERNAL: it is broken\nat line 1", "the compiler failed: INTERNAL: it is broken"),
+    ("", 11),  # it compiles, for more memory than there is
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), FAILURES)
 def test_failures_to_compile(monkeypatch, said, expected):
     """Too little memory says what is needed; any other failure is one line."""
 

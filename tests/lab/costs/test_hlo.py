@@ -44,42 +44,42 @@ def test_a_program_is_counted_by_what_runs(trips, runs):
     }
 
 
-@pytest.mark.parametrize(
-    ("op_name", "part", "backward"),
-    [
-        ("jvp(score_network)/UNet/down/while/body/ResnetBlock/norm_1/jit(group_norm)/mul", "norms, swish", False),
-        ("transpose(jvp(score_network))/UNet/mid_0/conv_0/conv_general_dilated", "convolutions", True),
-        ("jvp(score_network)/UNet/mid_0/cond/dot_general", "time embedding", False),
-        ("jvp(score_network)/UNet/UNet._flat/cond/branch_0_fun/add", "rest of networks", False),
-        ("jvp(score_network)/UNet/mid_0/convert_element_type", "rest of networks", False),
-        ("transpose(jvp(score_network))/UNet/attention/norm/mul", "attention", True),
-        ("jvp(encoder)/UNet/mid_0/conv_0/add", "encoder", False),
-        ("noise/jit(_normal)/jit(_normal_real)/erf_inv", "noise", False),
-        ("optimizer/add", "optimizer", False),
-        ("vmap(jvp(VDM2V))/score_model/VDMUNet_0/up.block_3/nin_shortcut/dot_general", "shortcuts, joins", False),
-        ("vmap(transpose(jvp(VDM2V)))/score_model/VDMUNet_0/up.block_3/GroupNorm_0/mul", "norms, swish", True),
-        ("add", "other", False),
-    ],
-)
+OPERATIONS = [
+    ("jvp(score_network)/UNet/down/while/body/ResnetBlock/norm_1/jit(group_norm)/mul", "norms, swish", False),
+    ("transpose(jvp(score_network))/UNet/mid_0/conv_0/conv_general_dilated", "convolutions", True),
+    ("jvp(score_network)/UNet/mid_0/cond/dot_general", "time embedding", False),
+    ("jvp(score_network)/UNet/UNet._flat/cond/branch_0_fun/add", "rest of networks", False),
+    ("jvp(score_network)/UNet/mid_0/convert_element_type", "rest of networks", False),
+    ("transpose(jvp(score_network))/UNet/attention/norm/mul", "attention", True),
+    ("jvp(encoder)/UNet/mid_0/conv_0/add", "encoder", False),
+    ("noise/jit(_normal)/jit(_normal_real)/erf_inv", "noise", False),
+    ("optimizer/add", "optimizer", False),
+    ("vmap(jvp(VDM2V))/score_model/VDMUNet_0/up.block_3/nin_shortcut/dot_general", "shortcuts, joins", False),
+    ("vmap(transpose(jvp(VDM2V)))/score_model/VDMUNet_0/up.block_3/GroupNorm_0/mul", "norms, swish", True),
+    ("add", "other", False),
+]
+
+
+@pytest.mark.parametrize(("op_name", "part", "backward"), OPERATIONS)
 def test_the_part_of_an_operation_is_that_of_its_scopes(op_name, part, backward):
     kernel = hlo.Kernel("fusion", f"jit(train_step)/{op_name}", 1, 0, 0)
     assert (kernel.part, kernel.is_backward) == (part, backward)
 
 
-@pytest.mark.parametrize(
-    ("instruction", "sent"),
-    [
-        ("f32[64] all-reduce(%x), replica_groups=mesh['a'=4,'b'=8] {'a'}", 2 * 3 / 4 * 256),
-        ("f32[64] all-reduce(%x), replica_groups=mesh['a'=4,'b'=8] {'a','b':(2)2}", 2 * 7 / 8 * 256),
-        ("(f32[64]{0:T(128)S(1)}, f32[8]) all-reduce(%x, %x), replica_groups=[2,4]<=[8]", 2 * 3 / 4 * 512),
-        ("f32[256] all-gather(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}", 3 / 4 * 1024),
-        ("f32[64] all-reduce(%x), replica_groups={}", 2 * 256),
-        ("f32[64] collective-permute(%x), source_target_pairs={{0,1},{1,0}}", 256),
-        ("f32[64] fusion(%x), kind=kCustom, calls=%scattered", 3 / 4 * 256),
-        ("f32[64] call-done(%start)", 3 / 4 * 256),
-        ("f32[64] add(%x, %x)", 0),
-    ],
-)
+COLLECTIVES = [
+    ("f32[64] all-reduce(%x), replica_groups=mesh['a'=4,'b'=8] {'a'}", 2 * 3 / 4 * 256),
+    ("f32[64] all-reduce(%x), replica_groups=mesh['a'=4,'b'=8] {'a','b':(2)2}", 2 * 7 / 8 * 256),
+    ("(f32[64]{0:T(128)S(1)}, f32[8]) all-reduce(%x, %x), replica_groups=[2,4]<=[8]", 2 * 3 / 4 * 512),
+    ("f32[256] all-gather(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}", 3 / 4 * 1024),
+    ("f32[64] all-reduce(%x), replica_groups={}", 2 * 256),
+    ("f32[64] collective-permute(%x), source_target_pairs={{0,1},{1,0}}", 256),
+    ("f32[64] fusion(%x), kind=kCustom, calls=%scattered", 3 / 4 * 256),
+    ("f32[64] call-done(%start)", 3 / 4 * 256),
+    ("f32[64] add(%x, %x)", 0),
+]
+
+
+@pytest.mark.parametrize(("instruction", "sent"), COLLECTIVES)
 def test_collective_instructions_send_what_a_ring_does(instruction, sent):
     text = f"""
 %scattered (p: f32[64]) -> f32[16] {{

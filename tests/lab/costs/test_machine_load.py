@@ -6,16 +6,15 @@ import pytest
 
 from diffenc_jax.lab.costs.load import cpu_seconds, share_of_others, upper_bounds
 
+SHARES = [
+    ((120.0, 45.0), 0.25),
+    ((120.0, 39.9), 0.0),  # ticks
+    ((100.4, 40.3), None),  # too short for the ticks
+    ((100.0, 40.0), None),
+]
 
-@pytest.mark.parametrize(
-    ("after", "share"),
-    [
-        ((120.0, 45.0), 0.25),
-        ((120.0, 39.9), 0.0),  # ticks
-        ((100.4, 40.3), None),  # too short for the ticks
-        ((100.0, 40.0), None),
-    ],
-)
+
+@pytest.mark.parametrize(("after", "share"), SHARES)
 def test_the_share_is_that_of_all_cores(after, share):
     assert share_of_others((100.0, 40.0), after) == (share and pytest.approx(share))
 

@@ -82,18 +82,18 @@ def test_machines_have_published_rates_by_the_names_of_their_devices(monkeypatch
         assert not target.memory or 50 < target.flops / target.bandwidth < 700
 
 
-@pytest.mark.parametrize(
-    ("name", "slices", "message"),
-    [
-        ("h1000:8", 1, "^unknown kind of accelerator 'h1000', perhaps h100; known: a100, .*, v5p, v6e$"),
-        ("h100-nvl:1", 1, "unknown kind of accelerator 'h100-nvl'"),
-        ("v5e:2x2", 1, r"the TPU compiler is not installed; run pip install 'diffenc_jax\[tpu\]'"),
-        ("h100:8", 1, r"the GPU compiler is not installed; run pip install 'diffenc_jax\[cuda\]'"),
-        ("h100", 1, "^no cards are named h100:; write h100:8, or h100:2x8 for two hosts with 8 cards each"),
-        ("a100:0x8", 1, "^no cards are named a100:0x8; write a100:8"),
-        ("h100:8", 2, "^--slices is for TPUs; write h100:2x8 for two hosts"),
-    ],
-)
+REFUSED = [
+    ("h1000:8", 1, "^unknown kind of accelerator 'h1000', perhaps h100; known: a100, .*, v5p, v6e$"),
+    ("h100-nvl:1", 1, "unknown kind of accelerator 'h100-nvl'"),
+    ("v5e:2x2", 1, r"the TPU compiler is not installed; run pip install 'diffenc_jax\[tpu\]'"),
+    ("h100:8", 1, r"the GPU compiler is not installed; run pip install 'diffenc_jax\[cuda\]'"),
+    ("h100", 1, "^no cards are named h100:; write h100:8, or h100:2x8 for two hosts with 8 cards each"),
+    ("a100:0x8", 1, "^no cards are named a100:0x8; write a100:8"),
+    ("h100:8", 2, "^--slices is for TPUs; write h100:2x8 for two hosts"),
+]
+
+
+@pytest.mark.parametrize(("name", "slices", "message"), REFUSED)
 def test_machines_that_cannot_be_compiled_for_are_one_line(name, slices, message, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(machines, "entry_points", lambda group: ())

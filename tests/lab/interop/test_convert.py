@@ -99,19 +99,19 @@ NAN = np.asarray([np.nan], np.float32)
 LEARNED = {"loss.depth": 4, "loss.variance_ratio": "learned", "sample.depth": 4}
 
 
-@pytest.mark.parametrize(
-    ("changes", "other", "message"),
-    [
-        ({WEIGHT: None}, {}, f"is not of the configuration's model; its parameters differ: {WEIGHT} missing"),
-        ({BIAS: np.zeros(2)}, {}, "encdec/inner_encoder/conv_out/kernel (3, 3, 32, 1), and 2 more"),
-        ({"score_model/more": NAN}, {}, "its parameters differ: score_model/more (1,)"),
-        ({BIAS: NAN}, {}, f"its parameter {BIAS} is not finite"),
-        ({"gamma/w": np.zeros(1, np.float32)}, {}, "its noise schedule does not increase, from"),
-        ({}, LEARNED, "no published model learns a ratio; take another loss.variance_ratio than 'learned'"),
-        ({}, {"model.derivative_head": True}, "no published model has it; take --config.model.derivative_head=False"),
-        ({}, {"model.encoder": tiny.ENCODERS["dct"].to_dict()}, "unknown encoder of a published model 'dct'"),
-    ],
-)
+MISFITS = [
+    ({WEIGHT: None}, {}, f"is not of the configuration's model; its parameters differ: {WEIGHT} missing"),
+    ({BIAS: np.zeros(2)}, {}, "encdec/inner_encoder/conv_out/kernel (3, 3, 32, 1), and 2 more"),
+    ({"score_model/more": NAN}, {}, "its parameters differ: score_model/more (1,)"),
+    ({BIAS: NAN}, {}, f"its parameter {BIAS} is not finite"),
+    ({"gamma/w": np.zeros(1, np.float32)}, {}, "its noise schedule does not increase, from"),
+    ({}, LEARNED, "no published model learns a ratio; take another loss.variance_ratio than 'learned'"),
+    ({}, {"model.derivative_head": True}, "no published model has it; take --config.model.derivative_head=False"),
+    ({}, {"model.encoder": tiny.ENCODERS["dct"].to_dict()}, "unknown encoder of a published model 'dct'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "other", "message"), MISFITS)
 def test_what_does_not_fit_is_named(tmp_path, small, changes, other, message):
     """Parameters of another model than the configuration's, and configurations of no published model."""
     config, ema = small
@@ -142,18 +142,18 @@ def test_what_flax_writes_in_chunks_is_read(tmp_path, monkeypatch):
     np.testing.assert_equal(arrays, {"a/kernel": np.ones((2, 1), np.float32), "b": np.ones(1)})
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        pickle.dumps(STATE),
-        WHOLE[:-5],
-        b"\x81\xa4step" + b"\x81\xa1a" * 5000,
-        serialization.msgpack_serialize({"step": 1, "params": {}}),
-        serialization.msgpack_serialize({"step": 1, "ema_params": 3}),
-        *(serialization.msgpack_serialize({"step": step, "ema_params": {}}) for step in (1.0, "1", None)),
-    ],
-)
+UNREADABLE = [
+    b"",
+    pickle.dumps(STATE),
+    WHOLE[:-5],
+    b"\x81\xa4step" + b"\x81\xa1a" * 5000,
+    serialization.msgpack_serialize({"step": 1, "params": {}}),
+    serialization.msgpack_serialize({"step": 1, "ema_params": 3}),
+    *(serialization.msgpack_serialize({"step": step, "ema_params": {}}) for step in (1.0, "1", None)),
+]
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
 def test_files_that_flax_did_not_write_are_refused_in_one_line(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(InputError, match=r"^[^\n]*file cannot be read as a flax[^\n]*$"):

@@ -81,17 +81,17 @@ def test_agreement_exits_with_0_and_a_difference_with_1(tmp_path, capsys):
     assert [line.split()[0] for line in failed] == ["v_hat", gradient]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"meta": None}, "is no complete reference file of a known model: 'meta'"),
-        ({"meta": np.array('["vdm"]')}, "is no complete reference file of a known model: "),
-        ({"meta": np.array("[" * 9000)}, "is no complete reference file of a known model: "),
-        ({"images": np.zeros((4, 8, 8, 3), np.uint8)}, "its images have another shape than it says"),
-        ({"param:score_model/conv_in/bias": None}, "of a known model: 'score_model/conv_in/bias'"),
-        ({"param:score_model/conv3/bias": np.ones(3)}, "of a known model: unknown parameters score_model/conv3/bias"),
-        ({"grad:score_model/conv3/bias": np.ones(3)}, "of a known model: unknown parameters score_model/conv3/bias"),
-    ],
-)
+SPOILED = [
+    ({"meta": None}, "is no complete reference file of a known model: 'meta'"),
+    ({"meta": np.array('["vdm"]')}, "is no complete reference file of a known model: "),
+    ({"meta": np.array("[" * 9000)}, "is no complete reference file of a known model: "),
+    ({"images": np.zeros((4, 8, 8, 3), np.uint8)}, "its images have another shape than it says"),
+    ({"param:score_model/conv_in/bias": None}, "of a known model: 'score_model/conv_in/bias'"),
+    ({"param:score_model/conv3/bias": np.ones(3)}, "of a known model: unknown parameters score_model/conv3/bias"),
+    ({"grad:score_model/conv3/bias": np.ones(3)}, "of a known model: unknown parameters score_model/conv3/bias"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), SPOILED)
 def test_missing_and_unknown_arrays_are_named(tmp_path, capsys, changes, message):
     assert message in refused(main, ["parity", spoiled(tmp_path, **changes)], capsys)

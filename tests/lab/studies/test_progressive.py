@@ -15,15 +15,15 @@ PIXELS = np.random.RandomState(0).randint(0, 256, (5, 3, 2)).astype(np.uint8)
 EPS = np.random.RandomState(1).normal(size=PIXELS.shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("encoder", "is_exact"),
-    [
-        (Identity(), True),
-        (NonTrainable(), True),
-        (Shrinking(0.5), True),
-        (Trainable(lambda x, gamma: 0.0 * x), False),  # the same x_t as that of NonTrainable, but nobody knows
-    ],
-)
+ENCODERS = [
+    (Identity(), True),
+    (NonTrainable(), True),
+    (Shrinking(0.5), True),
+    (Trainable(lambda x, gamma: 0.0 * x), False),  # the same x_t as that of NonTrainable, but nobody knows
+]
+
+
+@pytest.mark.parametrize(("encoder", "is_exact"), ENCODERS)
 def test_an_exact_estimate_of_the_encoded_image_shows_the_image_where_the_encoder_is_known(encoder, is_exact):
 
     @jax.jit

@@ -70,15 +70,15 @@ def refused(home, capsys, path, *arguments):
     return refusals.refused(main, ["sample-quality", home, f"--samples={path}", *arguments], capsys)
 
 
-@pytest.mark.parametrize(
-    ("arrays", "said"),
-    [
-        ({"samples": tiny.images(20, (8, 8, 1))}, "holds no array 'images'"),
-        ({"images": tiny.images(20, (4, 4, 1))}, r"images must be \[N, 8, 8, 1\]; these are \[20, 4, 4, 1\]"),
-        ({"images": tiny.images(9, (8, 8, 1))}, "9 samples or test images are too few"),
-        ({"images": tiny.images(20, (8, 8, 1)) / 16}, "but pixels are whole numbers"),
-    ],
-)
+REFUSED = [
+    ({"samples": tiny.images(20, (8, 8, 1))}, "holds no array 'images'"),
+    ({"images": tiny.images(20, (4, 4, 1))}, r"images must be \[N, 8, 8, 1\]; these are \[20, 4, 4, 1\]"),
+    ({"images": tiny.images(9, (8, 8, 1))}, "9 samples or test images are too few"),
+    ({"images": tiny.images(20, (8, 8, 1)) / 16}, "but pixels are whole numbers"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "said"), REFUSED)
 def test_arrays_that_are_no_samples_of_the_run_are_refused(home, tmp_path, capsys, arrays, said):
     np.savez(tmp_path / "samples.npz", **arrays)
     assert re.search(said, refused(home, capsys, tmp_path / "samples.npz"))

@@ -169,19 +169,19 @@ def test_the_newest_result_is_of_the_split_and_the_last_step(run):
     assert newest == ["test-10", "train-80", "train-80"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["none"], "holds no run"),
-        (["vdm", "--factors=9"], "--factors: 9 is too bright"),
-        (["vdm", "--most="], "--most must be a whole number, or None for all, not ''"),
-        (["vdm", "--config.loss.depth=3"], "--config.loss.depth is not read by this command; it reads checkpoint."),
-        (["vdm", "--config.eval.split=validation"], "has no split 'validation'; it has "),
-        (["nontrainable"], "this arm has no brightness"),
-        (["single"], "is one image, and standard errors over images need at least two"),
-        (["vdm", "others"], "give runs of the same images, or one --config.eval.split for all"),
-    ],
-)
+REFUSED = [
+    (["none"], "holds no run"),
+    (["vdm", "--factors=9"], "--factors: 9 is too bright"),
+    (["vdm", "--most="], "--most must be a whole number, or None for all, not ''"),
+    (["vdm", "--config.loss.depth=3"], "--config.loss.depth is not read by this command; it reads checkpoint."),
+    (["vdm", "--config.eval.split=validation"], "has no split 'validation'; it has "),
+    (["nontrainable"], "this arm has no brightness"),
+    (["single"], "is one image, and standard errors over images need at least two"),
+    (["vdm", "others"], "give runs of the same images, or one --config.eval.split for all"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
 def test_runs_and_options_that_a_study_cannot_take_are_refused(home, arguments, message, capsys, monkeypatch):
     monkeypatch.chdir(home)
     assert message in refusals.refused(program.main, [NAME, *arguments], capsys)

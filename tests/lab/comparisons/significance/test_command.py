@@ -18,20 +18,20 @@ from tests.refusals import refused
 GIVEN = ["--config=configs/digits.py", "--arms=vdm,diffenc", "--seeds=0-1"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--seeds is missing; give --config, --arms, --seeds and --root, or report and --root"),
-        (["--seeds=3-1"], "'3-1' must be seeds such as 0-4, or 0,2,7"),
-        (["--seeds=0-2,2"], "'0-2,2' names a seed twice"),
-        (["--arms=vdm,,x"], "'vdm,,x' must name each one once, separated by commas"),
-        (["--arms=vdm diffenc"], "'vdm diffenc' must name each one once"),
-        (["report"], "report does not read --config, --arms"),
-        (["--seeds=0", "--final=loss.depth"], "loss.depth"),
-        (["--seeds=0", "--arms=vdm,a\x1b[2J"], r"'a\x1b[2J' has control characters"),
-        (["--seeds=0", "--config.data.dir=a\nb"], r"'data.dir=a\nb' has control characters"),
-    ],
-)
+REFUSED = [
+    ([], "--seeds is missing; give --config, --arms, --seeds and --root, or report and --root"),
+    (["--seeds=3-1"], "'3-1' must be seeds such as 0-4, or 0,2,7"),
+    (["--seeds=0-2,2"], "'0-2,2' names a seed twice"),
+    (["--arms=vdm,,x"], "'vdm,,x' must name each one once, separated by commas"),
+    (["--arms=vdm diffenc"], "'vdm diffenc' must name each one once"),
+    (["report"], "report does not read --config, --arms"),
+    (["--seeds=0", "--final=loss.depth"], "loss.depth"),
+    (["--seeds=0", "--arms=vdm,a\x1b[2J"], r"'a\x1b[2J' has control characters"),
+    (["--seeds=0", "--config.data.dir=a\nb"], r"'data.dir=a\nb' has control characters"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, capsys, tmp_path):
     root = tmp_path / "root"
     assert message in refused(main, ["significance", f"--root={root}", *GIVEN[:2], *arguments], capsys)

@@ -42,22 +42,22 @@ def test_the_final_evaluation_may_change_the_loss_and_has_the_noise_of_the_seed(
 LEARNED = ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"config": "configs/digits.py:vdm"}, "names an arm; give arms by --arms"),
-        ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
-        ({"arms": ("vdm", "vdn")}, "unknown arm 'vdn'; known: diffenc, nontrainable, vdm"),
-        ({"overrides": ("train.steps=some",)}, "train.steps must be a whole number, not "),
-        ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
-        ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
-        ({"final": ("eval.passes=3",)}, "--final=eval.passes is set by the study; give --passes"),
-        ({"final": ("train.steps=3",)}, "--final=train.steps is no key of eval, fit, loss, ode"),
-        ({"final": ("loss.depht=3",)}, "unknown configuration key 'loss.depht'"),
-        ({"final": ("loss.times=optimal",)}, "loss.times=optimal needs a finite loss.depth"),
-        ({"overrides": LEARNED, "final": ("loss.variance_ratio=1",)}, "--final changes the loss of vdm where loss."),
-    ],
-)
+REFUSED = [
+    ({"config": "configs/digits.py:vdm"}, "names an arm; give arms by --arms"),
+    ({"reference": "nontrainable"}, "--reference=nontrainable is not among vdm, diffenc"),
+    ({"arms": ("vdm", "vdn")}, "unknown arm 'vdn'; known: diffenc, nontrainable, vdm"),
+    ({"overrides": ("train.steps=some",)}, "train.steps must be a whole number, not "),
+    ({"overrides": ("model.encoder.width=8",)}, "distinguishes the arms (vdm has none, diffenc 16)"),
+    ({"overrides": ("eval.seed=3",)}, "--config.eval.seed is set by the study; give --seeds"),
+    ({"final": ("eval.passes=3",)}, "--final=eval.passes is set by the study; give --passes"),
+    ({"final": ("train.steps=3",)}, "--final=train.steps is no key of eval, fit, loss, ode"),
+    ({"final": ("loss.depht=3",)}, "unknown configuration key 'loss.depht'"),
+    ({"final": ("loss.times=optimal",)}, "loss.times=optimal needs a finite loss.depth"),
+    ({"overrides": LEARNED, "final": ("loss.variance_ratio=1",)}, "--final changes the loss of vdm where loss."),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED)
 def test_grids_that_cannot_be_trained_are_refused_and_leave_nothing(tmp_path, changes, message):
     with pytest.raises(InputError) as error:
         make(**changes).check_runs(tmp_path)
