@@ -15,7 +15,6 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Estimator, Pass
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.samplers import first_noise, step_noise
@@ -23,7 +22,6 @@ from diffenc_jax.sampling.sampling import draw_data
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
-SHAPE = (4, 4, 1)
 CASES = {
     "diffenc": {"model__derivative_head": True, "eval__estimator": "ode"},
     "vdm": {"model__schedule__kind": "monotone"},
@@ -40,7 +38,7 @@ CASES = {
 
 def experiment(config, num_train=20):
     data = Dataset("tiny", "1", tiny.LEVELS, {"train": tiny.images(num_train), "test": tiny.images(8)})
-    return Experiment(config, data, make_mesh(), build(config, DataSpec(SHAPE, tiny.LEVELS)))
+    return Experiment(config, data, make_mesh(), tiny.model(config))
 
 
 def doubles(jaxpr):
@@ -84,7 +82,7 @@ def test_programs_stay_in_float32(x64, arm, small):
 
     def sample(params, steps):
         process, keys = model.bind(params), jax.random.split(stream(0, "sample"), 2)
-        z_0 = ancestral(process, steps, first_noise(keys, SHAPE), step_noise(keys, SHAPE))
+        z_0 = ancestral(process, steps, first_noise(keys, tiny.SPEC.shape), step_noise(keys, tiny.SPEC.shape))
         return draw_data(process, keys, z_0, SOFTMAX)
 
     assert not doubles(jax.make_jaxpr(sample)(state.params, steps).jaxpr)

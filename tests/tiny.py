@@ -9,8 +9,10 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import Config, recipe
 from diffenc_jax.core import parts
+from diffenc_jax.model import DataSpec, Model, build
 
 LEVELS = 17
+SPEC = DataSpec((4, 4, 1), LEVELS)
 NORMS = dict(groups=8, mid_groups=8, out_groups=8)
 TRANSFORMER = dict(patch=2, width=8, layers=2, heads=2)
 MLP = dict(width=16, layers=2, dropout=0.1, fourier_bins=())
@@ -84,6 +86,11 @@ def config_dict(arm="diffenc", small=False):
 def config(arm="diffenc", small=False, **changes):
     """`Config` of the same model; `changes` by key, dots written as two underscores."""
     return Config.parse(config_dict(arm, small)).replace(parts.allowed(by_key(changes)))
+
+
+def model(config: Config) -> Model:
+    """The model of a configuration for images of 4x4 pixels with one channel."""
+    return build(config, SPEC)
 
 
 def drawn(net, *inputs, scale=0.1, seed=0):

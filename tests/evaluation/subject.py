@@ -3,20 +3,18 @@
 import functools
 
 from diffenc_jax.data.dataset import Dataset
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
 
 SPLITS = {"train": tiny.images(20), "test": tiny.images(13, seed=1)}
-SHAPE = (4, 4, 1)
 
 
 def experiment(arm="diffenc", small=True, **changes):
     """The experiment of `tiny.config` with these changes."""
     config = tiny.config(arm, small, **changes)
     dataset = Dataset("tiny", "1", tiny.LEVELS, SPLITS)
-    return Experiment(config, dataset, make_mesh(), build(config, DataSpec(SHAPE, tiny.LEVELS)))
+    return Experiment(config, dataset, make_mesh(), tiny.model(config))
 
 
 @functools.cache

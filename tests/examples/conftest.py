@@ -6,6 +6,14 @@ from diffenc_jax.core import parts
 from tests import ROOT
 
 
+@pytest.fixture(autouse=True, scope="module")
+def on_the_path(request):
+    """The module's `PACKAGE` can be imported; modules without one import the scripts of examples/."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "examples" / getattr(request.module, "PACKAGE", ""))
+        yield
+
+
 @pytest.fixture
 def announced(request, tmp_path, monkeypatch):
     """The folder of the metadata that an installation of the module's `PACKAGE` leaves, which are on the path."""

@@ -18,19 +18,12 @@ from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.model import bind_to, build, spec_of
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
-from tests import ROOT, refusals, tiny
+from tests import refusals, tiny
 
 PACKAGE = "cascade"
 SOURCES = ["COARSE_2", "DETAILS_2", "DETAILS_1"]
 WHOLE = digits(None).splits["test"]()
 DEPTH = {"loss.depth": 3}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def on_the_path():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "examples" / PACKAGE)
-        yield
 
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256])

@@ -12,7 +12,6 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.runs.stored import StoredRun
-from tests import ROOT
 from tests.evaluation import gaussian, gaussian_classes
 from tests.refusals import refused
 from tests.stored_runs import CLASSES, trained, write_images, write_run
@@ -20,12 +19,10 @@ from tests.stored_runs import CLASSES, trained, write_images, write_run
 PACKAGE = "classify"
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(scope="module")
 def classify():
     """The module of the example."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "examples" / PACKAGE)
-        yield importlib.import_module("classify")
+    return importlib.import_module("classify")
 
 
 def nats_of(classify, folder, passes, **changes):

@@ -20,7 +20,6 @@ def test_it_needs_the_mathematics_and_the_networks_only():
 @pytest.mark.slow
 def test_the_minimal_example_learns(monkeypatch):
     """With smaller networks."""
-    monkeypatch.syspath_prepend(FILE.parent)
     minimal = importlib.import_module("minimal")
     for name, changes in {"SCORE": dict(layers=1), "ENCODER": dict(width=32, layers=1, levels=1)}.items():
         monkeypatch.setattr(minimal, name, getattr(minimal, name).clone(**changes))

@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import diffenc_jax as dj
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import flatten, load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.keys import key
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.lab.coding.choices import Compression
@@ -25,12 +27,13 @@ from diffenc_jax.lab.coding.codec import KEYS
 from diffenc_jax.lab.coding.container import Container, pack
 from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid
 from diffenc_jax.model import build, outside_parts, spec_of
+from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.train import loop
 from diffenc_jax.train.step import Program
-from tests import ROOT, tiny
+from tests import tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.extending_page import shown
 from tests.nets import contract
@@ -41,11 +44,6 @@ PACKAGE = "own_parts"
 NAMES = ("encoder:Fading", "schedule:Cosine", "estimator:Mirrored", "network:Convolutions", "optimizer:Nesterov")
 FADING, COSINE, MIRRORED, NETWORK, OPTIMIZER = (parts.Allowed(f"own_parts.{name}") for name in NAMES)
 TABLE = parts.Allowed("own_parts.writer:Table")
-
-
-@pytest.fixture(autouse=True)
-def on_the_path(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "examples" / PACKAGE)
 
 
 def built(config):
@@ -78,13 +76,6 @@ def test_parts_and_keys_that_are_none_are_refused_in_one_line(overrides, message
     assert "\n" not in str(caught.value)
 
 
-NETWORKS = """
-import flax.linen as nn
-import jax.numpy as jnp
-from diffenc_jax.nets.network import ScoreNetwork
-from diffenc_jax.core.keys import key
-from diffenc_jax.diffusion.encoders import Encoder
-
 class Plain(ScoreNetwork):
     width: int = key(64, "Channels.")
 
@@ -92,17 +83,21 @@ class Plain(ScoreNetwork):
     def __call__(self, x, t, dropout_key=None, condition=None, with_heads=False):
         return nn.Conv(x.shape[-1], (1, 1))(x)
 
+
 class Flat(Plain):
     def __call__(self, x, t, dropout_key=None, with_heads=False):
         return jnp.zeros(len(x))
+
 
 class Half(Plain):
     def __call__(self, x, t, dropout_key=None, with_heads=False):
         return jnp.zeros(x.shape, jnp.bfloat16)
 
+
 class Counting(Plain):
     def __call__(self, x, t, dropout_key=None, with_heads=False):
         return x * self.variable("counts", "calls", lambda: jnp.zeros(())).value
+
 
 class Training(Plain):
     @nn.compact
@@ -110,28 +105,29 @@ class Training(Plain):
         assert dropout_key is None, "no dropout"
         return nn.Conv(x.shape[-1], (1, 1))(x)
 
+
 class Raising(Encoder):
     def mean(self, x, gamma):
         raise KeyError("mean")
+
 
 class Wrong(Encoder):
     def mean(self, x, gamma):
         return x[..., None] * jnp.ones(3)
 
+
 class Abstract(Encoder):
     pass
 
+
 def prediction(z):
     return z
-"""
 
 
-def test_networks_that_cannot_be_called_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "mixing.py").write_text(NETWORKS)
-    monkeypatch.syspath_prepend(tmp_path)
-    kind = "model.score.kind=mixing:"
+def test_networks_that_cannot_be_called_are_refused():
+    kind = f"model.score.kind={__name__}:"
     plain = load_config("digits:diffenc", [f"{kind}Plain"])
-    assert plain.model.score.to_dict() == {"kind": "mixing:Plain", "width": 64}  # not the width of the part before
+    assert plain.model.score.to_dict() == {"kind": f"{__name__}:Plain", "width": 64}  # not the width of the part before
     assert built(plain).score.width == 64
     for given, message in (
         ([f"{kind}Plain", "model.derivative_head=True"], "cannot be called with the heads derivative: "),
@@ -140,10 +136,16 @@ def test_networks_that_cannot_be_called_are_refused(tmp_path, monkeypatch):
         ([f"{kind}Counting"], "cannot be called: "),
         ([f"{kind}Training", "model.encoder.kind=identity"], "cannot be used: no dropout"),
         *(
-            ([f"model.encoder.kind=mixing:{name}", f"{kind}Plain"], f"encoder.kind=mixing:{name} cannot be used: ")
+            (
+                [f"model.encoder.kind={__name__}:{name}", f"{kind}Plain"],
+                f"encoder.kind={__name__}:{name} cannot be used: ",
+            )
             for name in ("Raising", "Wrong", "Abstract")
         ),
-        ([f"{kind}Plain", "model.encoder.kind=identity", "model.prediction=mixing:prediction"], "cannot be used: "),
+        (
+            [f"{kind}Plain", "model.encoder.kind=identity", f"model.prediction={__name__}:prediction"],
+            "cannot be used: ",
+        ),
     ):
         config = load_config("digits:diffenc", given)
         with pytest.raises(InputError, match=message) as caught:

@@ -11,10 +11,9 @@ from diffenc_jax.config.recipe import code_network, encoder_network, forward_pro
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.losses import bound_at
-from diffenc_jax.model import DataSpec, bind_to, build
+from diffenc_jax.model import bind_to
 from tests import tiny
 
-SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 CODE = code_network(units=5, active=2, width=32, layers=1, levels=1, dropout=0.0, **tiny.NORMS)
 ENCODER = encoder_network(kind="affine", width=32, layers=1, levels=1, **tiny.NORMS)
 AFFINE = forward_processes(ENCODER, CODE)["diffenc-affine"]
@@ -48,7 +47,7 @@ def bound_of(model, key=None):
 
 def value(arm, changes):
     """The bound with the initial schedule, and networks whose outputs are zero, as they are at initialisation."""
-    model = build(configured(arm, changes), SPEC)
+    model = tiny.model(configured(arm, changes))
 
     @jax.jit
     def bound(key):
@@ -73,7 +72,7 @@ def test_each_starts_as_vdm(name):
 @pytest.mark.parametrize(("name", "part"), [("affine", "encoder"), ("mulan", "schedule code")])
 def test_the_bound_trains_what_is_learned(name, part):
     """Each array of the learned parts has a gradient."""
-    model = build(configured(*PROCESSES[name]), SPEC)
+    model = tiny.model(configured(*PROCESSES[name]))
     bound = bound_of(model, jax.random.key(2))
     params = tiny.drawn(model, scale=0.3)
     learned = {name: params[name] for name in part.split()}
@@ -98,13 +97,13 @@ REFUSED = [
 @pytest.mark.parametrize(("arm", "changes", "message"), REFUSED)
 def test_parts_that_do_not_fit_together_are_refused_in_one_line(arm, changes, message):
     with pytest.raises(InputError, match=message) as caught:
-        build(configured(arm, changes), SPEC)
+        tiny.model(configured(arm, changes))
     assert "\n" not in str(caught.value)
 
 
 def test_each_image_has_the_levels_of_its_own_code():
     """Another code changes the bound of this image, and of no other."""
-    model = build(configured(*PROCESSES["mulan"]), SPEC)
+    model = tiny.model(configured(*PROCESSES["mulan"]))
     params, changed = tiny.drawn(model, scale=0.3), np.asarray([0, 1, 0, 0, 1, 0], bool)
     first = np.eye(5, dtype=np.float32)[[0, 1, 2, 3, 4, 0]] + np.eye(5, dtype=np.float32)[[1, 2, 3, 4, 0, 2]]
 
@@ -120,7 +119,7 @@ def test_each_image_has_the_levels_of_its_own_code():
 
 
 def test_the_codes_of_training_are_drawn_anew_and_those_of_evaluation_are_the_best():
-    model = build(configured(*PROCESSES["code"]), SPEC)
+    model = tiny.model(configured(*PROCESSES["code"]))
     params, pixels = tiny.drawn(model, scale=0.0), jax.device_put(tiny.images(6))
     params["code"]["logits"]["bias"] = np.float32([0.3, -0.2, 0.1, 0.5, 0.0])
 

@@ -6,7 +6,6 @@ import jax
 import pytest
 
 from diffenc_jax.core.errors import RunError
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel import memory
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.step import Program
@@ -21,7 +20,7 @@ def program():
     config = tiny.config("vdm", small=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "device_memory", lambda: 2**34)
-        yield Program(build(config, DataSpec((4, 4, 1), tiny.LEVELS)), config, make_mesh())
+        yield Program(tiny.model(config), config, make_mesh())
 
 
 ERRORS = [

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError, RunError
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
@@ -22,7 +21,7 @@ def images(tmp_path_factory):
 
 def parameters(config, step):
     """Parameters that differ between steps."""
-    return tiny.drawn(build(config, DataSpec((4, 4, 1), tiny.LEVELS)), seed=step)
+    return tiny.drawn(tiny.model(config), seed=step)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_the_newest_checkpoint_is_opened_and_the_others_can_be(workdir):
     assert run.at(8) is run
     np.testing.assert_array_equal(run.dataset.splits["test"], tiny.images(6, seed=1))
     assert set(run.dataset.splits) == {"test"}
-    assert run.model.spec == DataSpec((4, 4, 1), tiny.LEVELS)
+    assert run.model.spec == tiny.SPEC
 
 
 def test_images_and_loss_may_be_chosen(workdir, images):

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.data.images import Batch
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.stored import StoredRun
@@ -35,7 +34,7 @@ def test_a_step_that_is_not_finite_is_skipped(monkeypatch):
 
     monkeypatch.setattr(steps, "gradient", spoilt)
     config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling="importance")
-    step = StepFunction(build(config, DataSpec((4, 4, 1), tiny.LEVELS)), config)
+    step = StepFunction(tiny.model(config), config)
     train_step, good, params = jax.jit(step), Batch(tiny.images(8)), tiny.drawn(step.model)
     first, before = train_step(jax.jit(lambda: step.init().replace(params=params, ema=params))(), good)
     second, bad = train_step(first, Batch(BAD))

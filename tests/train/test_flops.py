@@ -6,14 +6,11 @@ import pytest
 
 from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.dataset import data_shape
-from diffenc_jax.model import DataSpec, build
+from diffenc_jax.model import DataSpec, spec_of
 from diffenc_jax.train import flops as counted
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import StepFunction
 from tests import shipped, tiny
-
-SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 
 
 def test_flops_and_parameters_are_those_of_the_products():
@@ -36,7 +33,7 @@ def test_flops_and_parameters_are_those_of_the_products():
 
 def installed(config):
     """Counts of an installed configuration."""
-    return count(config, DataSpec(data_shape(config.data), config.data.pixel_levels))
+    return count(config, spec_of(config))
 
 
 CASES = [("digits_matched", "diffenc", "vdm"), ("cifar10_matched", "diffenc-8-2", "vdm-8")]
@@ -107,4 +104,4 @@ def test_a_length_that_is_left_open_is_refused():
     """A run is never trained for the reference's steps by mistake."""
     config = tiny.config("vdm", train__flops_of="diffenc")
     with pytest.raises(InputError, match=r"train\.flops_of=diffenc leaves train\.steps open; load the configuration"):
-        StepFunction(build(config, SPEC), config)
+        StepFunction(tiny.model(config), config)

@@ -15,7 +15,7 @@ from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.losses import Noise, bound_at
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Monotone
-from diffenc_jax.model import DataSpec, build
+from diffenc_jax.model import DataSpec
 from diffenc_jax.train import gradients
 from diffenc_jax.train.gradients import StepInputs, every_kth
 from diffenc_jax.train.state import averages
@@ -138,7 +138,7 @@ def stepped(parts, scan):
     """State and report after a step; the same images, times and noise whatever the parts, and no dropout."""
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
     config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
-    model = build(config, DataSpec((4, 4, 1), tiny.LEVELS))
+    model = tiny.model(config)
     step = StepFunction(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
     return jax.jit(step)(jax.jit(step.init)(), Batch(jnp.asarray(tiny.images(8))))
 

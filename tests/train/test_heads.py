@@ -13,18 +13,16 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import diffuse
 from diffenc_jax.diffusion.losses import TERMS, bound_at, errors_at
 from diffenc_jax.diffusion.ratios import Table
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train.gradients import StepInputs, gradient
 from tests import tiny
 
-SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 KEY = jax.random.key(3)
 FINITE = {"loss__depth": 5, "sample__depth": 5}
 
 
 def built(head=None, **changes):
     heads = {f"model__{head}_head": True} if head else {}
-    return build(tiny.config(small=True, **heads, **changes), SPEC)
+    return tiny.model(tiny.config(small=True, **heads, **changes))
 
 
 @cache
@@ -101,7 +99,7 @@ def test_bound_and_gradients_are_those_without_it(head, changes):
     def by_hand(own):
         process, place = model.bind(join(rest, head, own), draw.dropout_key), model.place(rest, draw.noise.t)
         values = loss(process, place, draw)
-        return values.mean() / SPEC.dims, values
+        return values.mean() / tiny.SPEC.dims, values
 
     expected, values = jax.jit(jax.grad(by_hand, has_aux=True))(own)
     np.testing.assert_allclose(outputs.terms.head_losses[name], values, rtol=1e-4)
@@ -117,7 +115,7 @@ def test_with_its_own_ratio_the_bound_alone_trains_the_error_head():
         """With w [B, H, W, C] in place of the head's, if given."""
         process, place = model.bind(join(rest, "error", own), draw.dropout_key), model.place(rest, draw.noise.t)
         place = place if ratios is None else place._replace(ratio=Table(ratios))
-        return bound_at(process, draw.batch.data, place, draw.noise).total.mean() / (SPEC.dims * math.log(2))
+        return bound_at(process, draw.batch.data, place, draw.noise).total.mean() / (tiny.SPEC.dims * math.log(2))
 
     @jax.jit
     def ratios():

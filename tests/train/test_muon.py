@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train.muon import are_matrices, orthogonalized
 from diffenc_jax.train.optimizers import make_optimizer
 from diffenc_jax.train.step import decayed
@@ -72,6 +71,6 @@ def test_embeddings_first_and_last_layers_are_left_to_adamw(small):
         *(f"time/dense_{i}/{name}" for i in (0, 1) for name in ("kernel", "bias")),
         *(("embed/kernel", "out/kernel", "cond_out/kernel") if small else ("conv_in/kernel", "conv_out/kernel")),
     }
-    params = jax.eval_shape(build(tiny.config("vdm", small), DataSpec((4, 4, 1), tiny.LEVELS)).init, jax.random.key(0))
+    params = jax.eval_shape(tiny.model(tiny.config("vdm", small)).init, jax.random.key(0))
     for path, is_matrix in flatten_dict(are_matrices(params)["score"], sep="/").items():
         assert is_matrix == (path.endswith("/kernel") and path not in left), path

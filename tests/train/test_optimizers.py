@@ -11,13 +11,12 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.optimizers import learning_rate, make_optimizer, with_rates_at
 from diffenc_jax.train.step import Program, StepFunction, decayed
 from tests import tiny
 
-MODEL = build(tiny.config("vdm", small=True), DataSpec((4, 4, 1), tiny.LEVELS))
+MODEL = tiny.model(tiny.config("vdm", small=True))
 
 
 def test_weights_of_networks_decay_and_biases_end_points_and_ratios_do_not():

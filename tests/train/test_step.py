@@ -8,17 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
-
-SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 
 
 def step_of(seed):
     """The step of a seed that need not be known when it is compiled."""
     config = tiny.config("vdm", small=True)
-    step = StepFunction(build(config, SPEC), config)
+    step = StepFunction(tiny.model(config), config)
     step.config = SimpleNamespace(seed=seed, train=config.train)
     return step
 

@@ -10,12 +10,11 @@ import pytest
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.dataset import data_shape
 from diffenc_jax.lab.costs import compile_check, hlo
 from diffenc_jax.lab.costs.compile_check import DoesNotFit, step_lines
 from diffenc_jax.lab.costs.machines import Machines
 from diffenc_jax.lab.costs.targets import TARGETS, Target
-from diffenc_jax.model import DataSpec, spec_of
+from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
 from tests import tiny
@@ -77,7 +76,7 @@ def on_gpus(tmp_path_factory):
 @pytest.mark.slow
 def test_a_step_on_four_chips(measured):
     wrote, config = measured["four chips"], tiny.config("vdm", small=True).replace(WIDE)
-    counts = count(config, DataSpec(data_shape(config.data), config.data.pixel_levels))
+    counts = count(config, spec_of(config))
     assert wrote["mesh"] == {"data": 4, "fsdp": 1}
     assert (wrote["topology"], wrote["chips"], wrote["hosts"], wrote["batch_size"]) == ("v5e:2x2", 4, 1, 64)
     # Parameters, their average and two moments, complete on every chip, with a little padding.
@@ -108,7 +107,7 @@ def test_slices_and_chips_of_two_devices_and_a_step_that_does_not_fit(measured):
 def test_steps_on_gpus(on_gpus):
     """Networks of each kind compile; the transformer's products are divided over the cards."""
     wrote, config = on_gpus["transformer"], tiny.config("vdm", small=True).replace(WIDE)
-    counts = count(config, DataSpec(data_shape(config.data), config.data.pixel_levels))
+    counts = count(config, spec_of(config))
     assert (wrote["mesh"], wrote["device"], wrote["cycles"]) == ({"data": 8, "fsdp": 1}, "card", 0)
     assert wrote["memory_of_device"] == TARGETS["h100"].available
     assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params

@@ -8,13 +8,10 @@ import pytest
 from diffenc_jax.__main__ import main
 from diffenc_jax.lab.costs.load import SMALLEST
 from diffenc_jax.lab.costs.training_step import measure_costs
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.stored_runs import write_images
-
-SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
 
 
 @pytest.mark.slow
@@ -23,9 +20,9 @@ def test_costs_are_those_of_the_step(tmp_path):
     path, temporaries = write_images(tmp_path / "images.npz"), []
     for size in (8, 32):
         config = tiny.config("vdm", small=True, data__source=str(path), train__batch_size=size)
-        cost, counts = measure_costs(config, timed_steps=4), count(config, SPEC)
-        leaves = jax.tree.leaves(jax.eval_shape(StepFunction(build(config, SPEC), config).init))
-        arguments = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + size * SPEC.dims
+        cost, counts = measure_costs(config, timed_steps=4), count(config, tiny.SPEC)
+        leaves = jax.tree.leaves(jax.eval_shape(StepFunction(tiny.model(config), config).init))
+        arguments = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + size * tiny.SPEC.dims
         assert arguments <= cost["memory_of_state"] < 1.02 * arguments
         assert cost["memory_per_step"] == cost["memory_of_state"] + cost["memory_of_temporaries"]
         temporaries.append(cost["memory_of_temporaries"])

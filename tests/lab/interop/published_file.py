@@ -1,4 +1,4 @@
-"""Checkpoints as the published code saves them, with random parameters."""
+"""Arrays of the published code, and checkpoints as it saves them, with random parameters."""
 
 import jax
 import numpy as np
@@ -6,11 +6,17 @@ from flax import serialization
 from flax.traverse_util import unflatten_dict
 
 from diffenc_jax.lab.interop import names
-from diffenc_jax.model import DataSpec, build
-from tests import tiny
+from diffenc_jax.model import build
+from tests import ROOT, tiny
 
 STEP = 1_300_000
-SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
+REFERENCES = ROOT / "tests/reference"
+
+
+def reference(name):
+    """The arrays of a reference file."""
+    with np.load(REFERENCES / f"{name}.npz") as archive:
+        return dict(archive)
 
 
 def write(path, ema, step=STEP):
@@ -23,7 +29,7 @@ def write(path, ema, step=STEP):
     return path
 
 
-def published_parameters(config, spec=SPEC):
+def published_parameters(config, spec=tiny.SPEC):
     """Random parameters of a published model for images of `spec`, by their published names."""
     model = build(config, spec)
     places = names.places(jax.eval_shape(model.init, jax.random.key(0)), names.Dialect(bare=False, numbered=False))

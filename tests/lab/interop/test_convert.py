@@ -19,14 +19,13 @@ from diffenc_jax.lab.interop.convert import import_checkpoint, read_published
 from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
-from tests import ROOT, refusals, tiny
-from tests.lab.interop.published_file import STEP, published_parameters, write
+from tests import refusals, tiny
+from tests.lab.interop.published_file import STEP, published_parameters, reference, write
 
 
-def reference(name):
+def with_configuration(name):
     """A reference file's arrays, and its configuration."""
-    with np.load(ROOT / "tests" / "reference" / f"{name}.npz") as archive:
-        arrays = dict(archive)
+    arrays = reference(name)
     return arrays, parity.configuration(json.loads(str(arrays["meta"])))
 
 
@@ -38,7 +37,7 @@ def restored(workdir, like):
 
 def test_parameters_are_the_published_ones(tmp_path):
     """Whose losses are those of the published code, see test_parity.py."""
-    arrays, config = reference("trainable")
+    arrays, config = with_configuration("trainable")
     published = parity.prefixed(arrays, "param:")
     said = import_checkpoint(write(tmp_path / "checkpoint_1300000", published), config, tmp_path / "run")
     assert said.startswith(f"step {STEP} of {tmp_path}/checkpoint_1300000, 702,566 parameters, is in {tmp_path}/run")
@@ -64,7 +63,7 @@ def network(seed=0):
 
 def test_a_vdm_of_google_research(tmp_path):
     """Its ε̂, by hand as v̂, and its schedule, which is ours although it drifted off its end points."""
-    arrays, config = reference("vdm")
+    arrays, config = with_configuration("vdm")
     schedule, h = network()
     published = parity.prefixed(arrays, "param:").items()
     ema = {re.sub("(TimeEmbedding|VDMUNet)_0/", "", name): value for name, value in published} | schedule

@@ -10,17 +10,8 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import NonTrainable
 from diffenc_jax.lab.interop import names, parity
-from tests import ROOT
+from tests.lab.interop.published_file import REFERENCES, reference
 from tests.refusals import refused
-
-FOLDER = ROOT / "tests/reference"
-VDM = FOLDER / "vdm.npz"
-
-
-def reference(name):
-    """The arrays of a reference file."""
-    with np.load(FOLDER / f"{name}.npz") as archive:
-        return dict(archive)
 
 
 def test_all_outputs_are_reproduced():
@@ -71,7 +62,7 @@ def spoiled(tmp_path, **changes):
 
 @pytest.mark.slow
 def test_agreement_exits_with_0_and_a_difference_with_1(tmp_path, capsys):
-    assert main(["parity", str(VDM)]) == 0
+    assert main(["parity", str(REFERENCES / "vdm.npz")]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in ("loss_recon", "loss_latent", "loss_diffusion", "bpd", "v_hat", "z_out"))
     v_hat = reference("vdm")["v_hat"] * np.float32(1.001)

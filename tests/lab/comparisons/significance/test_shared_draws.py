@@ -4,7 +4,6 @@ import jax
 import numpy as np
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.step import StepFunction
@@ -17,7 +16,7 @@ def drawn(arm, seed, step):
     """Images, times, noise and images of the end points of a training step."""
     config = tiny.config(arm, seed=seed)
     batch = Batches(Batch(IMAGES), config, make_mesh())(step)
-    function = StepFunction(build(config, DataSpec((4, 4, 1), tiny.LEVELS)), config)
+    function = StepFunction(tiny.model(config), config)
     inputs = function.inputs(np.int32(step), batch, None)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(inputs._replace(dropout_key=None))]
 
