@@ -1,8 +1,6 @@
 """The demonstration as a user starts it: `python -m diffenc_jax.main --config=configs/digits.py`."""
 
 import json
-import re
-import signal
 import subprocess
 from functools import partial
 
@@ -10,7 +8,6 @@ import pytest
 
 from diffenc_jax.runs.stored import StoredRun
 from tests import processes
-from tests.logs import logged
 
 
 def start(workdir, *args):
@@ -35,19 +32,3 @@ def test_reaches_two_bits_per_dimension(tmp_path):
     finish(start(tmp_path / "run", "--mode=eval", "--config.eval.dtype=bfloat16"))
     (path,) = (tmp_path / "run" / "eval").glob("*bfloat16*.json")
     assert json.loads(path.read_text())["bpd"]["total"] == pytest.approx(record["bpd"]["total"], abs=0.002)
-
-
-@pytest.mark.long
-@pytest.mark.slow
-def test_a_killed_run_resumes_bit_for_bit(tmp_path):
-    """SIGKILL within an epoch and between two checkpoints."""
-    few = ["--config.train.steps=40", "--config.checkpoint.every_steps=12", "--config.log.every_steps=10"]
-    few += ["--config.eval.passes=1", "--config.sample.depth=2"]
-    finish(start(tmp_path / "whole", *few))
-    killed = start(tmp_path / "killed", *few)
-    processes.wait_until((tmp_path / "killed" / "checkpoints" / "12").exists, killed)  # saved while steps continue
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    said, _ = finish(start(tmp_path / "killed", *few))
-    assert re.search("resuming from step (12|24|36) ", said), said
-    assert logged(tmp_path / "killed") == logged(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Settings of the process: huge pages, and memory returned to the system."""
+"""Settings of the process: huge pages, and compiler options."""
 
 import os
 import subprocess
@@ -30,23 +30,6 @@ print(os.environ["GLIBC_TUNABLES"], *sys.argv[1:])
 def test_a_program_is_executed_once_more_with_the_same_arguments():
     expected = "started\nstarted\nglibc.malloc.hugetlb=1 --a=b c d\n"
     assert output(STARTED_AGAIN, "--a=b c", "d") == expected
-
-
-FREED = """
-from diffenc_jax.core.process import return_freed_memory
-resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
-pieces = [bytearray(50_000) for _ in range(2000)]
-top = bytearray(50_000)
-del pieces
-before = resident()
-return_freed_memory()
-print(before - resident())
-"""
-
-
-def test_freed_memory_is_given_back():
-    """Small objects below one that is in use, whose memory free() alone keeps."""
-    assert int(output(FREED, **{process.TUNABLES: "glibc.malloc.mmap_threshold=1000000000"})) > 80_000_000
 
 
 @pytest.mark.parametrize(("flags", "options"), [("", {"xla_backend_optimization_level": 1}), ("KEY=0", {})])

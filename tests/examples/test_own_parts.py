@@ -120,12 +120,15 @@ class Abstract(Encoder):
     pass
 
 
+BROKEN = ("Raising", "Wrong", "Abstract")  # encoders
+
+
 def prediction(z):
     return z
 
 
 def test_networks_that_cannot_be_called_are_refused():
-    kind = f"model.score.kind={__name__}:"
+    kind, encoder = (f"model.{part}.kind={__name__}:" for part in ("score", "encoder"))
     plain = load_config("digits:diffenc", [f"{kind}Plain"])
     assert plain.model.score.to_dict() == {"kind": f"{__name__}:Plain", "width": 64}  # not the width of the part before
     assert built(plain).score.width == 64
@@ -135,17 +138,8 @@ def test_networks_that_cannot_be_called_are_refused():
         ([f"{kind}Half"], r"must return the output as float32 .*, not bfloat16"),
         ([f"{kind}Counting"], "cannot be called: "),
         ([f"{kind}Training", "model.encoder.kind=identity"], "cannot be used: no dropout"),
-        *(
-            (
-                [f"model.encoder.kind={__name__}:{name}", f"{kind}Plain"],
-                f"encoder.kind={__name__}:{name} cannot be used: ",
-            )
-            for name in ("Raising", "Wrong", "Abstract")
-        ),
-        (
-            [f"{kind}Plain", "model.encoder.kind=identity", f"model.prediction={__name__}:prediction"],
-            "cannot be used: ",
-        ),
+        *(([f"{encoder}{name}", f"{kind}Plain"], f"{encoder}{name} cannot be used: ") for name in BROKEN),
+        ([f"{kind}Plain", "model.encoder.kind=identity", f"model.prediction={__name__}:prediction"], "cannot be used"),
     ):
         config = load_config("digits:diffenc", given)
         with pytest.raises(InputError, match=message) as caught:

@@ -1,14 +1,12 @@
 """Interrupted evaluations are resumed with the values and tables that they had."""
 
 import contextlib
-import os
 import re
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import read_arrays
 from diffenc_jax.runs.partial import PartialEvaluation, digest_of
@@ -101,13 +99,6 @@ def test_what_was_not_saved_is_computed_again(record, capsys, digests, name, val
             started_again(record, capsys)
     path.write_bytes(b"PK")
     started_again(record, capsys)
-
-
-def test_a_pipe_in_place_of_partial_values_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "a.partial.npz")
-    refused = pytest.raises(InputError, match=r"a\.partial\.npz cannot be read: .*; delete it$")
-    with refused, evaluation(tmp_path / "a.json"):
-        pass
 
 
 def test_values_that_an_exception_left_half_stored_are_missing(tmp_path):
