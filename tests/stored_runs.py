@@ -22,10 +22,16 @@ def write_run(folder, source, arm="vdm", shape=(4, 4, 1), **changes):
     config = tiny.config(arm, small=True, **changes)
     spec = DataSpec(shape, tiny.LEVELS, LabelSpec(CLASSES))
     params = tiny.drawn(build(config, spec), seed=config.seed)
+    return write_averages(folder, config, {1: params})
+
+
+def write_averages(folder, config, by_step):
+    """A workdir with averaged parameters by step; returns `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     StoredRun(folder).write(config)
     with Checkpoints(StoredRun(folder), keep_every_steps=1) as checkpoints:
-        checkpoints.save_ema(1, params)
+        for step, params in by_step.items():
+            checkpoints.save_ema(step, params)
     return folder
 
 

@@ -86,7 +86,6 @@ def test_terms_average_to_the_evaluation(run, trained):
 
 NO_IMAGES = [
     (tiny.images(4) / 17, "images must be uint8, with the values 0 .. 16; these are float64"),
-    (jnp.ones((4, 4, 4, 1), bool), "images must be uint8, with the values 0 .. 16; these are bool"),
     (tiny.images(4) + np.uint8(17), "pixels must lie in 0 .. 16; those of these images lie in 17 .. 3"),
     (tiny.images(4).astype(int) - 1, "pixels must lie in 0 .. 16; those of these images lie in -1 .. 1"),
     (tiny.images(4)[0], r"images must be \[N, 4, 4, 1\]; these are \[4, 4, 1\]"),

@@ -20,11 +20,9 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
 
 REFUSED = [
     ([], "required: --config; see `python -m diffenc_jax.main --help`"),
-    ([DIGITS, "--config.train.steps=many"], "train.steps must be a whole number, not 'many'"),
     (["--config=configs/nothing.py"], "configs/nothing.py"),
     ([DIGITS, "--mode=fly"], "argument --mode: invalid choice: 'fly'"),
     ([DIGITS, "--mode=eval", "--no-samples"], "--no-samples is for --mode=train; leave it out"),
-    ([DIGITS, "--depth=3"], "unrecognized arguments: --depth=3"),
     ([DIGITS, "eval"], "unrecognized arguments: eval"),
     ([DIGITS, "--processes=0"], "'0' is not a whole number above zero"),
 ]

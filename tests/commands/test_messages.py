@@ -19,7 +19,6 @@ def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.md").write_text("# hello\n")
-    (tmp_path / "empty.json").touch()
     (tmp_path / "list.json").write_text("[1]")
     np.savez("odd.npz", IMAGES[:, :7])
     np.savez("sixty.npz", IMAGES)
@@ -47,7 +46,6 @@ REFUSED = [
     ("depth-study folder --depths=99999999999", "each of --depths=99999999999 is too large; take less than 2^31"),
     ("loss-by-time folder --cells=-1", "--cells must be at least 1, not -1"),
     ("encoder-study folder --gammas=1", "--gammas must be at least 2, not 1"),
-    ("compare empty.json", "empty.json is not JSON (Expecting value: line 1 column 1 (char 0)); give a record"),
     ("compare list.json", "list.json is not a complete record: its content is missing, or of another kind;"),
     ("compare list.json --json=folder", "--json=folder is a folder; name a file"),
     ("sample-quality folder --samples=sixty.npz", "folder holds no run"),

@@ -75,7 +75,6 @@ REFUSED = [
     (f"{DIGITS}:vdm", "model.encoder.width=8", "unknown configuration key 'model.encoder.width'"),
     (DIGITS, "train.steps", "train.steps must be a whole number, not ''"),
     (DIGITS, "loss.variance_ratio=b'learned'", "not b'learned'"),
-    (DIGITS, "loss.variance_ratio=1j", "not 1j"),
     (DIGITS, "loss={'depth':{2:3}}", "keys ['extrapolation', 'times', 'variance_ratio'] are missing in loss"),
     (DIGITS, "model.labels=maybe", "model.labels must be True or False, not 'maybe'"),
     (DIGITS, "arm=vdm", "would change only the arm's name; choose an arm by --config="),

@@ -158,11 +158,7 @@ WRONG = [
     ("a.npy", npy_bytes(IMAGES / 255), "undo that, as by np.round(array * N).astype(np.uint8)"),
     ("a.npy", npy_bytes(IMAGES / 127.5 - 1), "if pixels 0 .. N were scaled, undo that"),
     ("a.npy", npy_bytes(IMAGES - 9.5), "give data.pixel_levels=None and model.decoder.kind=gaussian"),
-    (
-        "a.npy",
-        npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)),
-        "give data.pixel_levels=None and model.decoder.kind=gaussian",
-    ),
+    ("a.npy", npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)), "give data.pixel_levels=None and model.decoder"),
     ("a.npy", npy_bytes(IMAGES * np.uint16(257)), "uint16 from 0 to 65535, but pixels are"),
     ("a.npy", npy_bytes(IMAGES.astype(int) - 1), "subtract -1, and save them as uint8, which loses nothing"),
     ("a.npy", npy_bytes(IMAGES * 1j), "must hold whole numbers, 0 .. 255; this is complex128"),

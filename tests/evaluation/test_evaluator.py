@@ -86,9 +86,7 @@ def test_an_interrupted_evaluation_resumes(tmp_path, monkeypatch):
     same = ("bpd", "standard_error", "estimator", "dataset")
     assert {key: record[key] for key in same} == {key: complete[key] for key in same}
     ours, theirs = (read_values(next((tmp_path / name / "eval").glob("*.json"))) for name in ("run", "complete"))
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name])
+    np.testing.assert_equal(ours, theirs)
     assert sorted(p.suffix for p in (tmp_path / "run" / "eval").iterdir()) == [".json", ".npz"]
     assert count(tmp_path / "run")[1:] == (0, 0)
 

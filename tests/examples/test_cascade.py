@@ -16,9 +16,9 @@ from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.gaussian import alpha
 from diffenc_jax.model import bind_to, build, spec_of
-from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from tests import refusals, tiny
+from tests.stored_runs import write_averages
 
 PACKAGE = "cascade"
 SOURCES = ["COARSE_2", "DETAILS_2", "DETAILS_1"]
@@ -144,10 +144,8 @@ def runs(tmp_path_factory):
     for source in SOURCES:
         given = {"data__source": f"cascade.data:DIGITS_{source}", "model__labels": "DETAILS" in source}
         config = tiny.config("vdm", small=True, eval__time_sampling="uniform", **given)
-        StoredRun(folder / source).write(config)
-        with Checkpoints(StoredRun(folder / source), keep_every_steps=1) as checkpoints:
-            checkpoints.save_ema(1, tiny.drawn(build(config, spec_of(config))))
-        opened.append(dj.open(folder / source, DEPTH, plugins=["cascade"]))
+        workdir = write_averages(folder / source, config, {1: tiny.drawn(build(config, spec_of(config)))})
+        opened.append(dj.open(workdir, DEPTH, plugins=["cascade"]))
     return opened
 
 

@@ -86,7 +86,6 @@ REFUSED = [
     ("diffenc", AFFINE | {"model.target": "encoded"}, "affine scales the noise as well; it needs model.target="),
     ("diffenc", {"model.schedule.kind": "polynomial"}, "has a γ per pixel, and an encoder's network takes only"),
     ("vdm", {"model.derivative_head": True}, "derivative_head=True is only for encoders with a network"),
-    ("nontrainable", {"model.derivative_head": True}, "is only for encoders with a network"),
     ("diffenc", {"model.target": "image", "loss.extrapolation": "exponential"}, "the encoder gives the drift"),
     ("diffenc", {"model.target": "image", "model.derivative_head": True}, "the encoder gives the drift"),
     ("diffenc", AFFINE | {"model.encoder.reach": 0.0}, "reach must be positive, not 0.0"),

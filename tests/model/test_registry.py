@@ -89,7 +89,6 @@ REFUSED = [
     ("transformer", {"width": 7}, "model.encoder.width must be even and at least 4, not 7"),
     ("transformer", {"groups": 8}, "model.encoder.kind=transformer has no keys groups; it has patch, width"),
     ("dct", {"width": 2}, "model.encoder.width must be even and at least 4, not 2"),
-    ("dct", {"scan": True}, "model.encoder.kind=dct has no keys scan; it has width; choose"),
 ]
 
 

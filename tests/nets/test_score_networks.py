@@ -13,16 +13,15 @@ from tests.nets.contract import TIME, TRANSFORMER, UNET, X, assert_computed_alik
 networks = pytest.mark.parametrize("net", [UNET, TRANSFORMER], ids=["unet", "transformer"])
 
 
+COMPUTED = [
+    (UNET.clone(layers=2, attention=True), dict(scan=True, remat="products")),
+    (UNET.clone(levels=1), dict(remat="block")),
+    (TRANSFORMER, dict(scan=True, remat="block")),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("net", "options"),
-    [
-        (UNET.clone(layers=2, attention=True), dict(scan=True, remat="products")),
-        (UNET.clone(levels=1), dict(remat="block")),
-        (TRANSFORMER, dict(scan=True, remat="block")),
-    ],
-    ids=["unet", "pooled unet", "transformer"],
-)
+@pytest.mark.parametrize(("net", "options"), COMPUTED, ids=["unet", "pooled unet", "transformer"])
 def test_scanned_and_rematerialised_equal_unrolled(net, options):
     assert_computed_alike(net, Compute(**options), Compute())
 

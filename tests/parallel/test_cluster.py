@@ -54,13 +54,13 @@ def test_a_single_process_is_not(environment, variables):
     cluster.require_alone()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ([], "this is one of 2 hosts of a TPU job; add --distributed"),
-        (["--no-distributed"], "--config=nothing.py is no configuration"),  # goes on to the configuration
-    ],
-)
+ASKED = [
+    ([], "this is one of 2 hosts of a TPU job; add --distributed"),
+    (["--no-distributed"], "--config=nothing.py is no configuration"),  # goes on to the configuration
+]
+
+
+@pytest.mark.parametrize(("options", "message"), ASKED)
 @pytest.mark.parametrize("command", ["train", "eval", "sample"])
 def test_the_commands_of_jobs_ask(environment, command, options, message, capsys):
     environment({"TPU_WORKER_HOSTNAMES": "a,b"})

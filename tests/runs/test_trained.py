@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from diffenc_jax.core.errors import InputError, RunError
-from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import open_trained
 from tests import tiny
-from tests.stored_runs import write_images
+from tests.stored_runs import write_averages, write_images
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +26,9 @@ def parameters(config, step):
 @pytest.fixture(scope="module")
 def workdir(images, tmp_path_factory):
     """A run of two checkpoints."""
-    config, workdir = tiny.config("vdm", small=True, data__source=images), tmp_path_factory.mktemp("run")
-    StoredRun(workdir).write(config)
-    with Checkpoints(StoredRun(workdir), keep_every_steps=1) as checkpoints:
-        for step in (4, 8):
-            checkpoints.save_ema(step, parameters(config, step))
-    return workdir
+    config = tiny.config("vdm", small=True, data__source=images)
+    by_step = {step: parameters(config, step) for step in (4, 8)}
+    return write_averages(tmp_path_factory.mktemp("run"), config, by_step)
 
 
 def assert_holds(run, step):

@@ -70,8 +70,7 @@ def test_a_run_without_a_finite_result_fails(images, tmp_path, monkeypatch):
 
     monkeypatch.setattr(optax, "explodes", explodes, raising=False)
     exploding = config(images, train__optimizer__kind="optax:explodes", eval__every_steps=4)
-    message = r"step 8: test bits/dim are (nan|inf), not finite; the checkpoint of step 4 has \d"
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=r"step 8: test bits/dim are (nan|inf), not finite; .* of step 4 has \d"):
         train(exploding, tmp_path / "run")
 
 
@@ -85,7 +84,7 @@ def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, capsys):
 
     trainer.program.init = spoilt
     for lines in (0, 1):
-        with pytest.raises(RunError, match="step 8: the parameters are not finite, and are not saved; there is no che"):
+        with pytest.raises(RunError, match=r"step 8: the parameters are not finite, and are not saved; there is no che"):
             trainer.run(Console())
         assert not StoredRun(tmp_path / "run").steps()
         assert capsys.readouterr().out.count("ended before its first checkpoint; training starts again") == lines
@@ -145,8 +144,7 @@ def test_a_run_goes_on_through_a_full_disk(unbroken, images, small_disk, capsys)
 @pytest.mark.slow
 def test_a_run_stops_at_a_full_disk_and_resumes(unbroken, images, small_disk):
     disk, toggle = small_disk
-    message = r"No space left on device \(free some space\); the checkpoint of step 2 is kept$"
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=r"No space left on device .*; the checkpoint of step 2 is kept$"):
         train(config(images), disk / "run", before_step=full_between(small_disk, 3, None))
     toggle()
     assert open_trained(StoredRun(disk / "run")).step == 2

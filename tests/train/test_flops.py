@@ -88,13 +88,13 @@ def test_the_flops_match_under_every_override(suffix):
     assert ours == counted.load_config(spec, changes)
 
 
-@pytest.mark.parametrize(
-    ("arm", "message"),
-    [
-        ("vdn", "unknown arm 'vdn'; known: diffenc,"),
-        ("vdm-flops", "must name an arm with a length of its own, and vdm-flops has the length of diffenc"),
-    ],
-)
+REFUSED = [
+    ("vdn", "unknown arm 'vdn'; known: diffenc,"),
+    ("vdm-flops", "must name an arm with a length of its own, and vdm-flops has the length of diffenc"),
+]
+
+
+@pytest.mark.parametrize(("arm", "message"), REFUSED)
 def test_an_arm_that_says_nothing_is_refused(arm, message):
     with pytest.raises(InputError, match=message):
         counted.load_config("digits_matched:vdm", (f"train.flops_of={arm}",))

@@ -75,16 +75,15 @@ def score(process, place, draw):
 LOSSES = {"derivative": ("slope_error", squared_error), "error": ("error_score", score)}
 
 
+HEADS = [
+    ("derivative", {}),
+    pytest.param("error", {}, marks=pytest.mark.long),
+    pytest.param("error", FINITE, marks=pytest.mark.long),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("head", "changes"),
-    [
-        ("derivative", {}),
-        pytest.param("error", {}, marks=pytest.mark.long),
-        pytest.param("error", FINITE, marks=pytest.mark.long),
-    ],
-    ids=["derivative", "error", "error at finite depth"],
-)
+@pytest.mark.parametrize(("head", "changes"), HEADS, ids=["derivative", "error", "error at finite depth"])
 def test_bound_and_gradients_are_those_without_it(head, changes):
     """Under dropout. The head's gradient is that of its loss alone."""
     model, plain, (rest, own, draw) = built(head, **changes), built(**changes), example(head)

@@ -45,8 +45,7 @@ def test_a_trace_holds_its_steps_and_changes_no_value(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(profiler.storage, "copy_folder", full)
     train_profiled(settings, tmp_path / "other")
-    message = r"profile: No space left on device \(free some space\); .*, and the run goes on"
-    assert re.search(message, capsys.readouterr().out)
+    assert re.search(r"profile: No space left on device .*, and the run goes on", capsys.readouterr().out)
     assert_same_run(tmp_path / "other", tmp_path / "run")
 
 

@@ -23,8 +23,7 @@ BODY = CONTENT[len(MAGIC) + 16 :]
 
 
 def test_what_is_packed_comes_back():
-    for name, value in vars(unpack(CONTENT, "file")).items():
-        np.testing.assert_equal(value, getattr(CONTAINER, name))
+    np.testing.assert_equal(vars(unpack(CONTENT, "file")), vars(CONTAINER))
     assert [list(words) for words in CONTAINER.stacks] == [[7, 2**32 - 1, 0, 9], [1], [5, 5]]
 
 

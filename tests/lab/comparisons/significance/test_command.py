@@ -79,8 +79,7 @@ def test_what_is_there_is_not_made_again(made_up_runs, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_rest_reported(made_up_runs, tmp_path, capsys, monkeypatch):
-    for seed in (0, 1):
-        made_up.write(tmp_path, "vdm", seed)
+    made_up.write_all(tmp_path, ("vdm",), (0, 1))
     (tmp_path / "diffenc-seed1").write_text("in the way")
     monkeypatch.setattr(grid.Grid, "check_runs", lambda self, root: None)
     assert main(["significance", f"--root={tmp_path}", *GIVEN, "--passes=4"]) == 1

@@ -77,8 +77,7 @@ def test_a_fit_counts_if_it_is_the_one_asked_for(tmp_path, change, count):
 
 def test_without_a_note_the_way_that_most_runs_are_evaluated_counts(tmp_path):
     """Four passes, although one run has eight besides and others only eight, or values of no number."""
-    for arm, seed in (("vdm", 0), ("diffenc", 0), ("vdm", 1), ("diffenc", 1)):
-        made_up.write(tmp_path, arm, seed)
+    made_up.write_all(tmp_path, GRID.arms, GRID.seeds)
     made_up.write(tmp_path, "vdm", 0, made_up.values("vdm", 0, 8))
     made_up.write(tmp_path, "vdm", 3, made_up.values("vdm", 3, 8))
     made_up.write(tmp_path, "diffenc", 3, np.full((made_up.PASSES, 40), np.nan))
