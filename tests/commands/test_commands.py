@@ -143,10 +143,10 @@ def test_arguments_that_a_command_does_not_take_are_refused(argv, message, capsy
     assert message in refused(lambda argv: execute(command(raising(AssertionError())), "do", argv), argv, capsys)
 
 
-@pytest.mark.parametrize(
-    ("argv", "lost"),
-    [("--help", "closed"), ("--version", "gone"), ("train --help", "full"), ("reproduce", "full")],
-)
+LOST = [("--help", "closed"), ("--version", "gone"), ("train --help", "full"), ("reproduce", "full")]
+
+
+@pytest.mark.parametrize(("argv", "lost"), LOST)
 def test_output_that_cannot_be_written(argv, lost):
     """A full disk is an error of a command that only prints; a reader that is gone, such as `head`, is none."""
     error = f"error: standard output: {FULL} (free some space)\n" if lost == "full" else ""

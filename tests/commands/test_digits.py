@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from functools import partial
 
 import pytest
 
@@ -10,18 +9,17 @@ from diffenc_jax.runs.stored import StoredRun
 from tests import processes
 
 
-def start(workdir, *args):
+def run(workdir, *args):
+    """The output of the demonstration."""
     flags = ["--config=configs/digits.py", f"--workdir={workdir}", *args]
-    return processes.start("-m", "diffenc_jax.main", *flags, stderr=subprocess.STDOUT)
-
-
-finish = partial(processes.finish, timeout=1800)
+    started = processes.start("-m", "diffenc_jax.main", *flags, stderr=subprocess.STDOUT)
+    return processes.finish(started, timeout=1800)[0]
 
 
 @pytest.mark.long
 @pytest.mark.slow
 def test_reaches_two_bits_per_dimension(tmp_path):
-    said, _ = finish(start(tmp_path / "run"))
+    said = run(tmp_path / "run")
     record = StoredRun(tmp_path / "run").last_record()[1]
     assert record["step"] == 1500
     assert record["bpd"]["total"] < 2.0
@@ -29,6 +27,6 @@ def test_reaches_two_bits_per_dimension(tmp_path):
     for part in ("step 1500: test ", "  reconstruction ", "  latent ", "  diffusion "):
         assert part in said
     assert f"samples: {tmp_path}/run/samples/1500-depth" in said
-    finish(start(tmp_path / "run", "--mode=eval", "--config.eval.dtype=bfloat16"))
+    run(tmp_path / "run", "--mode=eval", "--config.eval.dtype=bfloat16")
     (path,) = (tmp_path / "run" / "eval").glob("*bfloat16*.json")
     assert json.loads(path.read_text())["bpd"]["total"] == pytest.approx(record["bpd"]["total"], abs=0.002)

@@ -32,7 +32,6 @@ REFUSED = [
     (f"{TRAIN} --config.model.score.dropout=nan", "model.score.dropout must be finite, not nan"),
     (f"{TRAIN} --config.model.score.kind=transformer", "kind=transformer needs the keys heads, patch, skip_conne"),
     ("train --config=digits --workdir=", "argument --workdir: it is empty; name a file or a folder"),
-    ("train --config=digits --workdir=text.md", "text.md is not a folder; name a folder"),
     ("train --config=digits --workdir=text.md/run", "text.md/run cannot be written to: Not a directory; give"),
     (f"{TRAIN} --process=1", "--coordinator=HOST:PORT, --processes=N and --process=0 .. N - 1 belong together"),
     (f"{TRAIN} --coordinator=host:1 --processes=2 --process=2", "--process=0 .. N - 1 belong together"),
@@ -52,7 +51,6 @@ REFUSED = [
     ("significance --root=folder --config=digits --arms=vdm --seeds=0-99999999999", "at most 10000 of"),
     ("significance report --root=text.md", "text.md holds no runs; train some with `diffenc significance"),
     ("report folder --out=text.md/page.html", "text.md cannot be written to: File exists; name another file"),
-    ("import-checkpoint folder --config=digits", "folder cannot be read: Is a directory"),
     ("parity folder", "folder cannot be read: Is a directory; give reference arrays of the published code"),
     ("parity text.md", "text.md is no .npz archive, or a damaged one; give reference arrays of the published"),
 ]

@@ -48,9 +48,9 @@ def test_unknown_values_have_one_sign():
     assert numbers.format_interval((1.25, 1.5)) == "1.2500 .. 1.5000"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "0:01:00"), (3723.0, "1:02:03"), (2 * 86_400 + 12_000, "2 d 3:20:00")],
-)
+DURATIONS = [(0.4, "0 s"), (59.4, "59 s"), (59.6, "0:01:00"), (3723.0, "1:02:03"), (2 * 86_400 + 12_000, "2 d 3:20:00")]
+
+
+@pytest.mark.parametrize(("seconds", "text"), DURATIONS)
 def test_durations_are_rounded_to_seconds(seconds, text):
     assert numbers.format_duration(seconds) == text

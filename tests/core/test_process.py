@@ -28,8 +28,7 @@ print(os.environ["GLIBC_TUNABLES"], *sys.argv[1:])
 
 
 def test_a_program_is_executed_once_more_with_the_same_arguments():
-    expected = "started\nstarted\nglibc.malloc.hugetlb=1 --a=b c d\n"
-    assert output(STARTED_AGAIN, "--a=b c", "d") == expected
+    assert output(STARTED_AGAIN, "--a=b c", "d") == "started\nstarted\nglibc.malloc.hugetlb=1 --a=b c d\n"
 
 
 @pytest.mark.parametrize(("flags", "options"), [("", {"xla_backend_optimization_level": 1}), ("KEY=0", {})])

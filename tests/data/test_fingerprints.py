@@ -28,11 +28,10 @@ def test_the_digests_are_what_they_say():
     assert sha256_any_order(IMAGES) == hashlib.sha256(b"4x4x1\n" + b"".join(parts)).hexdigest()
 
 
-@pytest.mark.parametrize(
-    "others",
-    [IMAGES[:-1], np.concatenate([IMAGES, IMAGES[:1]]), IMAGES.reshape(20, 2, 8, 1), IMAGES.transpose(0, 2, 1, 3)],
-    ids=["one less", "one twice", "another shape", "transposed"],
-)
+OTHERS = [IMAGES[:-1], np.concatenate([IMAGES, IMAGES[:1]]), IMAGES.reshape(20, 2, 8, 1), IMAGES.transpose(0, 2, 1, 3)]
+
+
+@pytest.mark.parametrize("others", OTHERS, ids=["one less", "one twice", "another shape", "transposed"])
 def test_only_the_order_does_not_matter(others):
     assert sha256_any_order(others) != sha256_any_order(IMAGES) == sha256_any_order(BACKWARDS)
 

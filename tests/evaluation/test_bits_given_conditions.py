@@ -11,6 +11,12 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES
 from tests.evaluation.gaussian_classes import MEANS, coded_experiment, experiment
 
+KINDS = {
+    "bound": {"eval__passes": 64, "eval__time_sampling": "uniform"},
+    "ode": {"eval__estimator": "ode", "eval__passes": 4},
+    "importance_weighted": {"eval__estimator": "importance_weighted", "eval__passes": 4, "loss__depth": 100},
+}
+
 
 def exact_bits(run, labels):
     """-log2 p(pixels | label) per dimension of the test images, for N(m, 0.3²) and bins of pixels.
@@ -21,14 +27,10 @@ def exact_bits(run, labels):
     return -norm.logpdf(x, MEANS[labels][:, None], DEVIATION).mean(axis=1) / np.log(2) + np.log2(LEVELS / 2)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"eval__passes": 64}, pytest.param({"eval__estimator": "ode", "eval__passes": 4}, marks=pytest.mark.slow)],
-    ids=["bound", "ode"],
-)
-def test_bits_are_those_given_the_label(changes):
+@pytest.mark.parametrize("kind", ["bound", pytest.param("ode", marks=pytest.mark.slow)])
+def test_bits_are_those_given_the_label(kind):
     """Given wrong labels they are as much higher as they should be."""
-    run = experiment(eval__time_sampling="uniform", **changes)
+    run = experiment(**KINDS[kind])
     labels = run.dataset.labels["test"]
     wrong = (labels + 1) % len(MEANS)
     bits, error = [], 0.0
@@ -57,11 +59,6 @@ def test_steps_are_fitted_to_labelled_images():
 
 
 COST = np.log2(len(MEANS)) / np.prod(SHAPE)  # bits/dim
-KINDS = {
-    "bound": {"eval__passes": 64, "eval__time_sampling": "uniform"},
-    "ode": {"eval__estimator": "ode", "eval__passes": 4},
-    "importance_weighted": {"eval__estimator": "importance_weighted", "eval__passes": 4, "loss__depth": 100},
-}
 
 
 @pytest.mark.parametrize(

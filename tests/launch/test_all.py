@@ -60,7 +60,6 @@ REFUSED = [
     ("tpu.sh", "unknown action ''; known: create, setup, run, tail, logs, stop, delete, watch"),
     ("tpu.sh setup --name=n", "--zone is missing"),
     ("tpu.sh setup --name=n --zone", "--zone has no value; give --zone=VALUE"),
-    ("tpu.sh setup --name=n --zone=z --spot", "unknown argument --spot; known: --name= --zone= --project= --gclou"),
     ("tpu.sh setup --name=n --zone=z -- --config=c", "setup takes nothing after --"),
     ("tpu.sh setup '--name=n;rm -r x' --zone=z", r"--name=n\;rm\ -r\ x must be at most 40 lower-case letters"),
     ("tpu.sh create --name=n --zone=z --type=t", "--runtime is missing"),

@@ -30,10 +30,10 @@ def test_what_is_copied_is_sent_to_the_builder():
     assert all((ROOT / name).exists() for name in COPIED)
 
 
-@pytest.mark.parametrize(
-    ("extra", "code", "installed"),
-    [("tpu", 0, "requirements/lock-tpu.txt"), ("cuda", 0, "requirements/lock-cuda.txt"), ("gpu", 2, "")],
-)
+EXTRAS = [("tpu", 0, "requirements/lock-tpu.txt"), ("cuda", 0, "requirements/lock-cuda.txt"), ("gpu", 2, "")]
+
+
+@pytest.mark.parametrize(("extra", "code", "installed"), EXTRAS)
 def test_the_extra_chooses_the_pinned_requirements(place, extra, code, installed):
     text = DOCKERFILE.read_text().replace("\\\n", "")
     (run,) = re.findall(r"^RUN (case .*)$", text, re.MULTILINE)

@@ -84,7 +84,7 @@ def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, capsys):
 
     trainer.program.init = spoilt
     for lines in (0, 1):
-        with pytest.raises(RunError, match=r"step 8: the parameters are not finite, and are not saved; there is no che"):
+        with pytest.raises(RunError, match="step 8: the parameters are not finite, and are not saved; there is no che"):
             trainer.run(Console())
         assert not StoredRun(tmp_path / "run").steps()
         assert capsys.readouterr().out.count("ended before its first checkpoint; training starts again") == lines

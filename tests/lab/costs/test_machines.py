@@ -9,12 +9,11 @@ from diffenc_jax.lab.costs.targets import TARGETS, target_of
 from diffenc_jax.parallel.sharding import make_mesh, num_slices
 from tests.lab.costs import compilers
 
+SLICES = [("v4:2x2x2", 8, 2), ("v5e:1x1", 1, 1), ("v5p:4x4x8", 128, 32), ("v6e:8x8", 64, 16), ("tpu7x:2x2x2", 8, 2)]
+
 
 @pytest.mark.slow  # it has to be installed
-@pytest.mark.parametrize(
-    ("topology", "chips", "hosts"),
-    [("v4:2x2x2", 8, 2), ("v5e:1x1", 1, 1), ("v5p:4x4x8", 128, 32), ("v6e:8x8", 64, 16), ("tpu7x:2x2x2", 8, 2)],
-)
+@pytest.mark.parametrize(("topology", "chips", "hosts"), SLICES)
 def test_a_slice_has_a_device_for_each_chip(topology, chips, hosts, monkeypatch):
     monkeypatch.syspath_prepend(compilers.path("tpu"))
     described = machines.describe(topology)

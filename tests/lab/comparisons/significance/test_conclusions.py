@@ -51,10 +51,10 @@ def test_a_claim_reads_the_corrected_test():
     assert ["a significant difference" in line for line in (alone, *both)] == [True, False, False]
 
 
-@pytest.mark.parametrize(
-    ("decay", "warmup", "steps"),
-    [(0.99, False, 200), (0.99, False, 1500), (0.9999, False, 9000), (0.9999, True, 200), (0.9, True, 5000)],
-)
+AVERAGES = [(0.99, False, 200), (0.99, False, 1500), (0.9999, False, 9000), (0.9999, True, 200), (0.9, True, 5000)]
+
+
+@pytest.mark.parametrize(("decay", "warmup", "steps"), AVERAGES)
 def test_a_long_average_is_a_caution(decay, warmup, steps):
     """One that averages parameters which are, in the mean, older than a tenth of the training."""
     found, mean_age = analysed(np.ones(3), np.ones(3)), 0.0
