@@ -36,9 +36,10 @@ def test_only_the_order_does_not_matter(others):
     assert sha256_any_order(others) != sha256_any_order(IMAGES) == sha256_any_order(BACKWARDS)
 
 
-@pytest.mark.parametrize(
-    ("source", "levels", "name"), [("digits", 17, "scikit-learn's digits"), ("synthetic", 256, "synthetic swirl")]
-)
+SHIPPED = [("digits", 17, "scikit-learn's digits"), ("synthetic", 256, "synthetic swirl")]
+
+
+@pytest.mark.parametrize(("source", "levels", "name"), SHIPPED)
 def test_what_ships_is_known(source, levels, name):
     dataset = read(source, levels)
     for split, images in dataset.splits.items():

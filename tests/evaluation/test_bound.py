@@ -34,9 +34,10 @@ def exact_pixel_nats():
     return reconstruction + latent + diffusion
 
 
-@pytest.mark.parametrize(
-    ("sampling", "passes", "sets"), [("uniform", 3, 400), pytest.param("importance", 4, 1_000, marks=pytest.mark.slow)]
-)
+SETS = [("uniform", 3, 400), pytest.param("importance", 4, 1_000, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("sampling", "passes", "sets"), SETS)
 def test_errors_cover_the_truth_as_often_as_they_say(sampling, passes, sets):
     """Intervals, for many sets of images, of ± 1.96 standard errors, over the same images and over all images."""
     bound = make(eval__time_sampling=sampling, eval__passes=passes)

@@ -22,9 +22,10 @@ def terms(model):
     return jax.jit(compute)
 
 
-@pytest.mark.parametrize(
-    ("batch", "shape", "levels"), [(1, (1, 1, 1), 2), pytest.param(3, (2, 6, 4), 256, marks=pytest.mark.slow)]
-)
+UNUSUAL = [(1, (1, 1, 1), 2), pytest.param(3, (2, 6, 4), 256, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("batch", "shape", "levels"), UNUSUAL)
 def test_networks_of_zeros_have_the_closed_bound_in_unusual_shapes(batch, shape, levels):
     """A network of zeros outputs 0, so v̂ = z_t; nats of one pixel with two levels, and of four channels, in float64."""
     model = build(tiny.config("vdm"), DataSpec(shape, levels))

@@ -71,9 +71,10 @@ def test_a_decoder_needs_the_labels(home):
     assert (record["estimator"]["order"], record["estimator"]["spacing"]) == ("bit_swap", 0.25)
 
 
-@pytest.mark.parametrize(
-    ("levels", "shape", "count"), [(256, (4, 4, 3), 3), pytest.param(2, (1, 1, 1), 1, marks=pytest.mark.slow)]
-)
+KINDS = [(256, (4, 4, 3), 3), pytest.param(2, (1, 1, 1), 1, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("levels", "shape", "count"), KINDS)
 def test_images_of_all_kinds_come_back(tmp_path, levels, shape, count):
     random = np.random.RandomState(0)
     images = {name: random.randint(0, levels, (n, *shape)).astype(np.uint8) for name, n in (("train", 20), ("test", 3))}
