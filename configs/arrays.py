@@ -18,11 +18,9 @@ from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, recipe,
 GAUSSIAN = ConfigDict({"kind": "gaussian"})
 MLP = ConfigDict({"kind": "mlp", "width": 128, "layers": 4, "dropout": 0.0, "fourier_bins": ()})
 SMALL = dict(width=32, layers=4, levels=2, groups=8, mid_groups=8, out_groups=8, dropout=0.0, fourier_bins=())
-NETWORKS = {
-    "": {"model.score": MLP, "model.encoder": ConfigDict({**MLP, "width": 64, "layers": 2})},
-    "-series": {"model.score": score_network(**SMALL), "model.encoder": encoder_network(**SMALL | {"layers": 2})},
-}
-NETWORKS["-fields"] = NETWORKS["-series"]
+PERCEPTRONS = {"model.score": MLP, "model.encoder": ConfigDict({**MLP, "width": 64, "layers": 2})}
+U_NETS = {"model.score": score_network(**SMALL), "model.encoder": encoder_network(**SMALL | {"layers": 2})}
+NETWORKS = {"": PERCEPTRONS, "-series": U_NETS, "-fields": U_NETS}
 
 
 def get_config(arm="vdm"):

@@ -182,9 +182,10 @@ class Run:
           state: as for `evaluate`.
           changes: other values of `config.eval`, such as passes=8.
         """
-        key = tuple(sorted({"estimator": estimator, **changes}.items()))
+        settings = {"estimator": estimator, **changes}
+        key = repr(sorted(settings.items()))
         if key not in self._evaluators:
-            self._evaluators[key] = Evaluator(self._changed("eval", dict(key)))
+            self._evaluators[key] = Evaluator(self._changed("eval", settings))
         params, _ = self._params_and_step(state)
         return self._evaluators[key].nats(params, self.model.batch(x, labels))
 
@@ -272,7 +273,7 @@ class Run:
         return params
 
     @cached_property
-    def _evaluators(self) -> dict[Any, Evaluator]:
+    def _evaluators(self) -> dict[str, Evaluator]:
         """Evaluators of `log_prob` by their settings."""
         return {}
 

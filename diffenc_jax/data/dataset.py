@@ -52,6 +52,7 @@ class Dataset:
     label_spec: LabelSpec = NO_LABELS
     standard: Standard = UNCHANGED
     _fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _examples: dict[str, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,13 +64,18 @@ class Dataset:
         return Batch(self.splits[split], self.labels.get(split))
 
     def examples(self, split: str) -> Batch:
-        """All data of a split, with their labels if there are labels; real numbers are standardised float32."""
-        data, labels, _ = self.unchanged(split)
-        if self.pixel_levels is None:
-            data = converted(data, self.standard.single)
-        if labels is not None and self.label_spec.standard:
-            labels = converted(labels, self.label_spec.standard.single)
-        return Batch(data, labels)
+        """All data of a split, with their labels if there are labels; real numbers are standardised float32.
+
+        The result is kept, so that each split is standardised once.
+        """
+        if split not in self._examples:
+            data, labels, _ = self.unchanged(split)
+            if self.pixel_levels is None:
+                data = converted(data, self.standard.single)
+            if labels is not None and self.label_spec.standard:
+                labels = converted(labels, self.label_spec.standard.single)
+            self._examples[split] = Batch(data, labels)
+        return self._examples[split]
 
     @property
     def standards(self) -> dict[str, Standard]:

@@ -33,6 +33,8 @@ class Decoder:
 
     takes_reals: ClassVar[bool]
 
+    standard: Standard
+
     @property
     def gamma_min(self) -> float:
         """γ_0 of schedules that set none."""

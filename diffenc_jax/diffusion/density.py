@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 
 from diffenc_jax.diffusion.arrays import Images, PerExample
-from diffenc_jax.diffusion.decoders import Gaussian
 from diffenc_jax.diffusion.flow import Solver, likelihood_of
 from diffenc_jax.diffusion.process import Process
 
@@ -25,7 +24,7 @@ def log_prob(process: Process, x: Images, solver: Solver = SOLVER) -> PerExample
       InputError: the process estimates no slope, see `flow.flow_of`.
     """
     decoder = process.decoder
-    if not isinstance(decoder, Gaussian):
+    if not decoder.takes_reals:
         raise ValueError("only real numbers have a density; evaluate whole numbers with Run.log_prob")
     point = decoder.on_flow(jnp.asarray(decoder.standard.apply(x)), process.endpoints[0], "", x)
     return -likelihood_of(process, point.z_0, None, solver).total - point.nats

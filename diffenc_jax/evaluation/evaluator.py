@@ -18,7 +18,7 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.data.pipeline import EvalBatch, eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables
 from diffenc_jax.evaluation.means import mean_and_error
-from diffenc_jax.evaluation.uncertainty import means_and_errors
+from diffenc_jax.evaluation.uncertainty import means_and_errors, means_of_replicates
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import sharding
 from diffenc_jax.parallel.memory import within_memory
@@ -105,7 +105,7 @@ class Evaluator:
         values = np.sum([evaluation.values[term] for term in self.estimator.terms], axis=0)
         error = np.full(count, 0.0 if self.estimator.is_exact else np.nan)
         if replicates and not self.estimator.is_exact:
-            error = mean_and_error(values.reshape(-1, replicates, count).mean(axis=0))[1]
+            error = mean_and_error(means_of_replicates(values, replicates))[1]
         return LogProb(-values.mean(axis=0), error)
 
     def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> Record:

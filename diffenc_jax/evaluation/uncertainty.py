@@ -112,11 +112,16 @@ def difference(
     return Difference(float(by_image.mean()), _errors(by_image, noise))
 
 
+def means_of_replicates(values: np.ndarray, replicates: int) -> np.ndarray:
+    """The means m_{r,i} [R, N] of values [P, N] over the passes of each replicate."""
+    return values.reshape(-1, replicates, values.shape[1]).mean(axis=0)
+
+
 def _noise(values: np.ndarray, replicates: int | None) -> float | None:
     """Noise of the mean of values [P, N], from the means [R, N] of their replicates."""
     if replicates is None:
         return None
-    means = values.reshape(-1, replicates, values.shape[1]).mean(axis=0)
+    means = means_of_replicates(values, replicates)
     return _known(math.sqrt(means.var(axis=0, ddof=1).mean() / means.size))
 
 
