@@ -115,7 +115,6 @@ VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "run
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
 TRANSFORMER = "digits_variants:vdm-transformer"
 REFERENCE = ("vdm", "nontrainable", "trainable", "trainable_learned_schedule", "multires")
-START = {"import, s": ("import_seconds", 1), "first step, s": ("cold_seconds", 1), "resumed, s": ("resumed_seconds", 1)}
 SAVES = {
     "step before, s": ("step_seconds", 1),
     "call, s": ("save_seconds", 1),
@@ -134,13 +133,6 @@ COMPILED = (
     *("gpu", "gpu-large", "gpu-largest", "gpu-cards", "gpu-widths"),
 )
 PLACES = ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")
-LOAD = {
-    "read, s": ("read_seconds", 1),
-    "digest, s": ("digest_seconds", 1),
-    "GB of images": ("images_bytes", 1e9),
-    "GB of memory": ("host_bytes", 1e9),
-}
-LOADING = "python benchmarks/load.py --config=imagenet32 --config.data.dir=data --json=load.jsonl"
 # Steps that follow each other in the common folder, by the name of their result.
 EXPERIMENTS = {
     "digits": significance("digits_matched", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2"),
@@ -238,12 +230,6 @@ EXPERIMENTS = {
         name: compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128")
         for name, pair in (("published-gpu", peers.VDM), ("published-gpu-diffenc", peers.DIFFENC))
     },
-    "start": [
-        Step(
-            "python benchmarks/start.py --config=digits --json=start.jsonl",
-            tables.measured("start.jsonl", "`{config}:{arm}`", START),
-        )
-    ],
     "hours": benchmark("hours", " --share=0.4"),
     "saves": [
         *(
@@ -253,13 +239,6 @@ EXPERIMENTS = {
         Step(
             f"python benchmarks/saves.py {SMALL} --hosts=4 --json=saves.jsonl",
             tables.measured("saves.jsonl", "{state_gigabytes:.2f} GB, {place}, hosts: {hosts}", SAVES),
-        ),
-    ],
-    "load": [
-        *(Step(f"{LOADING}{flags}") for flags in ("", " --hosts=4", " --images=1281167")),
-        Step(
-            f"{LOADING} --images=1281167 --hosts=4",
-            tables.measured("load.jsonl", "{images:,} images, hosts: {hosts}", LOAD),
         ),
     ],
     "time-to-quality": [

@@ -51,6 +51,8 @@ class Config(Section):
         require(model.labels or sample.label is None, needs_labels)
         needs_augment = "model.augmentation=True needs train.augment; give that too, such as train.augment=flip"
         require(self.train.augment is not None or not model.augmentation, needs_augment)
+        draws_pictures = f"log.samples={self.log.samples} draws pictures; for real numbers, give log.samples=0"
+        require(self.data.pixel_levels is not None or self.log.samples == 0, draws_pictures)
         learns_ratios = sample.sampler == sections.ANCESTRAL and loss.variance_ratio == sections.LEARNED
         depths = f"sample.depth={sample.depth} must be loss.depth={loss.depth}, since one ratio per step is learned"
         require(not learns_ratios or sample.depth == loss.depth, depths)

@@ -35,6 +35,7 @@ REFUSED = [
     ({"model.scan": 1}, "model.scan must be True or False, not 1"),
     ({"train.augment": "flip,shear"}, "train.augment=flip,shear must name flip, rotate, colors, separated by commas"),
     ({"model.augmentation": True}, "model.augmentation=True needs train.augment; give that too, such as"),
+    ({"data.pixel_levels": None}, "log.samples=4 draws pictures; for real numbers, give log.samples=0"),
     ({"data.pixel_levels": 1}, "data.pixel_levels must lie in 2 .. 256, or None for real numbers"),
     ({"loss.depth": 0}, "loss.depth must be at least 1, or None for infinite depth, not 0"),
     ({"loss.times": "late"}, "loss.times must be one of optimal, uniform, not 'late'"),
