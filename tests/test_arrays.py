@@ -69,6 +69,16 @@ def test_log_prob_is_minus_the_records_mean(made):
     assert -nats.mean() / (3 * np.log(2)) == pytest.approx(record["bpd"]["total"], rel=1e-6)
 
 
+def test_a_feature_of_a_vector_is_a_channel_and_a_pixel(made):
+    run, params = made
+    changes = {"model.labels": True, "loss.depth": 3, "loss.times": "optimal", "fit.images": 48, "fit.grid": 16}
+    by_unit = (
+        run_on(run.config.data.source, **changes, loss__variance_ratio=f"optimal_{unit}")
+        for unit in ("channel", "pixel")
+    )
+    np.testing.assert_allclose(*(own.log_prob(run.test, run.test_labels, "bound", params).nats for own in by_unit))
+
+
 def test_samples_come_with_their_density(made):
     run, params = made
     labels = run.test_labels[:4]

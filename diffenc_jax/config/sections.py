@@ -11,8 +11,8 @@ from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, Limits, at_least
 
 ENCODED, IMAGE = "encoded", "image"
 LEARNED = "learned"
-# Names of fitted tables of variance ratios, and the image axes (height, width, channel) that share one ratio per step.
-OPTIMAL: dict[str, tuple[int, ...]] = {"optimal": (0, 1, 2), "optimal_channel": (0, 1), "optimal_pixel": ()}
+# Names of fitted tables of variance ratios, and the axes of an example, channels last, that share one ratio per step.
+OPTIMAL = {"optimal": slice(None), "optimal_channel": slice(-1), "optimal_pixel": slice(0)}
 # The fitted ratio that depends on the pixel's estimate, and the ratio from the score network's error head.
 OPTIMAL_ESTIMATE, LEARNED_ERROR = "optimal_estimate", "learned_error"
 FITTED_RATIOS = (*OPTIMAL, OPTIMAL_ESTIMATE)

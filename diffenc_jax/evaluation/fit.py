@@ -212,7 +212,7 @@ def costs_to_all(
         encoding = process.encoder.between(at_s, at_t, place.gamma_s, gamma_t)
         u = jnp.square(place.deviation(process.errors(place, estimate, v, encoding)))
         dims, mean = u[0].size, jnp.mean(u, axis=0)
-        by_name = {name: jnp.mean(mean, axis=axes) for name, axes in OPTIMAL.items()}
+        by_name = {name: jnp.mean(mean, axis=tuple(range(mean.ndim)[axes])) for name, axes in OPTIMAL.items()}
         nats = {name: dims * jnp.mean(best_cost(u)) for name, u in by_name.items()} | {FIXED: 0.5 * jnp.sum(mean)}
         by_bin = jnp.dot(members, u.ravel(), precision=jax.lax.Precision.HIGHEST) / jnp.maximum(count, 1.0)
         nats[OPTIMAL_ESTIMATE] = jnp.sum(count * best_cost(by_bin)) / len(u)
@@ -247,10 +247,9 @@ def _shuffled(experiment: Experiment) -> np.ndarray:
     return np.random.default_rng(experiment.config.fit.seed).permutation(len(experiment.dataset.splits[FIT_SPLIT]))
 
 
-def fit_table(steps: Iterable[StepErrors], axes: tuple[int, ...]) -> Table:
-    """The best ratio per step for the mean error, shared over `axes` of the image."""
-    shared = tuple(axis + 1 for axis in axes)
-    u = np.stack([errors.u.mean(axis=(0, *shared), keepdims=True)[0] for errors in steps])
+def fit_table(steps: Iterable[StepErrors], axes: slice) -> Table:
+    """The best ratio per step for the mean error, shared over these axes of an example."""
+    u = np.stack([errors.u.mean(axis=(0, *range(1, errors.u.ndim)[axes]), keepdims=True)[0] for errors in steps])
     return Table(best_ratio(jnp.asarray(u, jnp.float32)))
 
 
