@@ -3,7 +3,8 @@
   python -m diffenc_jax.main --config.data.source=table.npy --config=configs/arrays.py
 
 vdm, nontrainable and diffenc have perceptrons for vectors. With -series and -fields, as in vdm-series, they have U-Nets
-over one or two axes, whose lengths are multiples of 4.
+over one or two axes, whose lengths are multiples of 4. With -few, as in vdm-few or vdm-fields-few, networks have dropout,
+without which they learn hundreds or few thousands of examples by heart.
 
 Cost: minutes on two CPU cores.
 
@@ -16,11 +17,20 @@ from ml_collections import ConfigDict
 from diffenc_jax.config.recipe import ARMS, choose_arm, encoder_network, recipe, score_network, with_changes
 
 GAUSSIAN = ConfigDict({"kind": "gaussian"})
-MLP = ConfigDict({"kind": "mlp", "width": 128, "layers": 4, "dropout": 0.0, "fourier_bins": ()})
-SMALL = dict(width=32, layers=4, levels=2, groups=8, mid_groups=8, out_groups=8, dropout=0.0, fourier_bins=())
-PERCEPTRONS = {"model.score": MLP, "model.encoder": ConfigDict({**MLP, "width": 64, "layers": 2})}
-U_NETS = {"model.score": score_network(**SMALL), "model.encoder": encoder_network(**SMALL | {"layers": 2})}
-NETWORKS = {"": PERCEPTRONS, "-series": U_NETS, "-fields": U_NETS}
+
+
+def perceptrons(dropout=0.0):
+    score = {"kind": "mlp", "width": 128, "layers": 4, "dropout": dropout, "fourier_bins": ()}
+    return {"model.score": ConfigDict(score), "model.encoder": ConfigDict({**score, "width": 64, "layers": 2})}
+
+
+def u_nets(dropout=0.0):
+    small = dict(width=32, levels=2, groups=8, mid_groups=8, out_groups=8, dropout=dropout, fourier_bins=())
+    return {"model.score": score_network(**small, layers=4), "model.encoder": encoder_network(**small, layers=2)}
+
+
+FORMS = {"": perceptrons(), "-series": u_nets(), "-fields": u_nets()}
+FEW = {"-few": perceptrons(0.5), "-series-few": u_nets(0.1), "-fields-few": u_nets(0.1)}
 
 
 def get_config(arm="vdm"):
@@ -44,5 +54,6 @@ def get_config(arm="vdm"):
         "ode.rtol": 1e-5,
         "ode.atol": 1e-5,
     }
-    arms = {f"{name}{suffix}": networks | ARMS[name] for name in ARMS for suffix, networks in NETWORKS.items()}
+    networks = FORMS | {suffix: own | {"train.steps": 3000} for suffix, own in FEW.items()}
+    arms = {f"{name}{suffix}": own | ARMS[name] for name in ARMS for suffix, own in networks.items()}
     return choose_arm(with_changes(recipe("arrays", arm), changes), arms)

@@ -19,7 +19,8 @@ ARRAYS = {"": (5,), "series": (8, 2), "fields": (8, 4, 1)}
 def built(config):
     """The model of a configuration, whose layers are traced as a loop."""
     config = config.replace({"model.scan": True})
-    shape = data_shape(config.data) if config.data.pixel_levels else ARRAYS[config.arm.partition("-")[2]]
+    form = config.arm.removesuffix("-few").partition("-")[2]
+    shape = data_shape(config.data) if config.data.pixel_levels else ARRAYS[form]
     return build(config, DataSpec(shape, config.data.pixel_levels))
 
 
