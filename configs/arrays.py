@@ -3,8 +3,8 @@
   python -m diffenc_jax.main --config.data.source=table.npy --config=configs/arrays.py
 
 vdm, nontrainable and diffenc have perceptrons for vectors. With -series and -fields, as in vdm-series, they have U-Nets
-over one or two axes, whose lengths are multiples of 4. With -few, as in vdm-few or vdm-fields-few, networks have dropout,
-without which they learn hundreds or few thousands of examples by heart.
+over one or two axes, whose lengths are multiples of 4. With -few, as in vdm-few or vdm-fields-few, the networks have
+dropout: without it they learn hundreds or few thousands of examples by heart.
 
 Cost: minutes on two CPU cores.
 
