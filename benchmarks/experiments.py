@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+import densities
 import peers
 import result_tables as tables
 
@@ -59,11 +60,6 @@ def quality(config: str, out: str, arms: Sequence[str], flags: str) -> Step:
     """Bits/dim and cost of arms of a configuration, which may have changes."""
     command = f"python benchmarks/time_to_quality.py --config={config} --out=quality/{config}-{out}{flags}"
     return Step(" ".join([command, *(f"--arm={shlex.quote(arm)}" for arm in arms)]), tables.printed)
-
-
-def benchmark(name: str, flags: str) -> list[Step]:
-    """A benchmark that prints its table."""
-    return [Step(f"python benchmarks/{name}.py{flags}", tables.printed)]
 
 
 def significance(
@@ -220,7 +216,6 @@ EXPERIMENTS = {
         compression(VDM, images=297, batch=4),
     ],
     "fashion-compression": [compression("runs/fashion/vdm-seed0", images=200, batch=8)],
-    "precision": benchmark("precision", f" {VDM} {DIFFENC}"),
     "peers": [Step(PEERS, tables.beside_published, ["peers.jsonl"])],
     "tpu-searched": compiled_steps("searched", "tpu"),
     **{name: compiled_steps(name) for name in COMPILED},
@@ -230,7 +225,11 @@ EXPERIMENTS = {
         name: compiled("gpu", pair, "h100:1 --batch=128", " --topology=h100:1 --batch=128")
         for name, pair in (("published-gpu", peers.VDM), ("published-gpu-diffenc", peers.DIFFENC))
     },
-    "hours": benchmark("hours", " --share=0.4"),
+    "hours": [Step("python benchmarks/hours.py --share=0.4", tables.printed)],
+    "densities": [
+        Step(f"python benchmarks/densities.py --out=densities --seeds={seeds} --only={','.join(names)}", tables.printed)
+        for seeds, names in (("0-2", densities.WORLDS), ("0-4", densities.TABLES))
+    ],
     "saves": [
         *(
             Step(f"python benchmarks/saves.py {flags} --json=saves.jsonl")
