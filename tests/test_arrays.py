@@ -69,6 +69,14 @@ def test_log_prob_is_minus_the_records_mean(made):
     assert -nats.mean() / (3 * np.log(2)) == pytest.approx(record["bpd"]["total"], rel=1e-6)
 
 
+def test_the_density_integrates_to_one(tmp_path):
+    run = run_on(write(tmp_path / "flat.npz", table()[0][:, :2]), eval__batch_size=512)
+    line = np.linspace(-8, 8, 65)
+    grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
+    nats = run.log_prob(grid, state=tiny.drawn(run.model, scale=0.2)).nats
+    assert np.exp(nats).sum() * 0.25**2 == pytest.approx(1, abs=1e-3)
+
+
 def test_a_feature_of_a_vector_is_a_channel_and_a_pixel(made):
     run, params = made
     changes = {"model.labels": True, "loss.depth": 3, "loss.times": "optimal", "fit.images": 48, "fit.grid": 16}
