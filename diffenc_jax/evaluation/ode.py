@@ -59,7 +59,7 @@ class Ode(Estimator):
         head = " and the head for dx_t/dγ" if self.experiment.model.has_derivative_head else ""
         return {
             "kind": "ode",
-            "model": f"the probability flow of the score network{head}, another model than the bound's",
+            "model": f"the probability flow of the score network{head}",
             **{name: value for name, value in settings.items() if not (self._is_real and name.startswith("dequant"))},
             "solver": METHOD,
             **super().describe(),

@@ -177,7 +177,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     lines.append(SINGLE_RUNS)
     if any(different_methods(estimator, record["estimator"]) for record in records):
         lines.append(
-            "estimators differ: their values are bounds of different tightness, or bounds of different models, "
+            "estimators differ: their values are bounds of different tightness, or belong to different models, "
             "so a difference may not come from training"
         )
     if len({record["step"] for record in records}) > 1:
