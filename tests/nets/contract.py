@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.nets.compute import Compute
+from diffenc_jax.nets.mlp import Mlp
 from diffenc_jax.nets.transformer import Transformer
 from diffenc_jax.nets.unet import UNet
 from tests import tiny
@@ -13,6 +14,7 @@ from tests import tiny
 COMMON = dict(dropout=0.3, fourier_bins=(4.0, 2.0), bin_width=2 / 17)
 UNET = UNet(width=32, layers=1, levels=0, **tiny.NORMS, **COMMON)
 TRANSFORMER = Transformer(**tiny.TRANSFORMER, **COMMON, skip_connections=True)
+MLP = Mlp(width=32, layers=1, **COMMON)
 KEY = jax.random.key(0)
 HEADS = ("derivative", "error")
 X = np.random.RandomState(0).normal(size=(2, 4, 4, 3)).astype(np.float32)

@@ -8,9 +8,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from diffenc_jax.nets.compute import Compute
 from tests import tiny
 from tests.nets import contract
-from tests.nets.contract import TIME, TRANSFORMER, UNET, X, assert_computed_alike
+from tests.nets.contract import MLP, TIME, TRANSFORMER, UNET, X, assert_computed_alike
 
-networks = pytest.mark.parametrize("net", [UNET, TRANSFORMER], ids=["unet", "transformer"])
+networks = pytest.mark.parametrize("net", [UNET, TRANSFORMER, MLP], ids=["unet", "transformer", "perceptron"])
 
 
 COMPUTED = [
