@@ -143,6 +143,7 @@ def test_shapes(name, tmp_path):
 BAD = {
     "nan": (lambda x: x.__setitem__((3, 1), np.nan), "1 values are NaN or infinite, the first at"),
     "constant": (lambda x: x.__setitem__((slice(None), 2), 7.0), r"\[..., 2\] is constant, 7; leave it out"),
+    "large": (lambda x: np.multiply(x, 1e200, out=x), r"\[..., 0\] is too large or too small for a deviation"),
     "ties": (lambda x: np.round(x[:, 0], 1, out=x[:, 0]), r"\[..., 0\] has .* times the value"),
 }
 
@@ -183,6 +184,7 @@ def test_arrays_of_another_kind(array, levels, message, tmp_path):
         ),
         ({"model.score.kind": "transformer"}, "these are vectors of 3 features; take model.score.kind=mlp"),
         ({"train.augment": "flip"}, "train.augment=flip is for images"),
+        ({"eval.estimator": "code_length"}, "there is no code for a model with model.decoder.kind=gaussian"),
         ({"ode.dequantisation_draws": 2, "eval.estimator": "ode"}, "real numbers are not dequantised"),
     ],
 )

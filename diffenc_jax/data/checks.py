@@ -100,7 +100,8 @@ def as_reals(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.nda
     real_shape(path, array.shape)
     if array.dtype.kind != "f":
         advice = "leave out data.pixel_levels=None, or add noise that is uniform over the distance between two values"
-        raise refused(path, f"must hold real numbers, and this is {str(array.dtype)[:40]}; {advice}")
+        what_to_do = advice if array.dtype.kind in "biu" else "save float32 or float64"
+        raise refused(path, f"must hold real numbers, and this is {str(array.dtype)[:40]}; {what_to_do}")
     return array[rows].astype(np.float64 if array.dtype.itemsize > 4 else np.float32, copy=False)
 
 

@@ -134,6 +134,9 @@ def load_dataset(
     if data.pixel_levels is None and "data" not in standards:
         train = source.splits[TRAIN]()
         standard = Standard.of(train.shape, train.__getitem__)
+        for number, deviation in enumerate(standard.deviation):
+            extreme = f"{source.name}: [..., {number}] is too large or too small for a deviation in float64"
+            require(0 < deviation < math.inf, f"{extreme}; take another unit")
     dataset = Dataset(source.name, source.version, data.pixel_levels, images, standard=standard)
     if not labels:
         return dataset

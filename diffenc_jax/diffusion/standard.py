@@ -33,7 +33,9 @@ class Standard(NamedTuple):
             return sums / math.prod(shape[:-1])
 
         mean = mean_of(lambda rows: rows)
-        return Standard(tuple(mean.tolist()), tuple(np.sqrt(mean_of(lambda rows: np.square(rows - mean))).tolist()))
+        with np.errstate(over="ignore"):
+            variance = mean_of(lambda rows: np.square(rows - mean))
+        return Standard(tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
 
     def apply(self, data: AnyArray) -> AnyArray:
         """x [..., C] of data, in the type of the data or wider."""

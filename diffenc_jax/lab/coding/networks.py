@@ -24,6 +24,7 @@ def check_coding(experiment: Experiment, coding: Coding) -> None:
     """Raises InputError unless the configuration and the choices suit coding, the model and the devices."""
     config = experiment.config
     refused = {
+        f"model.decoder.kind={config.model.decoder.kind}": experiment.model.decoder.takes_reals,
         f"model.code.kind={config.model.code.kind}": experiment.model.code,
         f"model.encoder.kind={config.model.encoder.kind}": experiment.model.encoder.scales_noise,
     }
