@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffenc_jax.config.sections import LossConfig
+from diffenc_jax.config.sections import OPTIMAL, LossConfig
 from diffenc_jax.diffusion.gaussian import Estimate
 from diffenc_jax.diffusion.ratios import cost, interpolate
 from diffenc_jax.evaluation.fit import Fit, StepErrors, fit_by_estimate, fit_table, mean_by_bin
@@ -53,7 +53,7 @@ def test_the_fit_costs_little_more_than_the_best_ratio(x64, pairs):
     noise = sum(float(mean(1 / (1 + by_estimate(errors.x_hat)), errors.u)) for errors in unseen) - best
     got = mean_cost(fit_by_estimate(fitted, 96), unseen) - noise
     assert best * 0.999 < got < best * (1.03 if pairs > 100 else 1.3)
-    assert mean_cost(fit_table(fitted, ()), unseen) - noise > 1.3 * best
+    assert mean_cost(fit_table(fitted, OPTIMAL["optimal_pixel"]), unseen) - noise > 1.3 * best
 
 
 @pytest.mark.parametrize("u", [np.zeros(5), np.asarray([0.0, 0.0, 0.0, 0.0, 9.0])], ids=["exact", "one error"])
