@@ -50,10 +50,10 @@ def study(name: str, run: str, flags: str = "") -> Step:
     return Step(f"diffenc {name} {run}{flags}", partial(tables.study, name, run))
 
 
-def compression(run: str, images: int, batch: int) -> Step:
+def compression(run: str, images: int, batch: int, flags: str = "") -> Step:
     """Files of the images of a run beside those of picture formats."""
     command = f"python benchmarks/compression.py {run} --images={images} --config.loss.depth=50"
-    return Step(f"{command} --batch-size={batch} {BEST}", tables.printed)
+    return Step(f"{command} --batch-size={batch} {BEST}{flags}", tables.printed)
 
 
 def quality(config: str, out: str, arms: Sequence[str], flags: str) -> Step:
@@ -215,7 +215,15 @@ EXPERIMENTS = {
         ),
         compression(VDM, images=297, batch=4),
     ],
-    "fashion-compression": [compression("runs/fashion/vdm-seed0", images=200, batch=8)],
+    "fashion-best": [
+        Step(
+            "diffenc train --config=fashion_mnist_small:vdm-long-fast --workdir=runs/fashion-best "
+            "--config.model.score.width=64 --config.train.steps=24000 --config.eval.every_steps=8000 "
+            f"{FASHION}",
+            tables.evaluations("runs/fashion-best", continuous=1),
+        ),
+        compression("runs/fashion-best", images=200, batch=8, flags=" --config.fit.bins=12"),
+    ],
     "peers": [Step(PEERS, tables.beside_published, ["peers.jsonl"])],
     "tpu-searched": compiled_steps("searched", "tpu"),
     **{name: compiled_steps(name) for name in COMPILED},
