@@ -55,5 +55,6 @@ def get_config(arm="vdm"):
         "ode.atol": 1e-5,
     }
     networks = FORMS | {suffix: own | {"train.steps": 3000} for suffix, own in FEW.items()}
-    arms = {f"{name}{suffix}": own | ARMS[name] for name in ARMS for suffix, own in networks.items()}
+    models = ARMS | {"diffenc": {"model.derivative_head": True}}  # which the flow needs
+    arms = {f"{name}{suffix}": own | models[name] for name in models for suffix, own in networks.items()}
     return choose_arm(with_changes(recipe("arrays", arm), changes), arms)
