@@ -31,6 +31,7 @@ import diffenc_jax as dj
 from diffenc_jax.commands.arguments import place
 from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table, markdown
+from diffenc_jax.core.errors import lookup
 from diffenc_jax.evaluation.uncertainty import mean_and_error
 from diffenc_jax.lab.commands.significance import seed_numbers
 
@@ -79,7 +80,10 @@ def banana() -> Law:
 
 def field(*shape: int) -> Law:
     """A periodic Gaussian field, whose Fourier modes with the wave number k have the variance (1 + k² / 16)^-1.5."""
-    waves, axes = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in shape)), tuple(range(1, len(shape) + 1))
+    waves, axes = (
+        np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij"),
+        tuple(range(1, len(shape) + 1)),
+    )
     root = (1 + sum(k**2 for k in waves) / 16) ** -0.75
 
     def filtered(x: np.ndarray, gains: np.ndarray) -> np.ndarray:
@@ -147,9 +151,8 @@ class Fitted(NamedTuple):
 
 def ours(arm: str, data: Data, seed: int, folder: Path) -> Fitted:
     """A run of configs/arrays.py."""
-    names = ("train", "y_train"), ("test", "y_test")
-    arrays = (zip(own, part, strict=False) for own, part in zip(names, (data.train, data.test), strict=True))
-    np.savez(folder / "data.npz", **dict(itertools.chain(*arrays)))
+    arrays = {f"{name}_{split}": x for split in ("train", "test") for name, x in named(*getattr(data, split)).items()}
+    np.savez(folder / "data.npz", **arrays)
     model, _, recipe = arm.partition("-")
     form = ("", "-series", "-fields")[data.train[0].ndim - 2] + ("" if data.truth is not None else "-few")
     changes = {"data.source": str((folder / "data.npz").absolute()), "seed": seed, "model.labels": len(data.train) > 1}
@@ -195,6 +198,7 @@ def bayesflow(data: Data, seed: int, folder: Path) -> Fitted:
 
 
 def named(*arrays: np.ndarray) -> dict[str, np.ndarray]:
+    """Data by the name x, and conditions, if given, by the name y."""
     return dict(zip("xy", arrays, strict=False))
 
 
@@ -242,8 +246,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
-    values: dict[str, Values] = {name: {} for name in arguments.only.split(",")}
-    for name, seed, model in itertools.product(values, arguments.seeds, arguments.models.split(",")):
+    models, values = arguments.models.split(","), {name: {} for name in arguments.only.split(",")}
+    for kind, names, known in (("data", values, WORLDS | TABLES), ("model", models, MODELS)):
+        for name in names:
+            lookup(kind, name, known)
+    for name, seed, model in itertools.product(values, arguments.seeds, models):
         path = arguments.out / f"{name}-{model}-{seed}.json"
         if not path.exists():
             path.write_text(json.dumps(measured(name, model, seed, arguments.out)) + "\n")
@@ -272,8 +279,10 @@ def excess(values: Values, estimate: str) -> str:
 
 
 def gain(values: Values, estimate: str) -> str:
-    first, own = (np.array([figures[0] for figures in values[name]]) for name in (next(iter(values)), estimate))
-    return f"{own.mean():.2f}" if own is first else "{:+.2f} ± {:.2f}".format(*mean_and_error(own - first))
+    """The mean over seeds of the first estimate; for others the mean difference to it, with its error."""
+    reference = next(iter(values))
+    first, own = (np.array([figures[0] for figures in values[name]]) for name in (reference, estimate))
+    return f"{own.mean():.2f}" if estimate == reference else "{:+.2f} ± {:.2f}".format(*mean_and_error(own - first))
 
 
 def cost(values: Values, estimate: str) -> str:

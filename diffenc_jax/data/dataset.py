@@ -134,9 +134,7 @@ def load_dataset(
     if data.pixel_levels is None and "data" not in standards:
         train = source.splits[TRAIN]()
         standard = Standard.of(train.shape, train.__getitem__)
-        for number, deviation in enumerate(standard.deviation):
-            extreme = f"{source.name}: [..., {number}] is too large or too small for a deviation in float64"
-            require(0 < deviation < math.inf, f"{extreme}; take another unit")
+        checks.check_deviations(source.name, standard.deviation)
     dataset = Dataset(source.name, source.version, data.pixel_levels, images, standard=standard)
     if not labels:
         return dataset
@@ -149,8 +147,8 @@ def load_dataset(
             checks.check_finite(what, local)
         else:
             _check_pixels(what, local, data.pixel_levels or checks.MOST_LEVELS)
-    constant = f"labels of {source.name}: an entry is constant; leave it out"
-    require(spec.standard is None or min(spec.standard.deviation) > 0, constant)
+    if spec.standard:
+        checks.check_deviations(f"labels of {source.name}", spec.standard.deviation)
     return replace(dataset, labels=read, label_spec=spec)
 
 
