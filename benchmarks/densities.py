@@ -36,7 +36,7 @@ from diffenc_jax.evaluation.uncertainty import mean_and_error
 from diffenc_jax.lab.commands.significance import seed_numbers
 
 EXAMPLE = "python benchmarks/densities.py --out=densities --only=gaussian-20 --models=vdm-fast,MAF"
-ROWS, TEST, BY_ODE = 20_000, 2000, 200
+ROWS, TEST, BY_ODE = 20_000, 2000, 100
 Arrays = tuple[np.ndarray, ...]  # x [N, ...], or x and its conditions y [N, K]
 Law = tuple[Callable[[np.random.Generator], Arrays], Callable[..., np.ndarray]]  # draws arrays; from them to log p
 Values = dict[str, list[list[float]]]  # by estimate, what `measured` returns under each seed
