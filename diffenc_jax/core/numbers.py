@@ -22,6 +22,11 @@ def with_error(value: float | None, *errors: float | None) -> str:
     return " ± ".join([format_number(value), *(format_error(error) for error in errors if error is not None)])
 
 
+def format_regret(regret: Mapping[str, Any] | None) -> str:
+    """A record's 'regret' with its errors by noise and by images, or `UNKNOWN` for None."""
+    return UNKNOWN if regret is None else with_error(regret["bpd"], regret["noise"], regret["images"])
+
+
 def format_interval(ends: Sequence[float] | None) -> str:
     """Interval from its two ends, '1.8850 .. 1.8974', or `UNKNOWN` for None."""
     return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
@@ -52,12 +57,14 @@ def format_record(record: Mapping[str, Any]) -> str:
     """The total of an evaluation's record, and its estimator in words.
 
     '1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim, bound, infinite depth'; for a model with labels, ', each image
-    given its label' follows.
+    given its label' follows; and if the truth is known, ', regret 0.0212 ± 0.0031 (noise)'.
     """
     estimator, total = record["estimator"], _with_named_errors(record["bpd"]["total"], record["standard_error"])
     depth = [f"{estimator['depth']} steps"] if estimator.get("depth") else []
     labels = ["each image given its label"] if estimator.get("labels") else []
-    return ", ".join([f"{total} bits/dim", estimator_name(estimator["kind"]), *depth, *labels])
+    known = record.get("regret")
+    regret = [f"regret {_with_named_errors(known['bpd'], known)}"] if known else []
+    return ", ".join([f"{total} bits/dim", estimator_name(estimator["kind"]), *depth, *labels, *regret])
 
 
 def estimator_name(kind: str) -> str:

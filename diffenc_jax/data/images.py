@@ -214,9 +214,11 @@ class Source(NamedTuple):
       name, version: as in `Dataset`.
       splits: functions that open the images of a split, by its name.
       labels: function that finds the labels.
+      log_prob: function from data [N, ...] to their true log p, nats [N], for data of a known distribution.
     """
 
     name: str
     version: str
     splits: Splits
     labels: OpenLabels = lambda: None
+    log_prob: Callable[[np.ndarray], np.ndarray] | None = None

@@ -12,6 +12,7 @@ import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
+from diffenc_jax.core.errors import require
 from diffenc_jax.data import array_files, checks, picture_folders, prepared
 from diffenc_jax.data.images import NO_LABELS, Labels, LabelSpec, Source
 
@@ -59,12 +60,14 @@ class NamedSource(NamedTuple):
       open: function that opens the source that a configuration describes.
       tfds: name in tensorflow-datasets, which prepares it on first use; "" for sources that need no files.
       labels: kind of the labels; None if only the source knows it.
+      argument: what follows the name and a colon in `data.source`, such as "SIDE"; "" if nothing does.
     """
 
     shape: tuple[int, int, int] | None
     open: Callable[[DataConfig], Source]
     tfds: str = ""
     labels: LabelSpec | None = NO_LABELS
+    argument: str = ""
 
 
 def _from_tfds(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> NamedSource:
@@ -83,11 +86,20 @@ IMAGENET64 = _from_tfds("imagenet_resized/64x64", (64, 64, 3))
 def named_source(name: str) -> NamedSource | None:
     """The source that `name` denotes: a known name, tfds:NAME or package.module:NAME; None for a path.
 
-    Raises InputError if package.module:NAME is not a source.
+    A known name may have an argument, such as ising:16. Raises InputError if package.module:NAME is not a source, or
+    for an argument that is missing or not wanted.
     """
     if name.startswith(prepared.PREFIX):
         return _from_tfds(name.removeprefix(prepared.PREFIX))
-    return parts.load("data", name) if parts.is_place(name) or name in parts.entries("data") else None
+    if parts.is_place(name):
+        return parts.load("data", name)
+    known, _, argument = name.partition(":")
+    if known not in parts.entries("data"):
+        return None
+    source: NamedSource = parts.load("data", known)
+    wanted = f"{known}:{source.argument}" if source.argument else f"{known} alone"
+    require(bool(argument) == bool(source.argument), f"data.source={name[:99]}: give {wanted}")
+    return source
 
 
 def all_images(path: Path) -> np.ndarray:

@@ -18,7 +18,7 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.data.pipeline import EvalBatch, eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables
 from diffenc_jax.evaluation.means import mean_and_error
-from diffenc_jax.evaluation.uncertainty import means_and_errors, means_of_replicates
+from diffenc_jax.evaluation.uncertainty import difference, means_and_errors, means_of_replicates
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import sharding
 from diffenc_jax.parallel.memory import within_memory
@@ -26,7 +26,7 @@ from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.record_types import Record
-from diffenc_jax.runs.records import EVAL_FOLDER, Evaluation, find_evaluation, record_path, write_record
+from diffenc_jax.runs.records import EVAL_FOLDER, TRUE_BITS, Evaluation, find_evaluation, record_path, write_record
 from diffenc_jax.runs.stored import StoredRun
 
 OnBatch = Callable[[], Any]
@@ -87,6 +87,7 @@ class Evaluator:
         if make and (digest := outside_digest([self.estimator])):
             self._parts[f"estimator={self.estimator.name}"] = digest
         self._split = experiment.dataset.examples(settings.split)
+        self._true = experiment.dataset.true_bits(settings.split)
         self._batch_size = sharding.round_up(experiment.mesh, settings.batch_size)
 
     def num_batches(self) -> int:
@@ -144,7 +145,8 @@ class Evaluator:
             return found
         with PartialEvaluation(description, self.estimator.terms, path) as evaluation:
             record = self._complete(evaluation, params, on_batch, tables)
-            return write_record(path, record, evaluation.arrays)
+            true = {} if self._true is None else {TRUE_BITS: self._true}
+            return write_record(path, record, evaluation.arrays | true)
 
     def _complete(
         self, evaluation: PartialEvaluation, params: Params, on_batch: OnBatch, tables: MakeTables = None
@@ -152,7 +154,7 @@ class Evaluator:
         """Compute the missing values of an evaluation; returns its record."""
         self._compute(evaluation, params, partial(eval_batches, self._split, self._batch_size), on_batch, tables)
         count = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
-        results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims)
+        results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims, self._true)
         further = {"params": count, "seconds": round(evaluation.seconds, 3)}
         return cast(Record, evaluation.description | results | further)
 
@@ -211,10 +213,18 @@ class Evaluator:
         }
 
 
-def summarize(values: dict[str, np.ndarray], estimator: Estimator, dims: int) -> dict[str, Any]:
+def summarize(
+    values: dict[str, np.ndarray], estimator: Estimator, dims: int, true: np.ndarray | None = None
+) -> dict[str, Any]:
     """'bpd' and 'standard_error', total and by term, and the estimator's diagnostics, from values [passes, images].
 
-    The standard errors are those of `evaluation/uncertainty.py`; they are None if they cannot be estimated.
+    If the `true` bits/dim [images] are known, 'regret' is the mean of the total minus the truth, with its errors. The
+    standard errors are those of `evaluation/uncertainty.py`; they are None if they cannot be estimated.
     """
     bits = {term: values[term] / (dims * math.log(2)) for term in estimator.terms}
-    return means_and_errors(bits, estimator.replicates) | estimator.diagnostics(values)
+    results = means_and_errors(bits, estimator.replicates) | estimator.diagnostics(values)
+    if true is not None:
+        total = np.sum(list(bits.values()), axis=0)
+        regret, errors = difference(total, true[None], estimator.replicates, None, common_noise=True)
+        results["regret"] = {"bpd": regret, **errors._asdict()}
+    return results

@@ -26,6 +26,7 @@ class DatasetEntry(TypedDict):
     known_as: KnownAs | None
     labels_sha256: NotRequired[str]
     values: NotRequired[str]
+    true_bpd: NotRequired[float]
 
 
 class EstimatorEntry(TypedDict):
@@ -51,6 +52,12 @@ class TotalErrorsEntry(ErrorsEntry):
     terms: dict[str, ErrorsEntry]
 
 
+class RegretEntry(ErrorsEntry):
+    """Mean bits/dim above the truth, with its standard errors."""
+
+    bpd: float
+
+
 class Record(TypedDict):
     """The record of an evaluation: `bpd` are bits/dim in total and by term. On disk it has the digest of its values."""
 
@@ -63,6 +70,7 @@ class Record(TypedDict):
     estimator: EstimatorEntry
     bpd: dict[str, float]
     standard_error: TotalErrorsEntry
+    regret: NotRequired[RegretEntry]
     params: int
     params_sha256: str
     seconds: float

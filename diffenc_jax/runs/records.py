@@ -15,16 +15,23 @@ from diffenc_jax.runs import files
 from diffenc_jax.runs.record_types import ADVICE, TOTAL, Record, checked_record
 
 EVAL_FOLDER = "eval"
+TRUE_BITS = "true_bits"  # name of the array with the true bits/dim of each image, if they are known
 # Entries that determine the values of an evaluation.
 IDENTITY = ("step", "config_hash", "dataset", "estimator", "params_sha256", "parts")
 
 
 class Evaluation(NamedTuple):
-    """The record at `path`, and the values beside it: `bits` [passes, images], bits/dim, the sum of all terms."""
+    """The record at `path`, and the values beside it.
+
+    Attributes:
+      bits: bits/dim [passes, images], the sum of all terms.
+      true_bits: true bits/dim [images]; None if they are unknown.
+    """
 
     path: Path
     record: Record
     bits: np.ndarray
+    true_bits: np.ndarray | None = None
 
     @property
     def replicates(self) -> int | None:
@@ -86,7 +93,7 @@ def read_evaluation(path: Path, record: Record | None = None) -> Evaluation:
 def _evaluation(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> Evaluation:
     with np.errstate(invalid="ignore"):  # infinite terms may cancel
         nats = np.sum(list(terms_of(path, record, arrays).values()), axis=0)
-    return Evaluation(path, record, nats / (record["dataset"]["dims"] * math.log(2)))
+    return Evaluation(path, record, nats / (record["dataset"]["dims"] * math.log(2)), arrays.get(TRUE_BITS))
 
 
 def terms_of(path: Path, record: Record, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,8 @@
 """Evaluation of a whole split: its record, its independence of the batch, and going on where it stopped."""
 
 import json
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -8,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation import evaluator as evaluators
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import Evaluator, summarize
+from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.runs.records import read_evaluation, read_values
 from diffenc_jax.runs.stored import StoredRun
 from tests.evaluation import gaussian
@@ -33,9 +37,10 @@ def test_a_summary_has_the_means_and_errors_of_its_terms():
     assert summary["largest"] == pytest.approx(100 * np.log(2))
 
 
-def evaluator(folder, **changes):
+def evaluator(folder, log_prob=None, **changes):
     """An evaluator of four passes, for the run in `folder`."""
     subject = experiment("diffenc", **{"eval__passes": 4, **changes})
+    subject = replace(subject, dataset=replace(subject.dataset, log_prob=log_prob))
     StoredRun(folder).write(subject.config)
     return Evaluator(subject)
 
@@ -43,8 +48,37 @@ def evaluator(folder, **changes):
 def evaluate(folder, **changes):
     """The record, and its values and tables."""
     ours = evaluator(folder, **changes)
-    path, record, _ = ours.record(parameters(), 1, StoredRun(folder))
+    path, record, *_ = ours.record(parameters(), 1, StoredRun(folder))
     return record, read_values(path)
+
+
+def test_the_regret_is_what_lies_above_the_truth(tmp_path):
+    """Of images whose true log p is known, against the sum of the terms; without it there is none."""
+    plain, _ = evaluate(tmp_path / "plain")
+    ours = evaluator(tmp_path / "true", lambda images: -images.mean(axis=(1, 2, 3), dtype=float))
+    path, record, bits, true = ours.record(parameters(), 1, StoredRun(tmp_path / "true"))
+    images = ours.experiment.dataset.splits["test"]
+    np.testing.assert_allclose(true, images.mean(axis=(1, 2, 3)) / (images[0].size * np.log(2)))
+    assert record["dataset"]["true_bpd"] == pytest.approx(true.mean(), abs=1e-6)
+    regret = {"bpd": (bits - true).mean(), **standard_errors(bits - true, record["estimator"]["replicates"])._asdict()}
+    assert record["regret"] == pytest.approx(regret)
+    np.testing.assert_array_equal(read_evaluation(path).true_bits, true)
+    assert plain["bpd"] == record["bpd"]
+    assert not {"regret", "true_bpd"} & (plain.keys() | plain["dataset"].keys())
+
+
+WRONG = {
+    "it gives [13, 4]": lambda images: np.zeros(images.shape[:2]),
+    "it gives [nan] for example 3": lambda images: np.where(np.arange(len(images)) == 3, np.nan, 0),
+    "division by zero": lambda images: 1 / 0,
+}
+
+
+@pytest.mark.parametrize("why", WRONG)
+def test_a_wrong_truth_is_refused(why, tmp_path):
+    with pytest.raises(InputError, match=re.escape("tiny (test): log_prob")) as error:
+        evaluator(tmp_path, WRONG[why])
+    assert why in str(error.value)
 
 
 def test_values_do_not_depend_on_the_batch(tmp_path):
@@ -106,7 +140,7 @@ def test_the_record_names_the_augmentation_of_the_training():
 def test_a_record_has_its_evidence(tmp_path):
     """The one in memory is the same, but for the file of values."""
     ours = evaluator(tmp_path)
-    path, on_disk, bits_of_all = ours.record(parameters(), 1, StoredRun(tmp_path))
+    path, on_disk, bits_of_all, _ = ours.record(parameters(), 1, StoredRun(tmp_path))
     in_memory = ours.evaluate(parameters(), 1)
     digest = {"values_sha256": on_disk["values_sha256"]}
     assert in_memory | digest | {"seconds": 0} == on_disk | {"seconds": 0}
@@ -128,7 +162,7 @@ def test_a_record_is_of_its_parameters_and_parts(tmp_path, monkeypatch):
     ours, params = evaluator(tmp_path, eval__passes=2), parameters()
     other = jax.tree.map(lambda leaf: np.float32(1.5) * np.asarray(leaf), params)
     run = StoredRun(tmp_path)
-    (path, first, _), (_, second, _) = (ours.record(each, 1, run) for each in (params, other))
+    (path, first, *_), (_, second, *_) = (ours.record(each, 1, run) for each in (params, other))
     assert first["params_sha256"] != second["params_sha256"]
     assert first["bpd"]["total"] != second["bpd"]["total"]
     assert ours.record(params, 1, run).record == first
@@ -146,7 +180,7 @@ def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
     for _ in range(2):  # the second time the record is there, and the tables are not needed
         other = Evaluator(ours.experiment, folder="study", variant="identity")
         given = {"tables": lambda: called.append(1) or {"mass": mass}}
-        path, variant, _ = other.record(parameters(), 1, StoredRun(tmp_path), **given)
+        path, variant, *_ = other.record(parameters(), 1, StoredRun(tmp_path), **given)
     assert path.parent.name == "study"
     assert len(called) == 1
     assert path.name.startswith("test-1-continuous-identity-")

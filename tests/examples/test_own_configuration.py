@@ -1,9 +1,13 @@
-"""The configuration of one's own in docs/extending.md: its arms can be built, and the deeper one has the parameters."""
+"""The configuration and the data source of one's own in docs/extending.md."""
 
 import jax
+import numpy as np
 import pytest
 
 from diffenc_jax.config import load_config
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.parts import Allowed
+from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.model import DataSpec, build
 from tests.examples.extending_page import shown
 
@@ -16,3 +20,10 @@ def test_the_deeper_arm_has_the_parameters_of_the_encoder_and_the_others_those_o
         parameters[arm] = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0))))
     assert parameters.pop("vdm-deeper") == pytest.approx(parameters.pop("diffenc"), rel=0.02)
     assert len(set(parameters.values())) == 1
+
+
+def test_coins_have_a_bit_per_pixel(tmp_path, monkeypatch):
+    (tmp_path / "coins.py").write_text(shown("Fair coins"))
+    monkeypatch.syspath_prepend(tmp_path)
+    dataset = load_dataset(DataConfig(Allowed("coins:COINS"), pixel_levels=2), "train", "test")
+    np.testing.assert_allclose(dataset.true_bits("test"), np.ones(1000))

@@ -20,7 +20,7 @@ def evaluate(config, workdir):
     """The record and the arrays of the newest checkpoint."""
     run = open_trained(StoredRun(workdir), config, Estimator.chosen(config)[0].needs_training_images(config))
     evaluator = Evaluator(run)
-    path, record, _ = evaluator.record(run.params, run.step, run.stored)
+    path, record, *_ = evaluator.record(run.params, run.step, run.stored)
     with np.load(path.with_suffix(".npz")) as arrays:
         return record, dict(arrays)
 

@@ -8,10 +8,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.numbers import format_interval, with_error
+from diffenc_jax.core.numbers import format_interval, format_number, format_regret, with_error
 from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
-from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, describe_images, method
+from diffenc_jax.lab.comparisons.describe import (
+    average_cautions,
+    describe_estimator,
+    describe_images,
+    method,
+    regret_cautions,
+)
 from diffenc_jax.lab.stats.means import interval
 from diffenc_jax.runs.record_types import DatasetEntry, Record
 from diffenc_jax.runs.records import Evaluation
@@ -125,8 +131,11 @@ def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
     """Reason why the images of two records cannot be paired; None if they can."""
     if all(a[key] == b[key] for key in ("split", "num_examples", "sha256")):
         labels = a.get("labels_sha256"), b.get("labels_sha256")
-        differ = None not in labels and labels[0] != labels[1]
-        return "they hold the same images with different labels; evaluate both with the same" if differ else None
+        true = a.get("true_bpd"), b.get("true_bpd")
+        for what, (one, other) in {"labels": labels, "true probabilities": true}.items():
+            if None not in (one, other) and one != other:
+                return f"they hold the same images with different {what}; evaluate both with the same"
+        return None
     if a["sha256_any_order"] != b["sha256_any_order"]:
         return f"they have different images, {describe_images(a)} and {describe_images(b)}; evaluate both on the same"
     return "they hold the same images in different orders or splits; evaluate both from the same source"
@@ -142,19 +151,23 @@ def different_methods(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
     """`rows` as a table, with a last column for the paths of the records if `with_files`.
 
-    A single row has no columns of differences.
+    A single row has no columns of differences. There is a column for the regret if it is known.
     """
     compared, lines = len(rows) > 1, []
+    regrets = [row.evaluation.record.get("regret") for row in rows]
     columns = ["difference ± noise ± images", f"{'simultaneous ' * (len(rows) > 2)}95 % interval"]
-    for row in rows:
+    for row, regret in zip(rows, regrets, strict=True):
         record = row.evaluation.record
         about = [record["arm"], record["seed"], record["step"], describe_estimator(record["estimator"])]
         bpd, excess = with_error(row.bpd, row.error.noise, row.error.images), ["reference", ""]
         if row.excess is not None:
             value, error, ends, _ = row.excess
             excess = [with_error(value, error.noise, error.images), format_interval(ends)]
-        lines.append([*about, bpd, *(excess if compared else []), *([row.evaluation.path] if with_files else [])])
-    heads = [*HEADS, *(columns if compared else []), *(["file"] if with_files else [])]
+        above = [format_regret(regret)] if any(regrets) else []
+        files = [row.evaluation.path] if with_files else []
+        lines.append([*about, bpd, *above, *(excess if compared else []), *files])
+    regret_head = ["regret ± noise ± images"] if any(regrets) else []
+    heads = [*HEADS, *regret_head, *(columns if compared else []), *(["file"] if with_files else [])]
     return Table(heads, lines, "Differences to the reference, bits/dim" if compared else "")
 
 
@@ -167,6 +180,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
         "± standard errors, of the noise and of the images (left out where the data do not determine them or "
         "where the noise hides them)",
     ]
+    if (true := reference["dataset"].get("true_bpd")) is not None:
+        lines.append(f"regret: bits/dim above the truth, which has {format_number(true)} on these images, by image")
     if len(rows) == 1:
         return lines
     different = ", ".join(str(row.evaluation.path) for row in rows if row.excess and not row.excess.common_noise)
@@ -189,20 +204,20 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def cautions(evaluations: Iterable[Evaluation]) -> list[str]:
-    """The `average_cautions` about evaluations that lie in the workdirs of their runs."""
-    runs = []
-    for path, record, _ in evaluations:
+    """The `regret_cautions`, and the `average_cautions` about evaluations that lie in the workdirs of their runs."""
+    runs, evaluations = [], [*evaluations]
+    for path, record, *_ in evaluations:
         with suppress(InputError):  # the record lies elsewhere
             config = StoredRun(path.parent.parent).config
             runs += [(str(path), config.train, record["step"])] * (config.hash == record["config_hash"])
-    return average_cautions(runs)
+    return regret_cautions((str(one.path), one.record) for one in evaluations) + average_cautions(runs)
 
 
 def comparison_json(rows: Sequence[Row], said: Sequence[str]) -> dict[str, Any]:
     """The table, unrounded, and the lines below it as JSON values."""
     entries = []
     for row in rows:
-        about = {key: row.evaluation.record.get(key) for key in ("arm", "seed", "step", "estimator")}
+        about = {key: row.evaluation.record.get(key) for key in ("arm", "seed", "step", "estimator", "regret")}
         excess = row.excess and row.excess._asdict() | {"error": row.excess.error._asdict()}
         numbers = {"bpd": row.bpd, "error": row.error._asdict(), "excess": excess}
         entries.append({"file": str(row.evaluation.path), **about, **numbers})

@@ -1,11 +1,12 @@
 """One-line descriptions of the estimator and the images of a record, and of how its parameters were averaged."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from diffenc_jax.config.sections import TrainConfig
 from diffenc_jax.core.numbers import estimator_name
-from diffenc_jax.runs.record_types import DatasetEntry
+from diffenc_jax.runs.record_types import DatasetEntry, Record
 
 # Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
 VARIANCE_KEYS = {"passes", "replicates", "seed", "time_sampling", "fit", "probes"}
@@ -33,6 +34,14 @@ def describe_images(dataset: DatasetEntry) -> str:
     if known is None:
         return f"{dataset['name']} {dataset['version']}, {dataset['split']} ({details})"
     return f"{known['as']} ({details})"
+
+
+def regret_cautions(records: Iterable[tuple[str, Record]]) -> list[str]:
+    """A caution that names the evaluations whose mean regret is below zero by more than its error, if any."""
+    regrets = [(name, record["regret"]) for name, record in records if "regret" in record]
+    below = [f"{name} (by {-of['bpd']:.4f})" for name, of in regrets if of["bpd"] < -(of["total"] or math.inf)]
+    text = "Caution: bits/dim are below the truth by more than their error, which no model can reach in the mean"
+    return [f"{text}: {', '.join(below)}; the estimator, the true log p or the images are wrong."] if below else []
 
 
 def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.numbers import UNKNOWN, with_error
+from diffenc_jax.core.numbers import UNKNOWN, format_regret, with_error
 from diffenc_jax.lab.comparisons.compare import Row, compare, comparison_table, notes
 from diffenc_jax.lab.comparisons.describe import describe_estimator
 from diffenc_jax.lab.comparisons.significance import finished, summary
@@ -117,12 +117,13 @@ def bits_section(collection: Collection, results: Results) -> Section:
 
 def _by_term(records: Sequence[tuple[StoredRun, Record]], caption: str) -> Table:
     terms = list(dict.fromkeys(name for _, record in records for name in record["bpd"] if name != "total"))
-    rows = []
+    rows, known = [], any("regret" in record for _, record in records)
     for run, record in records:
         estimator = f"{record['dataset']['split']}, {describe_estimator(record['estimator'])}"
-        bits = (_bits_and_errors(record, name) for name in ("total", *terms))
-        rows.append([run.title, *bits, f"{record['step']:,}", estimator])
-    return Table(["run", "total", *terms, "step", "split, estimator"], rows, caption)
+        bits = [_bits_and_errors(record, name) for name in ("total", *terms)]
+        regret = [format_regret(record.get("regret"))] if known else []
+        rows.append([run.title, *bits, *regret, f"{record['step']:,}", estimator])
+    return Table(["run", "total", *terms, *["regret"] * known, "step", "split, estimator"], rows, caption)
 
 
 def _bits_and_errors(record: Record, name: str) -> str:

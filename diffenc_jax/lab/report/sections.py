@@ -42,7 +42,9 @@ def curves_section(collection: Collection) -> Section:
     learning = learning_curves(rows, split)
     if not any(points for kinds in learning.values() for points in kinds.values()):
         return Section("Curves", [])
-    figure = draw_curves(learning, learning_panels(split), common_axis=True, arms=arms)
+    records = [one.record["dataset"] for run in collection.runs for one in run.newest]
+    true = next((of.get("true_bpd") for of in records if of["split"] == split), None)
+    figure = draw_curves(learning, learning_panels(split), common_axis=True, arms=arms, true=true)
     caption = f"Bits/dim in training (no EMA) and in evaluations of the EMA parameters on {split}."
     about = "Training values are means over the steps since the previous point. Lines are means over seeds."
     blocks: list[Any] = [Text(about), embed_figure(figure, caption)]

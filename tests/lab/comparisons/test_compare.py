@@ -200,3 +200,18 @@ def test_records_that_are_none_are_named(write, capsys, tmp_path):
         ([path, tmp_path / "a.json"], "is given twice"),
     ):
         assert message in refused(capsys, *arguments)
+
+
+def test_regrets_have_a_column_and_must_be_of_one_truth(write, capsys):
+    regret = {"bpd": 0.25, "noise": 0.01, "images": None, "total": 0.02}
+    known = {"dataset": {"true_bpd": 1.75}, "regret": regret}
+    paths = [
+        write("a", evaluated(2, 1), **known),
+        write("b", evaluated(1, 1), **known | {"regret": regret | {"bpd": -1}}),
+    ]
+    assert [row[5] for row in table(*paths)] == ["-1.0000 ± 0.0100", "0.2500 ± 0.0100"]
+    out = printed(capsys, *paths)
+    assert "above the truth, which has 1.7500 on these images" in out
+    assert "below the truth by more than their error, which no model can reach in the mean: b.json (by 1.0000)" in out
+    other = write("c", evaluated(2, 1), dataset={"true_bpd": 1.5})
+    assert "the same images with different true probabilities" in refused(capsys, paths[0], other)

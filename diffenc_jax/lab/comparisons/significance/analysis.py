@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.lab.comparisons.significance.curves import Curves, Fall, fall_of
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, MissingRun, changed_keys
 from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
@@ -35,6 +36,19 @@ class OverSeeds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Regret(OverSeeds):
+    """Bits/dim of an arm above the truth: its mean over the seeds that all arms have.
+
+    Attributes:
+      bpd: by seed, of all its seeds.
+      images: standard error over images, of the regret of each image over these seeds; None for a single image.
+    """
+
+    bpd: dict[int, float]
+    images: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arm(OverSeeds):
     """An arm: its mean over the seeds that all arms have.
 
@@ -43,12 +57,14 @@ class Arm(OverSeeds):
       params: number of parameters.
       bpd: bits/dim by seed, of all its seeds.
       terms: mean of each term of the bound over the common seeds.
+      regret: None if the truth is unknown.
     """
 
     steps: int
     params: int
     bpd: dict[int, float]
     terms: dict[str, float]
+    regret: Regret | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +101,7 @@ class Analysis:
         include.
       common_seeds: the seeds that all arms have.
       falls: by arm, how much its bits/dim still fell at the end of training.
+      true_bpd: true bits/dim of the images; None if they are unknown.
     """
 
     reference: str
@@ -94,6 +111,7 @@ class Analysis:
     arms: dict[str, Arm]
     comparisons: list[Comparison]
     falls: Mapping[str, Fall]
+    true_bpd: float | None = None
 
 
 class Findings(NamedTuple):
@@ -148,7 +166,8 @@ def analyse(
     noises = {run.seed: run.evaluation.record["estimator"]["seed"] for run in runs}
     shares_noise = len(set(noises.values())) < len(noises)
     arms = {arm: _arm(seeds, common) for arm, seeds in by_arm.items()}
-    return Analysis(reference, target, shares_noise, common, arms, comparisons, falls or {})
+    true = runs[0].evaluation.record["dataset"].get("true_bpd")
+    return Analysis(reference, target, shares_noise, common, arms, comparisons, falls or {}, true)
 
 
 def _over(values: Sequence[float]) -> dict[str, Any]:
@@ -166,7 +185,20 @@ def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
         params=first.evaluation.record["params"],
         bpd=bpd,
         terms={name: float(np.mean([record["bpd"][name] for record in records])) for name in terms},
+        regret=_regret(seeds, common),
     )
+
+
+def _regret(seeds: Seeds, common: Sequence[int]) -> Regret | None:
+    above = {}
+    for seed, (*_, evaluation) in sorted(seeds.items()):
+        if evaluation.true_bits is None:
+            return None
+        above[seed] = evaluation.bits.mean(axis=0) - evaluation.true_bits
+    bpd = {seed: float(values.mean()) for seed, values in above.items()}
+    by_image = np.mean([above[seed] for seed in common], axis=0) if common else np.zeros(0)
+    images = float(mean_and_error(by_image)[1]) if by_image.size > 1 else None
+    return Regret(**_over([bpd[seed] for seed in common]), bpd=bpd, images=images)
 
 
 def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: float) -> Comparison:

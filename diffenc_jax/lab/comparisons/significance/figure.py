@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SEED = {"linestyle": "", "alpha": 0.7, "markersize": 4, "zorder": 2}
 MEAN = {"linestyle": "", "markersize": 7, "zorder": 3}
 SIDE = 0.22  # distance of the seeds' markers from the tick of their arm, which the mean and its interval have
+TRUTH: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": ":"}
 NOTE = "Small markers: one seed each. Large markers: mean over seeds, bars: its 95 % t interval."
 LINE = 0.13  # inches that a line of a label takes
 
@@ -40,7 +41,11 @@ def draw_analysis(analysis: Analysis, data: str) -> "Figure":
     figure, axes = style.new_figure(style.PAGE if compared else style.COLUMN, height, style.literal(data), NOTE, **grid)
     first, *others = axes[0]
     _draw_means(first, list(arms), {name: arm.bpd for name, arm in arms.items()}, arms)
-    first.set(xlabel="bits/dim (lower is better)", ylim=(len(arms) - 0.5, -0.6))
+    label = "bits/dim (lower is better)"
+    if analysis.true_bpd is not None:
+        first.axvline(analysis.true_bpd, **TRUTH)
+        label = "bits/dim (dotted: the truth)"
+    first.set(xlabel=label, ylim=(len(arms) - 0.5, -0.6))
     first.set_yticks(range(len(arms)), labels=names)
     for second in others:
         _draw_means(second, list(arms), {name: c.difference for name, c in compared.items()}, compared)
@@ -72,6 +77,7 @@ def draw_curves(
     title: str = "",
     common_axis: bool = False,
     arms: Mapping[str, str] | None = None,
+    true: float | None = None,
 ) -> "Figure":
     """Figure with a panel per kind of curve: a line per name by step, mean over seeds.
 
@@ -82,13 +88,16 @@ def draw_curves(
       panels: title and value axis by kind. Panels without a line are left out.
       common_axis: whether all panels show the same range of values.
       arms: the arm of each name; None: the names are arms.
+      true: true bits/dim, drawn as a line in each panel.
     """
     kinds = [kind for kind in panels if any(len(c[kind]) > 1 for c in curves.values())] or list(panels)
     drawn, every = [], [point for c in curves.values() for points in c.values() for point in points]
-    first = max((step for step, _ in every), default=0) / 10
+    last = max((step for step, _ in every), default=0)
+    first = last / 10
     for kind in kinds:
         late = {name: [point for point in c[kind] if point[0] >= first] for name, c in curves.items()}
         lines = [_curve(name, arms[name] if arms else name, points) for name, points in late.items()]
+        lines += [] if true is None else [charts.Curve("truth", (first, last), (true, true), dashed=True)]
         drawn.append(charts.Panel(panels[kind][1], lines, panels[kind][0], from_zero=False))
     seeds = max((len(values) for _, values in every), default=0)
     note = f"mean over seeds{', bands: 95 % t intervals' * (seeds >= FEWEST_SEEDS)}" if seeds > 1 else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
-from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator
+from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, regret_cautions
 from diffenc_jax.lab.comparisons.significance.analysis import (
     FEWEST_SEEDS,
     Analysis,
@@ -47,7 +47,7 @@ def cautions(findings: Findings) -> list[str]:
     """Sentences that limit the conclusions, if any.
 
     They say that bits/dim still fell at the end of training by more than the arms differ, or that seeds share the noise
-    of their evaluations. `average_cautions` are included.
+    of their evaluations. `average_cautions` and `regret_cautions` are included.
     """
     analysis = findings.analysis
     fell = []
@@ -58,7 +58,8 @@ def cautions(findings: Findings) -> list[str]:
     caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}."
     averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in findings.runs)
     shared = "Caution: the seeds share the noise of their evaluations; no error over seeds contains its common effect."
-    return [caution] * bool(fell) + [shared] * analysis.noise_common_to_seeds + averages
+    below = regret_cautions((f"{run.arm}, seed {run.seed}", run.evaluation.record) for run in findings.runs)
+    return [caution] * bool(fell) + [shared] * analysis.noise_common_to_seeds + averages + below
 
 
 def _line(comparison: Comparison, count: int) -> str:
@@ -108,9 +109,9 @@ def about(runs: Sequence[FinishedRun]) -> Text:
 
 
 def analysis_sections(analysis: Analysis) -> list[Section]:
-    """Values of the arms, differences between them, and tests and power."""
+    """Values of the arms, their regrets if the truth is known, differences between arms, and tests and power."""
     compared = [_differences(analysis), _tests(analysis)] if analysis.comparisons else []
-    return [_values(analysis), *compared]
+    return [_values(analysis), *_regrets(analysis), *compared]
 
 
 def _values(analysis: Analysis) -> Section:
@@ -127,14 +128,22 @@ def _differences(analysis: Analysis) -> Section:
     return Section(f"Differences to {analysis.reference}", [Text(text), table])
 
 
-def _by_seed(rows: Sequence[tuple[str, OverSeeds, Mapping[int, float], Mapping[str, float]]]) -> Table:
+def _regrets(analysis: Analysis) -> list[Section]:
+    known = {name: arm.regret for name, arm in analysis.arms.items() if arm.regret}
+    table = _by_seed([(name, of, of.bpd, {"± images": of.images}) for name, of in known.items()])
+    text = f"Bits/dim above the truth, which has {format_number(analysis.true_bpd)} on these images, paired by image."
+    return [Section("Regret", [Text(text), table])] if known else []
+
+
+def _by_seed(rows: Sequence[tuple[str, OverSeeds, Mapping[int, float], Mapping[str, float | None]]]) -> Table:
     """Per arm: the value of each seed, the mean '1.8271 ± 0.0012' with its interval, and the means of terms."""
     seeds, cells = sorted({seed for _, _, values, _ in rows for seed in values}), []
     for name, over, values, terms in rows:
         mean = with_error(over.mean, over.standard_error), format_interval(over.interval)
         each = [format_number(values.get(seed)) for seed in seeds]
         cells.append([name, *each, *mean, *map(format_number, terms.values())])
-    return Table(["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval", *rows[0][-1]], cells)
+    heads = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval"]
+    return Table([*heads, *(rows[0][-1] if rows else [])], cells)
 
 
 def _tests(analysis: Analysis) -> Section:
@@ -227,7 +236,7 @@ def write_summary(
     title = f"{findings.data}: bits/dim during training"
     figures = {
         "values": draw_analysis(analysis, findings.data),
-        "curves": draw_curves(curves, learning_panels(split), title, common_axis=True),
+        "curves": draw_curves(curves, learning_panels(split), title, common_axis=True, true=analysis.true_bpd),
     }
     files = [root / name for name in texts]
     with writing(root, MAKE_WRITABLE):

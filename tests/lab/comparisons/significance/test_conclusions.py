@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.lab.comparisons.significance.analysis import Findings, analyse
 from diffenc_jax.lab.comparisons.significance.curves import Fall
 from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusions
@@ -39,6 +40,22 @@ def test_a_claim_and_its_cautions():
         run.evaluation.record["estimator"]["seed"] = 0
     (shared,) = cautions(Findings(analyse(found.runs, "vdm", 0.01), found.runs, []))
     assert "share the noise" in shared
+
+
+def test_regrets_are_paired_by_image_and_an_impossible_one_is_a_caution():
+    """Bits/dim of two images by two seeds; the truth is below vdm and above diffenc."""
+    values = {("vdm", 0): [[1.0, 2.0]], ("vdm", 1): [[1.2, 2.4]], ("diffenc", 0): [[0.5, 1.4]]}
+    runs, true = made_up.finished({key: np.array(bits) for key, bits in values.items()}), np.array([0.8, 1.6])
+    for number, run in enumerate(runs):
+        record, bits = run.evaluation.record, run.evaluation.bits
+        record["dataset"]["true_bpd"] = true.mean()
+        record["regret"] = {"bpd": (bits - true).mean(), **standard_errors(bits - true, None)._asdict()}
+        runs[number] = run._replace(evaluation=run.evaluation._replace(true_bits=true))
+    findings = Findings(analyse(runs, "vdm", 0.01), runs, [])
+    vdm, diffenc = (findings.analysis.arms[arm].regret for arm in ("vdm", "diffenc"))
+    assert (vdm.bpd, vdm.mean) == (pytest.approx({0: 0.3, 1: 0.6}), pytest.approx(0.3))  # over the common seed
+    assert (vdm.images, diffenc.images) == pytest.approx((0.1, 0.05))
+    assert any("below the truth" in line and "diffenc, seed 0 (by 0.2500);" in line for line in cautions(findings))
 
 
 def test_a_claim_reads_the_corrected_test():

@@ -1,0 +1,57 @@
+"""Data sets of exact draws, whose true log p is known: ising:SIDE and mesh:SIDE.
+
+They have 100,000 training and 10,000 test images, which are drawn once and kept in `data.dir`, or in ~/known_truth.
+Their first images are the splits `seen`, 10,000 training images, and `few`, 500 test images for slow estimators.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.errors import require
+from diffenc_jax.data.images import Source
+from diffenc_jax.data.sources import NamedSource
+from known_truth import ising, mesh
+
+SIZES = {"train": 100_000, "test": 10_000}
+FIRST = {"seen": ("train", 10_000), "few": ("test", 500)}
+
+
+def opened(world: ModuleType, fits: Callable[[int], bool], sides: str, data: DataConfig) -> Source:
+    """The source of a module with `draw` and `log_prob`.
+
+    Raises InputError unless the side `fits`; `sides` says which do.
+    """
+    name, _, given = data.source.partition(":")
+    is_side = given.isdecimal() and fits(int(given))
+    require(is_side, f"data.source={name}:SIDE needs {sides}, not {given[:20]!r}")
+    folder = Path(data.dir or "~/known_truth").expanduser()
+    splits = {split: partial(kept, world, folder, int(given), split) for split in SIZES}
+    splits |= {split: partial(kept, world, folder, int(given), *of) for split, of in FIRST.items()}
+    return Source(f"{name}-{given}", "1", splits, log_prob=world.log_prob)
+
+
+def kept(world: ModuleType, folder: Path, side: int, split: str, count: int | None = None) -> np.ndarray:
+    """The first `count` images of a split, by default all, from their file in `folder`, which is made if missing."""
+    path = folder / f"{world.__name__.rpartition('.')[2]}-{side}-{split}.npy"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng([side, list(SIZES).index(split)])
+        part = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(part, world.draw(rng, side, SIZES[split]))
+        part.replace(path)  # complete, if another process reads it
+    return np.load(path)[:count]
+
+
+def _is_torus(side: int) -> bool:
+    return side >= 3 and (side <= ising.LONGEST_ROW or (side <= 32 and side % 2 == 0))
+
+
+TORUS = "a side from 3 to 10, or an even one up to 32"
+ISING = NamedSource(None, partial(opened, ising, _is_torus, TORUS), argument="SIDE")
+MESH = NamedSource(None, partial(opened, mesh, range(2, 65).__contains__, "a side from 2 to 64"), argument="SIDE")

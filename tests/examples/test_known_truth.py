@@ -1,0 +1,109 @@
+"""examples/known_truth: probabilities that sum to one, draws with exact moments, and a regret of an exact model."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.errors import InputError
+from diffenc_jax.data.dataset import load_dataset
+from diffenc_jax.diffusion import losses
+from diffenc_jax.diffusion.decoders import Levels
+from diffenc_jax.diffusion.encoders import Identity
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
+from diffenc_jax.diffusion.process import Prediction, Process
+
+PACKAGE = "known_truth"
+SMALL = {"ising": (4, 2), "mesh": (2, 16)}  # sides and pixel levels of which all images can be listed
+
+
+@pytest.fixture(params=SMALL)
+def world(request):
+    """A module, all images of a small side, and their probabilities."""
+    module, (side, levels) = importlib.import_module(f"known_truth.{request.param}"), SMALL[request.param]
+    images = every(side, levels)
+    return module, images, np.exp(module.log_prob(images))
+
+
+def every(side, levels):
+    numbers = np.indices((levels,) * side**2, dtype=np.uint8).reshape(side**2, -1).T
+    return numbers.reshape(-1, side, side, 1)
+
+
+def test_probabilities_sum_to_one_and_draws_have_their_moments(world, monkeypatch):
+    """Entropy, and products of a pixel with those beside it and across, of draws of each kind."""
+    module, images, p = world
+    assert p.sum() == pytest.approx(1.0, abs=1e-12)
+
+    def features(images):
+        pixels = images[..., 0].astype(float)
+        products = [pixels[:, 0, 0] * pixels[:, i, j] for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))]
+        return np.stack([*products, module.log_prob(images)])
+
+    for longest in (10, 3):  # by transfer matrices, and by coupling from the past
+        monkeypatch.setattr(module, "LONGEST_ROW", longest, raising=False)
+        drawn = features(module.draw(np.random.default_rng(0), images.shape[1], 4000))
+        np.testing.assert_array_less(np.abs(drawn.mean(1) - features(images) @ p), 4 * drawn.std(1) / np.sqrt(4000))
+
+
+def test_the_partition_function_is_the_trace_of_transfer_matrices():
+    ising = importlib.import_module("known_truth.ising")
+    for side in range(3, 9):
+        trace = np.trace(np.linalg.matrix_power(ising.transfer_matrix(side), side))
+        assert ising.log_partition(side) == pytest.approx(np.log(trace), rel=1e-13)
+
+
+def test_an_exact_model_has_only_the_regret_of_its_ends():
+    """With E[x | z] from all images of 3x3 spins, the bound lies above the entropy by less than its end terms."""
+    ising, decoder, images = importlib.import_module("known_truth.ising"), Levels(2), every(3, 2)
+    log_p, x = ising.log_prob(images), decoder.values(jnp.asarray(images)).reshape(-1, 9)
+
+    def predict(z, gamma):
+        """All images have the same norm, so that ln p(x | z) = ln p(x) + z · x α / σ² + constant."""
+        z = z.reshape(-1, 9)
+        weights = jax.nn.softmax(log_p + align(alpha(gamma) / sigma(gamma) ** 2, z) * (z @ x.T))
+        return Prediction(velocity_from_image(z, weights @ x, gamma).reshape(-1, 3, 3, 1))
+
+    @jax.jit
+    def batch(key):
+        keys = jax.random.split(key)
+        drawn = jnp.asarray(images)[jax.random.choice(keys[0], len(images), (4096,), p=jnp.exp(log_p))]
+        terms = losses.bound(process, drawn, keys[1])
+        return terms.total.mean(), (terms.reconstruction + terms.latent).mean()
+
+    process = Process(Identity(), predict, lambda t: 8 * t - 4, decoder=decoder)
+    totals, ends = jax.lax.map(batch, jax.random.split(jax.random.key(0), 150))
+    entropy, error = -np.exp(log_p) @ log_p, totals.std() / np.sqrt(150)
+    assert error < 0.01
+    assert -4 * error < totals.mean() - entropy < ends.mean() + 4 * error
+
+
+def test_images_are_drawn_once(announced, tmp_path, monkeypatch):
+    sources = importlib.import_module("known_truth.sources")
+    monkeypatch.setattr(sources, "SIZES", {"train": 60, "test": 40})
+    config = DataConfig("mesh:4", pixel_levels=16, dir=str(tmp_path / "kept"))
+    first = load_dataset(config, "train", "test")
+    monkeypatch.setattr(sources.mesh, "draw", None)
+    again = load_dataset(config, "train", "test")
+    for split, count in sources.SIZES.items():
+        assert len(first.splits[split]) == count
+        np.testing.assert_array_equal(first.splits[split], again.splits[split])
+        assert again.fingerprint(split)["true_bpd"] == pytest.approx(2.1, abs=0.3)
+
+
+REFUSED = {
+    "ising": "data.source=ising: give ising:SIDE",
+    "ising:11": "data.source=ising:SIDE needs a side from 3 to 10, or an even one up to 32, not '11'",
+    "mesh:-1": "needs a side from 2 to 64, not '-1'",
+    "digits:8": "data.source=digits:8: give digits alone",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_sides_are_refused(announced, name):
+    with pytest.raises(InputError) as error:
+        load_dataset(DataConfig(name, pixel_levels=17), "test")
+    assert REFUSED[name] in str(error.value)
