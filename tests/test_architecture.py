@@ -5,7 +5,6 @@ import functools
 import graphlib
 import itertools
 import re
-import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -137,15 +136,6 @@ def test_names_of_test_files_are_their_own_and_no_module_imports_a_test():
     assert [name for name, count in names.items() if count > 1] == []
     tests = re.compile(r"\btests\.(\w+\.)*test_|from tests(\.\w+)* import test_")
     assert [path for path in files if tests.search(path.read_text()) and path != Path(__file__)] == []
-
-
-def test_files_that_the_project_names_exist():
-    """The tests whose imports follow a change of the environment, and what mypy checks."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    (names,) = (n for n, rules in project["ruff"]["lint"]["per-file-ignores"].items() if rules == ["E402"])
-    folder, _, stems = names.removesuffix("}.py").partition("/{")
-    assert all((ROOT / folder / f"{stem}.py").exists() for stem in stems.split(","))
-    assert all((ROOT / name).exists() for name in project["mypy"]["files"])
 
 
 def test_floors_list_every_part_once():

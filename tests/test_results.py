@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from diffenc_jax.core.document import Table
-from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.core.errors import RunError
 from tests import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -76,15 +76,6 @@ def test_a_page_has_commands_tables_and_origin_folded(tmp_path, monkeypatch):
     assert results.written(page, found) == page
     text = "# Title\n\n| | a |\n|---|---|\n| x | |\n\nSome text.\n\nThe second\n\n| b |\n|---|\n| 1 |"
     assert result_tables.in_markdown(text) == [Table(["", "a"], [["x", ""]]), Table(["b"], [["1"]], "The second")]
-
-
-def test_a_page_without_a_measurement_or_an_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "DATA", tmp_path)
-    with pytest.raises(InputError, match=r"name.json is missing; run python benchmarks/results.py make name"):
-        results.written("<!-- name -->\n<!-- end of name -->", results.measured())
-    (tmp_path / "name.json").write_text("[]")
-    with pytest.raises(InputError, match="<!-- end of name --> is missing"):
-        results.written("<!-- name -->\n", results.measured())
 
 
 def test_the_overview_has_what_was_measured_and_what_was_not_trained():

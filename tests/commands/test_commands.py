@@ -199,10 +199,3 @@ def test_a_computation_goes_on_whatever_becomes_of_its_output(tmp_path, lost):
 def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
     printed = python("-c", PRINTS, tmp_path / "done", PYTHONIOENCODING="ascii")
     assert (printed.stdout, printed.stderr) == ((r"\xb1" * 1000 + "\n") * 1000, "an error\n")
-
-
-def test_help_states_defaults(capsys):
-    assert execute(command(raising(AssertionError())), "do", ["--help"]) == 0
-    text = capsys.readouterr().out
-    assert "how many (default: 3)" in text
-    assert text.count("default") == 1

@@ -27,9 +27,6 @@ def files(tmp_path, monkeypatch):
 
 REFUSED = [
     (f"{TRAIN} --config.data.source=odd.npz", "model.encoder.levels=2 pools 2 times and needs"),
-    (f"{TRAIN} --config.data.source=sixty.npz --config.fit.images=55", "exceeds the 54 training images; take at"),
-    (f"{TRAIN} --config.loss.depth=2000000000", "are too short for float32; take at most"),
-    (f"{TRAIN} --config.model.score.dropout=nan", "model.score.dropout must be finite, not nan"),
     (f"{TRAIN} --config.model.score.kind=transformer", "kind=transformer needs the keys heads, patch, skip_conne"),
     ("train --config=digits --workdir=", "argument --workdir: it is empty; name a file or a folder"),
     ("train --config=digits --workdir=text.md/run", "text.md/run cannot be written to: Not a directory; give"),
@@ -47,7 +44,6 @@ REFUSED = [
     ("encoder-study folder --gammas=1", "--gammas must be at least 2, not 1"),
     ("compare list.json", "list.json is not a complete record: its content is missing, or of another kind;"),
     ("compare list.json --json=folder", "--json=folder is a folder; name a file"),
-    ("sample-quality folder --samples=sixty.npz", "folder holds no run"),
     ("significance --root=folder --config=digits --arms=vdm --seeds=0-99999999999", "at most 10000 of"),
     ("significance report --root=text.md", "text.md holds no runs; train some with `diffenc significance"),
     ("report folder --out=text.md/page.html", "text.md cannot be written to: File exists; name another file"),

@@ -59,3 +59,4 @@ def test_the_cifar10_recipe_is_the_published_one():
     assert (config.train.steps, config.train.warmup_steps) == (8_000_000, 100)
     adamw = {"kind": "adamw", "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "weight_decay": 0.01}
     assert config.train.optimizer.to_dict() == adamw
+    assert (config.loss.depth, config.model.score.options["fourier_bins"]) == (None, (2.0, 1.0))

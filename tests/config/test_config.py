@@ -14,14 +14,6 @@ def test_what_is_stored_is_read_again():
     assert Config.parse(json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_a_recipe_holds_the_defaults():
-    config = Config.parse(recipe("cifar10", "diffenc"))
-    assert (config.name, config.arm, config.data.source) == ("cifar10", "diffenc", "cifar10")
-    assert config.loss == LossConfig()
-    assert config.model.encoder.kind == "trainable"
-    assert config.model.score.options["fourier_bins"] == (2.0, 1.0)
-
-
 def test_configurations_do_not_share_sections():
     network = encoder_network()
     ours, theirs = (with_changes(recipe("a", "b"), {"model.encoder": network}) for _ in range(2))

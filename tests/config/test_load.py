@@ -69,7 +69,6 @@ REFUSED = [
     (f"{DIGITS}:diffusion", "", "unknown arm 'diffusion'; known: diffenc, "),
     ("cifar10:vdm-9", "", "unknown arm 'vdm-9', perhaps vdm-8; known: diffenc, "),
     (DIGITS, "sed=1", "unknown configuration key 'sed', perhaps seed; see `diffenc config-keys`"),
-    (DIGITS, "train.learning_rte=1", "'train.learning_rte', perhaps train.learning_rate; train has the keys"),
     (DIGITS, "batch_size=1", "'batch_size', perhaps eval.batch_size or sample.batch_"),
     (DIGITS, "train.lr=1", "unknown configuration key 'train.lr'; train has the keys"),
     (f"{DIGITS}:vdm", "model.encoder.width=8", "unknown configuration key 'model.encoder.width'"),
@@ -80,7 +79,6 @@ REFUSED = [
     (DIGITS, "arm=vdm", "would change only the arm's name; choose an arm by --config="),
     ("configs", "", f"--config=configs is no configuration; {NO_FILE}"),
     ("README.md", "", f"--config=README.md is no configuration; {NO_FILE}"),
-    ("cifar", "", f"--config=cifar is no configuration, perhaps cifar10; {NO_FILE}"),
 ]
 
 

@@ -135,7 +135,6 @@ REFUSED = [
     ("imagenet_resized/33x33", "cannot be loaded: "),
     ("cifar100/a=b", "options of a builder are not supported"),
     ("imdb_reviews", r"must hold one image of uint8 per example; its features: .*label"),
-    ("downsampled_imagenet/32x32", r"has images of the shape \(None, None, 3\); resize them"),
     ("tiny_stereo", r"must hold one image of uint8 per example; its features: .*left"),
     ("tiny_deep", "must hold one image of uint8 per example"),
     ("cifar10", r"copy https://www\.cs\.toronto\.edu/~kriz/cifar-10-binary\.tar\.gz into .*downloads/manual"),

@@ -10,17 +10,6 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.runs import files, storage
 
 
-def test_what_is_written_is_read(tmp_path):
-    files.write_text(tmp_path / "a.txt", "γ\n")
-    assert files.read_bytes(tmp_path / "a.txt").decode() == "γ\n"
-    files.write_json(tmp_path / "a.json", {"a": [1, None]})
-    assert files.read_json(tmp_path / "a.json") == {"a": [1, None]}
-    files.write_arrays(tmp_path / "a.npz", values=np.arange(3), text="x")
-    found = files.read_arrays(files.read_bytes(tmp_path / "a.npz"))
-    np.testing.assert_array_equal(found["values"], np.arange(3))
-    assert str(found["text"]) == "x"
-
-
 def test_a_planted_link_is_not_followed(tmp_path, monkeypatch):
     """Not even one that foresees the temporary name."""
     outside, place = tmp_path / "outside", tmp_path / "run"

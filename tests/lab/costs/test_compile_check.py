@@ -2,13 +2,10 @@
 
 import os
 import re
-from types import SimpleNamespace
-from unittest.mock import Mock
 
 import jax
 import pytest
 
-from diffenc_jax.__main__ import main
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs import compile_check, hlo
 from diffenc_jax.lab.costs.compile_check import DoesNotFit, step_lines
@@ -20,7 +17,6 @@ from diffenc_jax.train.flops import count
 from tests import tiny
 from tests.lab.costs import compilers
 
-SPEC = "configs/digits.py:vdm"
 WIDE = {"model.score.width": 256, "model.score.dropout": 0.0, "model.remat": "none", "train.batch_size": 64}
 TINY = "--config=tiny.py:vdm"
 SMALLEST = ("--config.model.score.layers=1", "--config.model.score.width=32")
@@ -176,17 +172,3 @@ def test_the_work_of_a_step_is_the_sum_of_its_kernels():
     assert [work["parts"]["optimizer"][name] for name in ("bytes", "bytes_backward")] == [700, 600]
     assert work["parts"]["optimizer"]["kernels_backward"] == 3
     assert compile_check.work_table(work).rows == [["optimizer", "4", "7e-07", "3.5e-05", "100.0", "85.7"]]
-
-
-def test_a_step_that_does_not_fit_names_what_lowers_its_memory(monkeypatch, capsys):
-    gib = 2**30
-    target = SimpleNamespace(available=10 * gib, devices=1, capability=None)
-    slices = SimpleNamespace(devices=jax.devices(), target=target, chips=1, hosts=1)
-    monkeypatch.setattr(compile_check, "describe", lambda *_: slices)
-    for needed, said in ((20 * gib, "of a chip, 20.00 GiB are needed; take"), (None, "of a chip; take")):
-        monkeypatch.setattr(compile_check, "compile_step", Mock(side_effect=DoesNotFit(needed)))
-        assert main(["compile-check", f"--config={SPEC}", "--topology=v5e:1x1"]) == 1
-        title, line = capsys.readouterr().out.splitlines()
-        assert title == "digits, vdm: batch 64, float32, 1 x v5e:1x1, chips: 1, hosts: 1"
-        assert line.startswith(f"memory: does not fit the 10.00 GiB {said}")
-        assert "--config.model.remat=block" in line

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from diffenc_jax.lab.costs.load import cpu_seconds, share_of_others, upper_bounds
+from diffenc_jax.lab.costs.load import cpu_seconds, share_of_others
 
 SHARES = [
     ((120.0, 45.0), 0.25),
@@ -26,9 +26,3 @@ def test_our_own_time_is_not_that_of_others():
         pass
     after, own = cpu_seconds(), sum(os.times()[:4]) - own
     assert after[1] - before[1] <= after[0] - before[0] - own + 0.05
-
-
-def test_only_a_large_share_is_told():
-    assert upper_bounds({"vdm": 0.04, "diffenc": None}) == ""
-    line = upper_bounds({"vdm": 0.04, "diffenc": 0.436, "nontrainable": 0.051})
-    assert line.endswith("44 % during the steps of diffenc, 5 % during the steps of nontrainable.")

@@ -138,13 +138,6 @@ def test_the_parts_of_the_study_belong_together(home):
     assert found.sentence().startswith(f"price of the drift: at most {found.price[0]:.5f} ± ")
 
 
-REFUSED = [
-    (["vdm"], "vdm is a run of vdm, whose encoder changes nothing (x_t = x)"),
-    (["nontrainable", "--head-steps=-1"], "--head-steps must be at least 0, not -1"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), REFUSED)
-def test_runs_without_an_encoder_and_wrong_options_are_refused(home, arguments, message, capsys, monkeypatch):
-    monkeypatch.chdir(home)
-    assert message in refused(main, ["encoder-study", *arguments], capsys)
+def test_a_run_without_an_encoder_is_refused(home, capsys):
+    error = refused(main, ["encoder-study", home / "vdm"], capsys)
+    assert "vdm is a run of vdm, whose encoder changes nothing (x_t = x)" in error

@@ -1,17 +1,14 @@
-"""The command: arguments, the plan, and studies of made-up and of real runs, stopped and resumed."""
+"""The command: arguments, the plan, and studies of made-up runs."""
 
 import json
 import shlex
-import signal
 import subprocess
 import sys
 
 import pytest
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.lab.commands import significance
 from diffenc_jax.lab.comparisons.significance import grid
-from tests import processes, tiny
 from tests.lab.comparisons.significance import made_up
 from tests.refusals import refused
 
@@ -87,24 +84,3 @@ def test_a_run_that_fails_is_named_and_the_rest_reported(made_up_runs, tmp_path,
     assert error.startswith("error: diffenc, seed 1: exit code 1: ")
     assert error.count("\n") == 1
     assert "- diffenc, seed 1: not begun" in (tmp_path / "significance.md").read_text()
-
-
-@pytest.mark.long
-@pytest.mark.slow
-def test_a_stopped_experiment_goes_on_and_gives_the_same_table(start, tmp_path):
-    config, changes = tmp_path / "small.py", {"checkpoint__every_steps": 10, "eval__every_steps": 20}
-    config.write_text(tiny.file(small=False, train__steps=40, **changes))
-    arguments = ["significance", f"--config={config}", "--arms=vdm,nontrainable", "--seeds=0-1", "--parallel=2"]
-    assert processes.finish(start(*arguments, f"--root={tmp_path / 'whole'}"))[1] == ""
-
-    arguments.append(f"--root={tmp_path / 'stopped'}")
-    stopped = start(*arguments)
-    checkpoints = tmp_path / "stopped" / "nontrainable-seed0" / "checkpoints"
-    processes.wait_until((checkpoints / "10").exists, stopped)
-    stopped.send_signal(signal.SIGTERM)
-    said = f"interrupted; {significance.ON_INTERRUPT}\n"
-    assert processes.finish(stopped, 128 + signal.SIGTERM, timeout=120)[1] == said
-    assert processes.finish(start(*arguments))[1] == ""
-    first, second = (json.loads((tmp_path / name / "significance.json").read_text()) for name in ("whole", "stopped"))
-    assert (first["arms"], first["comparisons"]) == (second["arms"], second["comparisons"])
-    assert [arm["n"] for arm in first["arms"].values()] == [2, 2]

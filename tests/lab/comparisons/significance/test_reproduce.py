@@ -16,6 +16,7 @@ from tests import processes
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
 from tests.refusals import refused
+from tests.xla_flags import QUICKLY_COMPILED
 
 SEEDS, STEPS = 3, 1500
 DIGITS = Reproduction("digits", SEEDS, STEPS, {"vdm": Published(1.85, 0.01), "diffenc": Published(1.80)})
@@ -101,14 +102,15 @@ def kill_machine(process):
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_two_machines_share_the_runs_and_one_dies(start, bucket, tmp_path):
+def test_two_machines_share_the_runs_and_one_dies(bucket, tmp_path):
     root, name, small = bucket.folder, "cifar10-nontrainable", [f"--config.{key}={n}" for key, n in SMALL.items()]
     comparison = COMPARISONS[name]
     bucket.faults = Faults(share=0.01)
     with ExitStack() as stack:
         outputs = [stack.enter_context((tmp_path / name).open("w")) for name in ("a.txt", "b.txt")]
-        command = ["reproduce", name, f"--root={root}", *small]
-        machines = [start(*command, stdout=output, stderr=output) for output in outputs]
+        command = ["-m", "diffenc_jax", "reproduce", name, f"--root={root}", *small]
+        flags = {"XLA_FLAGS": QUICKLY_COMPILED}
+        machines = [processes.start(*command, stdout=output, stderr=output, **flags) for output in outputs]
         for machine in machines:
             stack.callback(kill_machine, machine)
         first = root / f"{comparison.reference}-seed0"
