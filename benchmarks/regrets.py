@@ -1,0 +1,88 @@
+"""Where the regret of models comes from, and how it falls with training, on data whose log p is known.
+
+For a folder of `diffenc significance` on such data, prints per arm the regret over its seeds and, of its first seed,
+
+- the end terms of the bound, the price of the encoder's drift, and the rest, which is the network's error;
+- the regret on training images, which overfitting lowers;
+- the regrets by other estimators: finite depth with fitted times and ratios, the ODE, and the length of a code.
+
+The latter two take the 500 images of the split `few`, and their difference is to the bound on the same images.
+The records are kept in the runs, so that the same command resumes. examples/known_truth is to be installed.
+"""
+
+import argparse
+from typing import Any
+
+import records
+
+import diffenc_jax as dj
+from diffenc_jax.commands.arguments import place
+from diffenc_jax.core.document import Table, markdown
+from diffenc_jax.core.numbers import format_number, with_error
+from diffenc_jax.evaluation.uncertainty import difference
+from diffenc_jax.lab import studies
+from diffenc_jax.lab.comparisons.significance.analysis import find
+from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs
+from diffenc_jax.lab.comparisons.significance.grid import read_grid
+from diffenc_jax.runs.records import Evaluation
+
+EXAMPLE = "python benchmarks/regrets.py runs/ising-8"
+FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
+FEW = {"eval.split": "few", "eval.passes": 4}
+OTHERS = {
+    "training images": {"eval.split": "seen"},
+    **{f"T = {depth}": {"loss.depth": depth, **FITTED} for depth in (250, 50, 10)},
+}
+SLOW = {
+    "ODE": {"eval.estimator": "ode", "ode.rtol": 1e-3},
+    "code": {"eval.estimator": "code_length", "loss.depth": 50, **FITTED},
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=place, help="folder of a significance study")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    runs, missing = find_runs(arguments.root, read_grid(arguments.root))
+    analysis = find(runs, missing, {}, None, 0.01).analysis
+    parts, others = [], []
+    for name, arm in analysis.arms.items():
+        first = next(run for run in runs if run.arm == name)
+        ends, price = arm.terms["reconstruction"] + arm.terms["latent"], price_of(first)
+        regret = arm.regret
+        over = with_error(regret.mean, regret.standard_error, regret.images)
+        rest = regret.mean - ends - (price or 0.0)
+        parts.append([name, over, *map(format_number, (ends, price, rest))])
+        regrets = [evaluated(first, changes).record["regret"] for changes in OTHERS.values()]
+        few = evaluated(first, FEW)
+        beside = (differing(evaluated(first, FEW | changes), few) for changes in SLOW.values())
+        others.append([name, *(with_error(of["bpd"], of["total"]) for of in regrets), *beside])
+    about = f"The entropy is {analysis.true_bpd:.4f} bits/dim."
+    print(markdown(Table(["", "regret ± seeds ± images", "end terms", "drift", "rest"], parts, about)) + "\n")
+    print(markdown(Table(["", *OTHERS, *(f"{name}, to the bound" for name in SLOW)], others, "Regrets, one seed")))
+
+
+def evaluated(run: FinishedRun, changes: dict[str, Any]) -> Evaluation:
+    """The evaluation of a run with these changes, which is kept in the run."""
+    trained = dj.open(run.workdir, changes)
+    return trained.evaluator.record(trained.params, trained.experiment.step, trained.experiment.stored)
+
+
+def differing(other: Evaluation, bound: Evaluation) -> str:
+    """The mean of other bits/dim minus those of the bound, with its error, paired by image."""
+    mean, errors = difference(other.bits, bound.bits, other.replicates, bound.replicates, common_noise=False)
+    return with_error(mean, errors.total)
+
+
+def price_of(run: FinishedRun) -> float | None:
+    """The price of the drift of a run's encoder in bits/dim; None for an encoder whose drift the model knows."""
+    study = studies.load("encoder-study")
+    if not study.applies(run.config):
+        return None
+    price = studies.measure(study.name, run.workdir, FEW, head_steps=1000).result.price
+    return price and price[0]
+
+
+if __name__ == "__main__":
+    records.run_script(computes=True)
