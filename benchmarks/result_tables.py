@@ -14,8 +14,9 @@ from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.comparisons.compare import compare, comparison_table
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
-from diffenc_jax.lab.comparisons.significance.finished import find_runs
+from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
+from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.runs.stored import StoredRun
 
@@ -59,15 +60,29 @@ def summary(root: str, work: Path, output: str) -> Iterable[Table]:
 
 
 def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
-    """`summary`, and the evaluations during training by step, means over the seeds."""
+    """`summary`, and the evaluations during training by step, means over the seeds, with the minutes of training."""
     yield from summary(root, work, output)
-    curves = curves_of_arms(find_runs(work / root, read_grid(work / root))[0], "test")
+    runs = find_runs(work / root, read_grid(work / root))[0]
+    curves = curves_of_arms(runs, "test")
     steps = sorted({step for kinds in curves.values() for step, _ in kinds["evaluation"]})
     rows = []
     for arm, kinds in curves.items():
-        cells = {step: f"{np.mean(bits):.4f}" for step, bits in kinds["evaluation"]}
-        rows.append([arm, *(cells.get(step, "") for step in steps)])
-    yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, "Test bits/dim during training, means over seeds")
+        pace = [minutes(run) for run in runs if run.arm == arm]
+        means = {step: (np.mean(bits), np.mean([each[step] for each in pace])) for step, bits in kinds["evaluation"]}
+        rows.append([arm, *("{:.4f} ({:.3g})".format(*means[step]) if step in means else "" for step in steps)])
+    about = "Test bits/dim during training, means over seeds, and in brackets minutes of training"
+    yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, about)
+
+
+def minutes(run: FinishedRun) -> dict[int, float]:
+    """Minutes of training by logged step, without those of evaluations."""
+    passed, last, by_step = 0.0, 0, {}
+    for row in read_metrics(run.workdir):
+        if "images_per_second" in row:
+            seconds = (row["step"] - last) * run.config.train.batch_size / row["images_per_second"]
+            passed, last = passed + seconds / 60, row["step"]
+            by_step[int(last)] = passed
+    return by_step
 
 
 def evaluations(run: str, **passes: int) -> Tables:

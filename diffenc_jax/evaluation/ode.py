@@ -1,4 +1,4 @@
-"""The likelihood of the probability-flow ODE for dequantised images, as `config.ode` says."""
+"""The likelihood of the probability-flow ODE, for dequantised images or for real numbers, as `config.ode` says."""
 
 import dataclasses
 from functools import partial
@@ -22,6 +22,8 @@ from diffenc_jax.runs.experiment import Experiment
 class Ode(Estimator):
     """-log P(pixels) <= prior + divergence + dequantisation; see `diffusion/flow.py`.
 
+    For real numbers the sum is -log p(x) itself, and 'volume', -ln |dz_0/dx|, replaces the dequantisation.
+
     With several draws of the dequantisation noise, the only term is -ln of the mean of their weights.
 
     The flow is a generative model of its own, although it uses the score network of the model whose bound the other
@@ -43,7 +45,7 @@ class Ode(Estimator):
         require(draws == 1 or not self._is_real, useless)
         self.is_exact = self._is_real and self._config.divergence == EXACT
         self.passes = 1 if self.is_exact else self.passes
-        self.terms = ("prior", "divergence", "dequantisation") if draws == 1 else ("importance_weighted",)
+        self.terms = ("prior", "divergence", _start(experiment)) if draws == 1 else ("importance_weighted",)
         estimate = partial(_estimate if draws == 1 else _importance_weighted, experiment)
         self._estimate = jax.jit(estimate, out_shardings=replicated(experiment.mesh))
 
@@ -95,11 +97,16 @@ def open_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.maximum(uniform(key, shape), 2.0**-24)
 
 
+def _start(experiment):
+    """The name of the term of the step from the data to z_0."""
+    return "volume" if experiment.model.decoder.takes_reals else "dequantisation"
+
+
 def _estimate(experiment, given):
     """One draw per image: values by name, with the entropy of the dequantisation instead of ln q of the draw."""
     dequantised, path = _draw(experiment, given, 0)
     values = {"prior": path.prior, "divergence": path.divergence, "evaluations": path.evaluations}
-    return values | {"dequantisation": jnp.broadcast_to(dequantised.nats, path.prior.shape)}
+    return values | {_start(experiment): jnp.broadcast_to(dequantised.nats, path.prior.shape)}
 
 
 def _importance_weighted(experiment, given):
