@@ -29,7 +29,7 @@ def u_nets(dropout=0.0):
     return {"model.score": score_network(**small, layers=4), "model.encoder": encoder_network(**small, layers=2)}
 
 
-FORMS = {"": perceptrons(), "-series": u_nets(), "-fields": u_nets()}
+FORMS = {"": perceptrons() | {"train.steps": 12_000}, "-series": u_nets(), "-fields": u_nets()}
 FEW = {"-few": perceptrons(0.5), "-series-few": u_nets(0.1), "-fields-few": u_nets(0.1)}
 
 
