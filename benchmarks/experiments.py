@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import densities
@@ -58,8 +59,15 @@ def compression(run: str, images: int, batch: int, flags: str = "") -> Step:
 
 def quality(config: str, out: str, arms: Sequence[str], flags: str) -> Step:
     """Bits/dim and cost of arms of a configuration, which may have changes."""
-    command = f"python benchmarks/time_to_quality.py --config={config} --out=quality/{config}-{out}{flags}"
+    command = f"python benchmarks/time_to_quality.py --config={config} --out=quality/{Path(config).stem}-{out}{flags}"
     return Step(" ".join([command, *(f"--arm={shlex.quote(arm)}" for arm in arms)]), tables.printed)
+
+
+def known_truth(world: str, side: int, flags: str) -> list[Step]:
+    """Arms on data with a known truth, and where their regrets come from; examples/known_truth is to be installed."""
+    root, data = f"runs/{world}-{side}", f"--config.data.source={world}:{side} --config.log.samples=0"
+    then = [Step(f"python benchmarks/regrets.py {root}", tables.printed)]
+    return significance(f"{KNOWN_TRUTH}/{world}.py", root, f"{flags} {TRUTH_ARMS} {data}", then=then)
 
 
 def significance(
@@ -77,6 +85,10 @@ def significance(
     return [*steps, *then]
 
 
+KNOWN_TRUTH = "examples/known_truth/configs"
+TRUTH_ARMS = (
+    "--arms=vdm-fast,diffenc-fast,nontrainable-fast,vdm-matched-fast,vdm-mulan-matched-fast,diffenc-affine-fast"
+)
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
 # Seeds below 10 were used while the fast recipe was chosen; so were the images that --held-out takes from training.
 FRESH, HELD_OUT = " --seeds=10-12", " --held-out=300"
@@ -107,6 +119,7 @@ LEVERS = [
 ]
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
+HIDDEN = [f"{root}/vdm-fast-seed10" for root in ("digits-fast", "ising-8", "mesh-8")]
 VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "runs/noise-end/diffenc-seed0"
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
 TRANSFORMER = "digits_variants:vdm-transformer"
@@ -274,5 +287,22 @@ EXPERIMENTS = {
         for key, sizes in (("width", (16, 32, 64, 128)), ("layers", (2, 8, 16)))
         for size in sizes
     ],
+    **{
+        name: [step for world in ("ising", "mesh") for step in known_truth(world, side, flags)]
+        for name, side, flags in (
+            ("known-truth", 8, "--seeds=10-14 --passes=8"),
+            ("known-truth-16", 16, "--seeds=10-12 --passes=2 --config.train.batch_size=8"),
+        )
+    },
+    "known-truth-flops": [
+        quality(
+            f"{KNOWN_TRUTH}/mesh.py",
+            f"width-{width}",
+            [f"{arm} train.steps={steps}" for arm in ("vdm-fast", "diffenc-fast") for steps in (250, 850, 2900)],
+            f"{FRESH} --config.model.score.width={width}",
+        )
+        for width in (16, 32, 64)
+    ],
+    "importance": [Step(f"python benchmarks/importance.py runs/{run}", tables.printed) for run in HIDDEN],
     "parity": [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)],
 }

@@ -43,7 +43,7 @@ def printed(work: Path, output: str) -> list[Table]:
 
 
 def summary(root: str, work: Path, output: str) -> Iterable[Table]:
-    """Values, differences, tests and costs of significance.md, without the seconds and bytes of a step."""
+    """Values, regrets, differences, tests and costs of significance.md, without the seconds and bytes of a step."""
     text = (work / root / "significance.md").read_text()
     sections = {part.partition("\n")[0]: part for part in text.split("\n## ")}
     about = text.split("\n\n")[1]
@@ -51,6 +51,8 @@ def summary(root: str, work: Path, output: str) -> Iterable[Table]:
         table = next(iter(in_markdown(section)), Table([], []))
         if title == "Values":
             yield table._replace(caption=about)
+        if title == "Regret":
+            yield table
         if title.startswith("Differences to "):
             yield table._replace(caption=f"{title}, in bits/dim. {table.caption}")
         if title == "Tests and power" and any(set(row[1:]) != {UNKNOWN} for row in table.rows):  # of several seeds

@@ -12,7 +12,7 @@ def configuration(name: str, pixel_levels: int, arm: str) -> ConfigDict:
     """
     config = installed("digits_matched").get_config(arm)
     config.name, config.data.source, config.data.pixel_levels = name, f"{name}:8", pixel_levels
-    config.data.shuffle_shards = 1
+    config.eval.passes, config.eval.batch_size = 2, 250
     if config.model.schedule.kind != "fixed_linear":
         config.train.time_sampling = "uniform"
     return config

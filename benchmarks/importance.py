@@ -1,0 +1,52 @@
+"""What a bound hides: bits/dim of a run's first test images by more and more draws of the whole path.
+
+With one draw the mean is that of the bound at this depth. With many it approaches the run's own likelihood from above;
+an error by noise is that of the mean over images. If the true probability of the images is known, the last row has it.
+"""
+
+import argparse
+import math
+
+import numpy as np
+import records
+
+import diffenc_jax as dj
+from diffenc_jax.commands.arguments import place, positive
+from diffenc_jax.core.document import Table, markdown
+from diffenc_jax.core.numbers import UNKNOWN, with_error
+
+EXAMPLE = "python benchmarks/importance.py runs/digits-vdm-fast-seed0"
+DRAWS, MOST_STEPS = (1, 16, 64), 16_000  # steps of all draws of an image
+FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
+DEPTHS = {
+    "T = 100": {"loss.depth": 100},
+    **{f"T = {depth}, fitted times and ratios": {"loss.depth": depth, **FITTED} for depth in (100, 250, 1000)},
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("workdir", type=place, help="folder of a run")
+    parser.add_argument("--images", type=positive, default=16, help="number of test images (default: 16)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    rows = []
+    for name, changes in DEPTHS.items():
+        trained = dj.open(arguments.workdir, changes)
+        nats, images = math.log(2) * trained.model.spec.dims, trained.test[: arguments.images]
+        cells = []
+        for draws in DRAWS:
+            if draws * trained.config.loss.depth > MOST_STEPS:
+                cells.append(UNKNOWN)
+                continue
+            settings = {"num_draws": draws, "passes": max(2, 8 // draws)}
+            values, errors = trained.log_prob(images, estimator="importance_weighted", **settings)
+            cells.append(with_error(-values.mean() / nats, np.sqrt((errors**2).sum()) / (len(images) * nats)))
+        rows.append([name, *cells])
+    true = trained.experiment.dataset.true_bits(trained.config.eval.split)
+    about = f"{arguments.images} images" + ("" if true is None else f"; the truth has {true[: len(images)].mean():.4f}")
+    print(markdown(Table(["", *(f"{draws} draws" for draws in DRAWS)], rows, about)))
+
+
+if __name__ == "__main__":
+    records.run_script(computes=True)
