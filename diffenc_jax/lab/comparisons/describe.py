@@ -1,6 +1,5 @@
 """One-line descriptions of the estimator and the images of a record, and of how its parameters were averaged."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,8 +37,11 @@ def describe_images(dataset: DatasetEntry) -> str:
 
 def regret_cautions(records: Iterable[tuple[str, Record]]) -> list[str]:
     """A caution that names the evaluations whose mean regret is below zero by more than its error, if any."""
-    regrets = [(name, record["regret"]) for name, record in records if "regret" in record]
-    below = [f"{name} (by {-of['bpd']:.4f})" for name, of in regrets if of["bpd"] < -(of["total"] or math.inf)]
+    below = []
+    for name, record in records:
+        regret = record.get("regret")
+        if regret and regret["total"] is not None and regret["bpd"] < -regret["total"]:
+            below.append(f"{name} (by {-regret['bpd']:.4f})")
     text = "Caution: bits/dim are below the truth by more than their error, which no model can reach in the mean"
     return [f"{text}: {', '.join(below)}; the estimator, the true log p or the images are wrong."] if below else []
 
