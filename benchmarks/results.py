@@ -78,8 +78,10 @@ def commit() -> str:
 def make(name: str, steps: Sequence[Step], work: Path) -> list[dict[str, Any]]:
     """The records of the steps of a result, after those that have not ended yet have run."""
     (work / "logs").mkdir(parents=True, exist_ok=True)
-    if not (work / "examples").exists():
-        (work / "examples").symlink_to(ROOT / "examples")
+    examples = work / "examples"
+    if not examples.exists():
+        examples.unlink(missing_ok=True)  # of a checkout that is gone
+        examples.symlink_to(ROOT / "examples")
     return [record_of(step, work, work / f"logs/{name}-{number}") for number, step in enumerate(steps)]
 
 
