@@ -17,7 +17,7 @@ import records
 import scipy
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import place, positive
+from diffenc_jax.commands.arguments import location, positive
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.data.dataset import load_dataset
@@ -26,7 +26,7 @@ EXAMPLE = "python benchmarks/anomalies.py runs/digits-vdm-seed0 --others=fashion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("workdir", type=location, metavar="WORKDIR", help="folder of a trained run")
     parser.add_argument("--others", default="fashion_mnist", metavar="SOURCE", help="data set of grey images")
     parser.add_argument("--images", type=positive, default=2000, metavar="N", help="number of other images")
     parser.add_argument("--passes", type=positive, default=128, metavar="P", help="most passes over the images")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import records
 
-from diffenc_jax.commands.arguments import place
+from diffenc_jax.commands.arguments import location
 from diffenc_jax.core.errors import require
 
 EXAMPLE = "python benchmarks/compiled_steps.py --out=tpu --only=searched"
@@ -148,7 +148,7 @@ def row(case: Case, found: dict[str, Any], columns: dict[str, tuple[str, float, 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=place, required=True, metavar="DIR", help="folder of the results")
+    parser.add_argument("--out", type=location, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--only", choices=CASES, help="compute only this part (default: all)")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import records
 from PIL import Image
 
-from diffenc_jax.commands.arguments import add_changes, add_keys, changes_of, place, positive, values_of
+from diffenc_jax.commands.arguments import add_changes, add_keys, changes_of, location, positive, values_of
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import require
 from diffenc_jax.lab.coding.choices import Compression
@@ -30,7 +30,7 @@ FORMATS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("workdir", type=location, metavar="WORKDIR", help="folder of a trained run")
     parser.add_argument("--images", type=positive, default=100, help="number of images, the first of eval.split")
     add_keys(parser, Compression)
     add_changes(parser, "loss", "fit", "mesh", "data.dir", "eval.dtype", "eval.split")

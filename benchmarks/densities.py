@@ -28,7 +28,7 @@ import records
 from scipy import stats
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import place
+from diffenc_jax.commands.arguments import location
 from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import lookup
@@ -243,7 +243,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default=",".join(WORLDS | TABLES), help="worlds and tables (default: all)")
     parser.add_argument("--models", default=",".join(MODELS), help="models (default: all)")
     parser.add_argument("--seeds", type=seed_numbers, default=(0, 1, 2), help="seeds (default: 0-2)")
-    parser.add_argument("--out", type=place, required=True, metavar="DIR", help="folder of the values")
+    parser.add_argument("--out", type=location, required=True, metavar="DIR", help="folder of the values")
 
 
 def run(arguments: argparse.Namespace) -> None:

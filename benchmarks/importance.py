@@ -11,7 +11,7 @@ import numpy as np
 import records
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import place, positive
+from diffenc_jax.commands.arguments import location, positive
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.numbers import UNKNOWN, with_error
 
@@ -25,7 +25,7 @@ DEPTHS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("workdir", type=place, help="folder of a run")
+    parser.add_argument("workdir", type=location, help="folder of a run")
     parser.add_argument("--images", type=positive, default=16, help="number of test images (default: 16)")
 
 

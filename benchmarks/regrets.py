@@ -17,7 +17,7 @@ from typing import Any
 import records
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import place
+from diffenc_jax.commands.arguments import location
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import UNKNOWN, format_number, with_error
@@ -42,7 +42,7 @@ SLOW = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", type=place, help="folder of a significance study")
+    parser.add_argument("root", type=location, help="folder of a significance study")
 
 
 def run(arguments: argparse.Namespace) -> None:

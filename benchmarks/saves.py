@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import records
 
-from diffenc_jax.commands.arguments import place, positive
+from diffenc_jax.commands.arguments import location, positive
 from diffenc_jax.core.buckets import as_path, file_system, is_remote
 from diffenc_jax.core.errors import RunError
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bucket", action="store_true", help="save in a bucket, not on disk")
     parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=positive, help=argparse.SUPPRESS)
-    parser.add_argument("--workdir", type=place, help=argparse.SUPPRESS)
+    parser.add_argument("--workdir", type=location, help=argparse.SUPPRESS)
     records.add_record_arguments(parser)
 
 

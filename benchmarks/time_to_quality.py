@@ -19,7 +19,7 @@ import numpy as np
 import records
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import add_config, load_arguments_config, place, positive
+from diffenc_jax.commands.arguments import add_config, load_arguments_config, location, positive
 from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import require
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=seed_numbers, default=(0, 1, 2), help="seeds (default: 0-2)")
     text = "evaluate on the last N training images, and train on the others (default: on eval.split)"
     parser.add_argument("--held-out", type=positive, metavar="N", help=text)
-    parser.add_argument("--out", type=place, required=True, metavar="DIR", help="folder of the values")
+    parser.add_argument("--out", type=location, required=True, metavar="DIR", help="folder of the values")
     add_config(parser)
 
 

@@ -91,7 +91,7 @@ def _split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, overrides
 
 
-def place(text: str) -> Path:
+def location(text: str) -> Path:
     """Argument type: a file or a folder, on disk or gs://BUCKET/..., which need not exist."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty; name a file or a folder")
@@ -182,7 +182,7 @@ def load_arguments_config(arguments: argparse.Namespace) -> "Config":
 def add_workdir(parser: argparse.ArgumentParser) -> None:
     """Add --workdir, the folder of a run."""
     text = "folder of the run (default: runs/NAME-ARM-seed<seed>, followed by the keys that differ from NAME:ARM)"
-    parser.add_argument("--workdir", type=place, metavar="DIR", help=text)
+    parser.add_argument("--workdir", type=location, metavar="DIR", help=text)
 
 
 def workdir_of(arguments: argparse.Namespace, config: "Config") -> Path:

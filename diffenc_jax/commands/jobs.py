@@ -11,7 +11,7 @@ from diffenc_jax.commands.arguments import (
     add_workdir,
     changes_of,
     load_arguments_config,
-    place,
+    location,
     positive,
     watched,
     workdir_of,
@@ -74,7 +74,7 @@ def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> No
     """Add RUN, the folder of a trained run, and the arguments of a job that may change the keys and sections `read`."""
     read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
     text = f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}"
-    parser.add_argument("run", nargs="?", type=place, metavar="RUN", help=text)
+    parser.add_argument("run", nargs="?", type=location, metavar="RUN", help=text)
     add_job_arguments(parser, trained=True)
     add_plugins(parser)
     parser.set_defaults(read=read)

@@ -10,7 +10,7 @@ estimators are refused unless --across-estimators is given.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_json, place, writable_file
+from diffenc_jax.commands.arguments import add_json, location, writable_file
 
 EXAMPLE = "diffenc compare runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 
@@ -18,7 +18,7 @@ EXAMPLE = "diffenc compare runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     given = "record of an evaluation, eval/*.json, or folder of a run; the first is the reference"
-    add("records", nargs="+", type=place, metavar="RECORD", help=given)
+    add("records", nargs="+", type=location, metavar="RECORD", help=given)
     add("--across-estimators", action="store_true", help="compare records of different estimators")
     add_json(parser, "the table")
 

@@ -11,7 +11,15 @@ import math
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_changes, add_keys, changes_of, place, values_of, watched, writable_file
+from diffenc_jax.commands.arguments import (
+    add_changes,
+    add_keys,
+    changes_of,
+    location,
+    values_of,
+    watched,
+    writable_file,
+)
 from diffenc_jax.lab.coding.choices import Compression
 
 EXAMPLE = """\
@@ -22,7 +30,7 @@ ON_INTERRUPT = "no file was written"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("workdir", type=location, metavar="WORKDIR", help="folder of a trained run")
     parser.add_argument(
         "images", metavar="IMAGES", help="an .npy, .npz or IDX file, a folder of pictures, or a split such as test"
     )

@@ -6,7 +6,7 @@ files of another run, other versions or another machine.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_plugins, place, watched, writable_file
+from diffenc_jax.commands.arguments import add_plugins, location, watched, writable_file
 
 EXAMPLE = "diffenc decompress runs/digits-vdm-seed0 digits.diffenc -o digits.npy"
 ON_INTERRUPT = "no images were written"
@@ -14,8 +14,8 @@ ADVICE = "give a file that `diffenc compress` wrote"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("workdir", type=place, metavar="WORKDIR", help="folder of the run that compressed the file")
-    parser.add_argument("file", type=place, metavar="FILE", help="file that `diffenc compress` wrote")
+    parser.add_argument("workdir", type=location, metavar="WORKDIR", help="folder of the run that compressed the file")
+    parser.add_argument("file", type=location, metavar="FILE", help="file that `diffenc compress` wrote")
     parser.add_argument(
         "-o", "--output", required=True, metavar="IMAGES", help=".npy file to write; replaced if it exists"
     )

@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_plugins, place, writable_file
+from diffenc_jax.commands.arguments import add_plugins, location, writable_file
 from diffenc_jax.lab.commands.significance import add_difference
 
 EXAMPLE = """\
@@ -22,8 +22,8 @@ ON_INTERRUPT = "nothing is written"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("places", type=place, nargs="+", metavar="WORKDIR", help="workdir of a run, or root of a study")
-    parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="file for the page")
+    parser.add_argument("places", type=location, nargs="+", metavar="WORKDIR", help="folder of a run, or of a study")
+    parser.add_argument("--out", type=location, default=Path("report.html"), metavar="FILE", help="file for the page")
     parser.add_argument(
         "--reference",
         metavar="ARM",

@@ -10,7 +10,7 @@ run. `diffenc significance report --root=DIR` summarizes the existing runs.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import OVERRIDE, place
+from diffenc_jax.commands.arguments import OVERRIDE, location
 from diffenc_jax.core.errors import lookup, require
 from diffenc_jax.lab.commands.significance import add_runs, make
 
@@ -21,7 +21,7 @@ ON_INTERRUPT = "finished work is kept, the same command resumes"
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="comparison to repeat (default: list all)")
     parser.add_argument(
-        "--root", type=place, metavar="DIR", help="folder of the workdirs, or gs://BUCKET/FOLDER; required with NAME"
+        "--root", type=location, metavar="DIR", help="folder of the workdirs, or gs://BUCKET/FOLDER; required with NAME"
     )
     add_runs(parser)
     parser.add_argument_group("configuration", "--config.key=value changes a key of all arms, such as train.steps")

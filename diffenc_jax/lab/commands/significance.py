@@ -20,7 +20,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_config, add_plugins, place, positive, positive_number
+from diffenc_jax.commands.arguments import add_config, add_plugins, location, positive, positive_number
 
 if TYPE_CHECKING:
     from diffenc_jax.lab.comparisons.significance.grid import Grid
@@ -37,7 +37,7 @@ NEEDED = ("config", "arms", "seeds")
 def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("action", nargs="?", choices=("report",), metavar="report", help="summarize the existing runs and train none")
-    add("--root", type=place, required=True, metavar="DIR", help="folder of the workdirs")
+    add("--root", type=location, required=True, metavar="DIR", help="folder of the workdirs")
     add_config(parser, required=False)
     add("--arms", type=_parts, metavar="ARM,...", help="arms to compare; required, except for report")
     text = "seeds, such as 0-4 or 0,2,7; required, except for report"

@@ -11,7 +11,7 @@ from diffenc_jax.commands.arguments import (
     add_json,
     add_keys,
     changes_of,
-    place,
+    location,
     values_of,
     watched,
     writable_file,
@@ -36,7 +36,7 @@ class StudyCommand:
         self.EXAMPLE, self.ON_INTERRUPT = self.study.example, self.study.on_interrupt
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("runs", type=place, nargs="+", metavar="RUN", help="folder of a trained run")
+        parser.add_argument("runs", type=location, nargs="+", metavar="RUN", help="folder of a trained run")
         add_keys(parser, self.study.arguments)
         add_json(parser, "the results, a list with one per run")
         add_changes(parser, *self.study.reads)

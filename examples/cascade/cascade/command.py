@@ -6,7 +6,7 @@ picture to --output. bits lists the bits/dim of each part's record, in units of 
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_changes, changes_of, place, positive, writable_file
+from diffenc_jax.commands.arguments import add_changes, changes_of, location, positive, writable_file
 
 EXAMPLE = """\
 diffenc cascade bits runs/two-coarse-seed0 runs/two-details-seed0
@@ -16,7 +16,7 @@ ON_INTERRUPT = "no file was written"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("action", choices=("sample", "bits"))
-    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="folder of the run of each part, in order")
+    parser.add_argument("runs", nargs="+", type=location, metavar="RUN", help="folder of each part's run, in order")
     parser.add_argument("--num", type=positive, default=16, metavar="N", help="number of images")
     parser.add_argument("-o", "--output", metavar="FILE", help="file to write; replaced if it exists")
     add_changes(parser, "loss", "fit", "sample", "data.dir")
