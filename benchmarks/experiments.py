@@ -119,7 +119,6 @@ LEVERS = [
 ]
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
 ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
-HIDDEN = [f"{root}/vdm-fast-seed10" for root in ("digits-fast", "ising-8", "mesh-8")]
 VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "runs/noise-end/diffenc-seed0"
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
 TRANSFORMER = "digits_variants:vdm-transformer"
@@ -247,10 +246,12 @@ EXPERIMENTS = {
         for name, pair in (("published-gpu", peers.VDM), ("published-gpu-diffenc", peers.DIFFENC))
     },
     "hours": [Step("python benchmarks/hours.py --share=0.4", tables.printed)],
-    "densities": [
-        Step(f"python benchmarks/densities.py --out=densities --seeds={seeds} --only={','.join(names)}", tables.printed)
-        for seeds, names in (("0", densities.WORLDS), ("0-2", densities.TABLES))
-    ],
+    **{
+        name: [
+            Step(f"python benchmarks/densities.py --out={name} --seeds={seeds} --only={','.join(data)}", tables.printed)
+        ]
+        for name, seeds, data in (("densities", "0", densities.WORLDS), ("densities-tables", "0-2", densities.TABLES))
+    },
     "saves": [
         *(
             Step(f"python benchmarks/saves.py {flags} --json=saves.jsonl")
@@ -288,11 +289,12 @@ EXPERIMENTS = {
         for size in sizes
     ],
     **{
-        name: [step for world in ("ising", "mesh") for step in known_truth(world, side, flags)]
-        for name, side, flags in (
-            ("known-truth", 8, "--seeds=10-14 --passes=8"),
-            ("known-truth-16", 16, "--seeds=10-12 --passes=2 --config.train.batch_size=8"),
+        f"{world}-{side}": known_truth(world, side, flags)
+        for side, flags in (
+            (8, "--seeds=10-14 --passes=8"),
+            (16, "--seeds=10-12 --passes=2 --config.train.batch_size=8"),
         )
+        for world in ("ising", "mesh")
     },
     "known-truth-flops": [
         quality(
@@ -303,6 +305,12 @@ EXPERIMENTS = {
         )
         for width in (16, 32, 64)
     ],
-    "importance": [Step(f"python benchmarks/importance.py runs/{run}", tables.printed) for run in HIDDEN],
+    "importance": [
+        Step("diffenc train --config=digits:vdm-fast --config.seed=10 --workdir=runs/importance"),
+        *(
+            Step(f"python benchmarks/importance.py runs/{run}", tables.printed)
+            for run in ("importance", "ising-8/vdm-fast-seed10", "mesh-8/vdm-fast-seed10")
+        ),
+    ],
     "parity": [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)],
 }
