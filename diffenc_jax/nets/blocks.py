@@ -130,8 +130,9 @@ class Chain(nn.Module):
 class Head(nn.Module):
     """An additional head on a network's last features: two blocks and an output layer.
 
-    The head estimates another quantity than the network's output, and has a separate loss. No gradient flows back
-    through its inputs, so the network does not depend on the head.
+    The head estimates another quantity than the network's output, and has a separate loss. In training no gradient
+    flows back through its inputs, so that the network does not depend on the head. Elsewhere the head has the
+    derivative by the network's input that a flow needs for its divergence.
 
     Attributes:
       make: makes a block (h, cond, mask, skip) -> h.
@@ -147,10 +148,15 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, h, cond, hidden_shape, dropout_key):
-        """The image for features h and cond, [B, D]; dropout is applied to arrays of `hidden_shape`."""
-        h, cond = jax.lax.stop_gradient((h, cond))
-        # The network's blocks split the same key, and other heads use the same masks.
-        key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1)
+        """The image for features h and cond, [B, D]; dropout is applied to arrays of `hidden_shape`.
+
+        `dropout_key` is None outside training.
+        """
+        key = None
+        if dropout_key is not None:
+            h, cond = jax.lax.stop_gradient((h, cond))
+            # The network's blocks split the same key, and other heads use the same masks.
+            key = jax.random.fold_in(dropout_key, 1)
         for i, mask in enumerate(draw_masks(key, self.dropout, [hidden_shape] * 2)):
             h = self.make(name=f"block_{i}")(h, cond, mask)
         return self.output(h, cond)
