@@ -273,6 +273,11 @@ EXPERIMENTS = {
         name: [quality("fashion_mnist_small", arm, [arm, f"{arm}-fast"], f"{FRESH} {FASHION}") for arm in arms]
         for name, arms in {"time-to-quality-fashion": ["vdm", "diffenc"], "time-to-quality-long": ["vdm-long"]}.items()
     },
+    "fast-minutes": significance(
+        "digits",
+        "runs/fast-minutes",
+        "--seeds=10 --arms=vdm,vdm-fast,diffenc,diffenc-fast --passes=8 --config.eval.every_steps=100",
+    ),
     "recipe-choices": [
         quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0"),
         quality("digits", "adamw-again", ADAMW_AGAIN, f"{HELD_OUT} --seeds=0"),

@@ -26,10 +26,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import recipe_charts
 import records
+import truth_charts
 from experiments import EXPERIMENTS, Step
 from overview import overview
-from recipe_charts import charts
 
 from diffenc_jax.core.document import Code, Table, Text, markdown
 from diffenc_jax.core.errors import InputError, RunError, lookup, require
@@ -66,8 +67,9 @@ def run(arguments: argparse.Namespace) -> None:
     found = measured()
     for path in PAGES:
         path.write_text(written(path.read_text(), found, data_from(path)))
-    for name, chart in charts(found).items():
-        (ROOT / f"pictures/{name}.png").write_bytes(figure_bytes(draw(chart, chart.caption), "png"))
+    charts = {name: draw(chart, chart.caption) for name, chart in recipe_charts.charts(found).items()}
+    for name, figure in {**charts, **truth_charts.figures(found)}.items():
+        (ROOT / f"pictures/{name}.png").write_bytes(figure_bytes(figure, "png"))
 
 
 def commit() -> str:

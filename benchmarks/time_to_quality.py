@@ -3,7 +3,8 @@
 Trains every arm, under every seed. The steps of all arms are run in turn, each at the same share of its own training,
 so that other load on the machine slows all of them. Then the averaged parameters are evaluated, all under the same
 noise; this is not timed. Prints the bits/dim of every seed, the steps, the TFLOP (1e12), and the seconds and FLOPs by
-those of the first arm. The values of each seed are kept in --out, so that the same command resumes.
+those of the first arm; and the mean regret, if the data know their log p. The values of each seed are kept in --out, so
+that the same command resumes.
 
 Settings are to be chosen with --held-out, so that the test images are seen only by settings that are fixed.
 """
@@ -58,7 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
         require([*values[-1]] == arguments.arm, f"{path} is of other arms; choose another --out")
         print(f"seed {seed}:", {arm: round(own["bpd"], 4) for arm, own in values[-1].items()}, file=sys.stderr)
     seeds = (f"seed {seed}" for seed in arguments.seeds)
-    heads = ["", *seeds, "mean", "steps", "TFLOP", "seconds by the first", "FLOPs by the first"]
+    regret = ["mean regret"] * ("regret" in values[0][arguments.arm[0]])
+    heads = ["", *seeds, "mean", *regret, "steps", "TFLOP", "seconds by the first", "FLOPs by the first"]
     rows = [[f"`{arm}`", *cells] for arm, cells in summary(values).items()]
     print(markdown(Table(heads, rows, versions.device())))
 
@@ -90,9 +92,10 @@ class Training:
 
     def values(self) -> dict[str, float]:
         """Bits/dim of the averaged parameters, and what they cost."""
-        bits = self.run.evaluate(self.state)["bpd"]["total"]
-        flops = count(self.run.config, self.run.model.spec).flops_per_step
-        return {"bpd": bits, "steps": self.steps, "seconds": self.seconds, "FLOPs": self.steps * flops}
+        record = self.run.evaluate(self.state)
+        regret = {"regret": record["regret"]["bpd"]} if "regret" in record else {}
+        costs = self.seconds, self.steps * count(self.run.config, self.run.model.spec).flops_per_step
+        return {"bpd": record["bpd"]["total"], **regret, "steps": self.steps, **dict(zip(COSTS, costs, strict=True))}
 
 
 def trained(configs: dict[str, dj.Config]) -> dict[str, dict[str, float]]:
@@ -112,7 +115,8 @@ def summary(values: list[dict[str, dict[str, float]]]) -> dict[str, list[str]]:
         bits = [each[arm]["bpd"] for each in values]
         shares = (sum(each[arm][cost] for each in values) / sum(each[first][cost] for each in values) for cost in COSTS)
         costs = [f"{own['steps']:,}", f"{own['FLOPs'] / 1e12:.3g}", *(f"{share:.3f}" for share in shares)]
-        rows[arm] = [*(f"{number:.4f}" for number in (*bits, np.mean(bits))), *costs]
+        regret = [np.mean([each[arm]["regret"] for each in values])] if "regret" in own else []
+        rows[arm] = [*(f"{number:.4f}" for number in (*bits, np.mean(bits), *regret)), *costs]
     return rows
 
 
