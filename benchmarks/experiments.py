@@ -296,8 +296,8 @@ EXPERIMENTS = {
     **{
         f"{world}-{side}": known_truth(world, side, flags)
         for side, flags in (
-            (8, "--seeds=10-14 --passes=8"),
-            (16, "--seeds=10-12 --passes=2 --config.train.batch_size=8"),
+            (8, "--seeds=10-14 --passes=2"),
+            (16, "--seeds=10-12 --passes=2 --config.train.batch_size=8 --config.eval.split=part"),
         )
         for world in ("ising", "mesh")
     },
@@ -305,7 +305,7 @@ EXPERIMENTS = {
         quality(
             f"{KNOWN_TRUTH}/mesh.py",
             f"width-{width}",
-            [f"{arm} train.steps={steps}" for arm in ("vdm-fast", "diffenc-fast") for steps in (250, 850, 2900)],
+            [f"{arm} train.steps={steps}" for arm in ("vdm-fast", "diffenc-fast") for steps in (250, 700, 1800)],
             f"{FRESH} --config.model.score.width={width}",
         )
         for width in (16, 32, 64)
@@ -314,7 +314,7 @@ EXPERIMENTS = {
         Step("diffenc train --config=digits:vdm-fast --config.seed=10 --workdir=runs/importance"),
         *(
             Step(f"python benchmarks/importance.py runs/{run}", tables.printed)
-            for run in ("importance", "ising-8/vdm-fast-seed10", "mesh-8/vdm-fast-seed10")
+            for run in ("importance", *(f"{world}-8/vdm-fast-seed10 --images=8" for world in ("ising", "mesh")))
         ),
     ],
     "parity": [Step("diffenc parity " + " ".join(f"reference/{name}.npz" for name in REFERENCE), tables.parity)],

@@ -15,7 +15,7 @@ from diffenc_jax.commands.arguments import location, positive
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.numbers import UNKNOWN, with_error
 
-EXAMPLE = "python benchmarks/importance.py runs/digits-vdm-fast-seed0"
+EXAMPLE = "python benchmarks/importance.py runs/digits-vdm-fast"
 DRAWS, MOST_STEPS = (1, 16, 64), 16_000  # steps of all draws of an image
 FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
 DEPTHS = {

@@ -6,7 +6,7 @@ For a folder of `diffenc significance` on such data, prints per arm the regret o
 - the regret on training images, which overfitting lowers;
 - the regrets by other estimators: finite depth with fitted times and ratios, the ODE, and the length of a code.
 
-The latter two take the 500 images of the split `few`, and their difference is to the bound on the same images.
+The latter two take the 200 images of the split `few`, and their difference is to the bound on the same images.
 The records are kept in the runs, so that the same command resumes. examples/known_truth is to be installed.
 """
 
@@ -30,14 +30,14 @@ from diffenc_jax.runs.records import Evaluation
 
 EXAMPLE = "python benchmarks/regrets.py runs/ising-8"
 FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
-FEW = {"eval.split": "few", "eval.passes": 4}
+FEW = {"eval.split": "few", "eval.passes": 32}
 OTHERS = {
     "training images": {"eval.split": "seen"},
     **{f"T = {depth}": {"loss.depth": depth, **FITTED} for depth in (250, 50, 10)},
 }
 SLOW = {
-    "ODE": {"eval.estimator": "ode", "ode.rtol": 1e-3},
-    "code": {"eval.estimator": "code_length", "loss.depth": 50, **FITTED},
+    "ODE": {"eval.passes": 1, "eval.estimator": "ode", "ode.rtol": 1e-3},
+    "code": {"eval.passes": 1, "eval.estimator": "code_length", "loss.depth": 50, **FITTED},
 }
 
 

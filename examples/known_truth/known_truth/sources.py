@@ -1,7 +1,8 @@
 """Data sets of exact draws, whose true log p is known: ising:SIDE and mesh:SIDE.
 
 They have 100,000 training and 10,000 test images, which are drawn once and kept in `data.dir`, or in ~/known_truth.
-Their first images are the splits `seen`, 10,000 training images, and `few`, 500 test images for slow estimators.
+Their first images are the splits `seen`, 5,000 training images, `part`, 2,500 test images, and `few`, 200 test images
+for slow estimators.
 """
 
 import os
@@ -19,7 +20,7 @@ from diffenc_jax.data.sources import NamedSource
 from known_truth import ising, mesh
 
 SIZES = {"train": 100_000, "test": 10_000}
-FIRST = {"seen": ("train", 10_000), "few": ("test", 500)}
+FIRST = {"seen": ("train", 5000), "part": ("test", 2500), "few": ("test", 200)}
 
 
 def opened(world: ModuleType, fits: Callable[[int], bool], sides: str, data: DataConfig) -> Source:
