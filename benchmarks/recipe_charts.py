@@ -27,17 +27,17 @@ def charts(measured: dict[str, Sequence[Step]]) -> dict[str, Chart]:
         made["fast-rates"] = Chart("Bits/dim by learning rate", "learning rate", [panel], logarithmic=True)
     if "fast-minutes" in measured:
         panel = Panel("test bits/dim", by_minutes(measured["fast-minutes"][0]["tables"][-1]), from_zero=False)
-        title = "Bits/dim of 8x8 digits by the minutes of training"
-        made["fast-minutes"] = Chart(title, "minutes of one CPU core", [panel], logarithmic=True)
+        title = "Bits/dim of 8x8 digits by minutes of training"
+        made["fast-minutes"] = Chart(title, "minutes of one CPU core", [panel])
     return made
 
 
 def by_minutes(progress: dict[str, Any]) -> list[Curve]:
-    """Bits/dim of each arm by minutes of training, from cells like '1.8613 (2.41)' of a table of the progress."""
+    """Bits/dim below 2.2 of each arm by minutes of training, from cells like '1.8613 (2.41)' of a table of progress."""
     curves = []
     for arm, *cells in progress["rows"]:
         points = [map(float, cell.rstrip(")").split(" (")) for cell in cells if cell]
-        bits, minutes = zip(*points, strict=True)
+        bits, minutes = zip(*((bits, minutes) for bits, minutes in points if bits < 2.2), strict=True)
         curves.append(Curve(arm, minutes, bits, arm=arm))
     return curves
 
