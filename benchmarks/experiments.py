@@ -63,6 +63,12 @@ def quality(config: str, out: str, arms: Sequence[str], flags: str) -> Step:
     return Step(" ".join([command, *(f"--arm={shlex.quote(arm)}" for arm in arms)]), tables.printed)
 
 
+def density(seeds: str, *names: str, flags: str = "") -> Step:
+    """Densities of worlds and tables."""
+    command = f"python benchmarks/densities.py --out=densities --seeds={seeds} --only={','.join(names)}{flags}"
+    return Step(command, tables.printed)
+
+
 def known_truth(world: str, side: int, flags: str) -> list[Step]:
     """Arms on data with a known truth, and where their regrets come from; examples/known_truth is to be installed."""
     root, data = f"runs/{world}-{side}", f"--config.data.source={world}:{side} --config.log.samples=0"
@@ -246,12 +252,13 @@ EXPERIMENTS = {
         for name, pair in (("published-gpu", peers.VDM), ("published-gpu-diffenc", peers.DIFFENC))
     },
     "hours": [Step("python benchmarks/hours.py --share=0.4", tables.printed)],
-    **{
-        name: [
-            Step(f"python benchmarks/densities.py --out={name} --seeds={seeds} --only={','.join(data)}", tables.printed)
-        ]
-        for name, seeds, data in (("densities", "0", densities.WORLDS), ("densities-tables", "0-2", densities.TABLES))
-    },
+    "densities": [density("0", *(name for name in densities.WORLDS if "field" not in name))],
+    "densities-tables": [density("0-2", "wine", "diabetes", "breast_cancer")],
+    # By U-Nets, which take long.
+    "densities-fields": [
+        density(seeds, *names, flags=" --models=vdm-fast,MAF,splines,BayesFlow")
+        for seeds, names in (("0", ("field-64", "field-8x8")), ("0-2", ("digits",)))
+    ],
     "saves": [
         *(
             Step(f"python benchmarks/saves.py {flags} --json=saves.jsonl")
