@@ -38,7 +38,8 @@ class Order:
         few = f"{size} training images are fewer than {shards} shuffle shards"
         require(size >= shards, f"{few}; use data.shuffle_shards=1")
         self._size, self._seed, self._batch_size, self.num_shards = size, seed, batch_size, shards
-        self._shuffled = lru_cache(maxsize=2)(self._shuffle)  # a batch may lie in two epochs
+        # A shard's images may lie in two epochs, and small shards end theirs earlier than those with an image more.
+        self._shuffled = lru_cache(maxsize=4)(self._shuffle)
 
     def batch(self, step: int, rows: np.ndarray | None = None) -> np.ndarray:
         """Indices of the images in batch `step`, or in the given rows of it.
@@ -54,9 +55,9 @@ class Order:
         lowest, highest = int(shards.min()), int(shards.max())
         positions = first - self._ends(lowest)[0] + offsets
         numbers = np.empty(len(rows), np.int64)
-        for epoch in range(int(epochs.min()), int(epochs.max()) + 1):
+        for epoch in np.unique(epochs):
             in_epoch = epochs == epoch
-            numbers[in_epoch] = self._shuffled(epoch, lowest, highest)[positions[in_epoch]]
+            numbers[in_epoch] = self._shuffled(int(epoch), lowest, highest)[positions[in_epoch]]
         return numbers
 
     def _shuffle(self, epoch: int, lowest: int, highest: int) -> np.ndarray:
