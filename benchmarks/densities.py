@@ -290,7 +290,7 @@ def gain(values: Values, estimate: str) -> str:
 
 
 def cost(values: Values, estimate: str) -> str:
-    return "{2:.0f}, {3:.2g}".format(*np.median([own[:4] for own in values[estimate]], axis=0))
+    return "{2:.0f}, {3:.3g}".format(*np.median([own[:4] for own in values[estimate]], axis=0))
 
 
 if __name__ == "__main__":
