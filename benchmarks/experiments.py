@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import densities
 import peers
 import result_tables as tables
 
@@ -253,7 +252,10 @@ EXPERIMENTS = {
         for name, pair in (("published-gpu", peers.VDM), ("published-gpu-diffenc", peers.DIFFENC))
     },
     "hours": [Step("python benchmarks/hours.py --share=0.4", tables.printed)],
-    "densities": [density("0", *(name for name in densities.WORLDS if "field" not in name))],
+    "densities": [
+        density("0", "gaussian-2", "gaussian-20", "mixture-2", "mixture-20", "banana-2", "posterior-10"),
+        density("0", "gaussian-100", flags=" --models=vdm-fast,diffenc-fast,MAF,splines"),
+    ],
     "densities-tables": [density("0-2", "wine", "diabetes", "breast_cancer", flags=WITHOUT_ENCODER)],
     "densities-fields": [
         density("0", "field-64", "field-8x8", flags=WITHOUT_ENCODER),
