@@ -55,6 +55,7 @@ class Dataset:
     log_prob: Callable[[np.ndarray], np.ndarray] | None = None
     _fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _examples: dict[str, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _true_bits: dict[str, np.ndarray | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,11 +81,16 @@ class Dataset:
         return self._examples[split]
 
     def true_bits(self, split: str) -> np.ndarray | None:
-        """True -log2 p of each example of a split, bits/dim [N]; None if it is unknown.
+        """True -log2 p of each example of a split, bits/dim [N], computed once per split; None if it is unknown.
 
         It is unknown without `log_prob`, given labels, and for a part of a split. Raises InputError unless `log_prob`
         gives a finite number per example.
         """
+        if split not in self._true_bits:
+            self._true_bits[split] = self._find_true_bits(split)
+        return self._true_bits[split]
+
+    def _find_true_bits(self, split: str) -> np.ndarray | None:
         data = self.splits[split]
         if self.log_prob is None or self.labels or isinstance(data, LocalPart):
             return None

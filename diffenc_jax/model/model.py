@@ -274,7 +274,7 @@ class Model:
         return jnp.zeros((size, self.augmentation_flags), jnp.float32)
 
     def bind(self, params: Params, dropout_key: jax.Array | None = None, condition: jax.Array | None = None) -> Process:
-        """The process with these parameters; with a dropout key, its networks drop as in training.
+        """The process with these parameters; with a dropout key, its networks drop and stop gradients as in training.
 
         With the `condition` of a batch it is a process for this batch. Without one, a conditioned model gives only its
         schedule: its networks raise ValueError.

@@ -19,7 +19,8 @@ class StepInputs(NamedTuple):
       batch: the images.
       noise: times and Gaussian noise; its `eps_0` belongs to the end points.
       weight: [B] weight of the diffusion terms and of the slope errors: 1/q(t) for times drawn with density q.
-      dropout_key: key of the dropout masks; None switches dropout off.
+      dropout_key: key of the dropout masks, by which additional heads know that they are trained; None switches
+        dropout off.
       endpoints: the E images whose end-point terms are evaluated; None stands for all images.
     """
 

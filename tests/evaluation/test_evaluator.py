@@ -53,7 +53,7 @@ def evaluate(folder, **changes):
 
 
 def test_the_regret_is_what_lies_above_the_truth(tmp_path):
-    """Of images whose true log p is known, against the sum of the terms; without it there is none."""
+    """The sum of the terms minus the known truth of each image; without a truth there is none."""
     plain, _ = evaluate(tmp_path / "plain")
     ours = evaluator(tmp_path / "true", lambda images: -images.mean(axis=(1, 2, 3), dtype=float))
     path, record, bits, true = ours.record(parameters(), 1, StoredRun(tmp_path / "true"))
