@@ -1,7 +1,7 @@
-"""What a bound hides: bits/dim of a run's first test images by more and more draws of the whole path.
+"""Bits/dim of a run's first test images by one and by many draws of the whole path: how much of them the bound adds.
 
 With one draw the mean is that of the bound at this depth. With many it approaches the run's own likelihood from above;
-an error by noise is that of the mean over images. If the true probability of the images is known, the last row has it.
+errors are those by noise of the mean over images. If the true bits/dim of the images are known, the caption has them.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import records
+from regrets import FITTED
 
 import diffenc_jax as dj
 from diffenc_jax.commands.arguments import location, positive
@@ -17,7 +18,6 @@ from diffenc_jax.core.numbers import UNKNOWN, with_error
 
 EXAMPLE = "python benchmarks/importance.py runs/digits-vdm-fast"
 DRAWS, MOST_STEPS = (1, 16, 64), 16_000  # steps of all draws of an image
-FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
 DEPTHS = {
     "T = 100": {"loss.depth": 100},
     **{f"T = {depth}, fitted times and ratios": {"loss.depth": depth, **FITTED} for depth in (100, 250, 1000)},

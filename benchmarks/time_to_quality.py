@@ -94,8 +94,8 @@ class Training:
         """Bits/dim of the averaged parameters, and what they cost."""
         record = self.run.evaluate(self.state)
         regret = {"regret": record["regret"]["bpd"]} if "regret" in record else {}
-        costs = self.seconds, self.steps * count(self.run.config, self.run.model.spec).flops_per_step
-        return {"bpd": record["bpd"]["total"], **regret, "steps": self.steps, **dict(zip(COSTS, costs, strict=True))}
+        bits, flops = record["bpd"]["total"], count(self.run.config, self.run.model.spec).flops_per_step
+        return {"bpd": bits, **regret, "steps": self.steps, "seconds": self.seconds, "FLOPs": self.steps * flops}
 
 
 def trained(configs: dict[str, dj.Config]) -> dict[str, dict[str, float]]:
