@@ -35,7 +35,7 @@ def charts(measured: dict[str, Sequence[Step]]) -> dict[str, Chart]:
 def by_minutes(progress: dict[str, Any]) -> list[Curve]:
     """Bits/dim below 2.2 of each arm by minutes of training, from cells like '1.8613 (2.41)' of a table of progress."""
     curves = []
-    for arm, *cells in progress["rows"]:
+    for arm, *cells in list(zip(progress["heads"], *progress["rows"], strict=True))[1:]:
         points = [map(float, cell.rstrip(")").split(" (")) for cell in cells if cell]
         bits, minutes = zip(*((bits, minutes) for bits, minutes in points if bits < 2.2), strict=True)
         curves.append(Curve(arm, minutes, bits, arm=arm))

@@ -66,14 +66,14 @@ def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
     yield from summary(root, work, output)
     runs = find_runs(work / root, read_grid(work / root))[0]
     curves = curves_of_arms(runs, "test")
-    steps = sorted({step for kinds in curves.values() for step, _ in kinds["evaluation"]})
-    rows = []
+    columns = []
     for arm, kinds in curves.items():
         pace = [minutes(run) for run in runs if run.arm == arm]
-        means = {step: (np.mean(bits), np.mean([each[step] for each in pace])) for step, bits in kinds["evaluation"]}
-        rows.append([arm, *("{:.4f} ({:.3g})".format(*means[step]) if step in means else "" for step in steps)])
+        means = ((step, np.mean(bits), np.mean([each[step] for each in pace])) for step, bits in kinds["evaluation"])
+        columns.append({step: f"{mean:.4f} ({passed:.3g})" for step, mean, passed in means})
+    rows = [[f"{step:,}", *(own.get(step, "") for own in columns)] for step in sorted(set().union(*columns))]
     about = "Test bits/dim during training, means over seeds, and in brackets minutes of training"
-    yield Table(["arm", *(f"step {step:,}" for step in steps)], rows, about)
+    yield Table(["step", *curves], rows, about)
 
 
 def minutes(run: FinishedRun) -> dict[int, float]:
