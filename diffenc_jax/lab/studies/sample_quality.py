@@ -78,13 +78,14 @@ class Quality:
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples uint8 [N, H, W, C] of a run, and the data set of the run."""
+    """Samples uint8 [N, H, W, C] of a run, the number of their levels, and the data set of the run."""
 
     workdir: Path
     config: Config
     dataset: "Dataset"
     step: int
     file: Path
+    levels: int
     images: "np.ndarray"
 
 
@@ -137,11 +138,10 @@ def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plu
     require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
     dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
     spec = DataSpec(dataset.shape, dataset.pixel_levels)
-    _ = spec.levels  # real numbers are refused
-    images = spec.checked(checks.as_images(path, arrays["images"]))
+    levels, images = spec.levels, spec.checked(checks.as_images(path, arrays["images"]))
     fewest = min(len(images), len(dataset.splits["test"]))
     require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
-    return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, images)
+    return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, levels, images)
 
 
 def _last(workdir: Path) -> Path:
@@ -158,7 +158,7 @@ def measure_quality(given: Samples) -> Quality:
     import numpy as np
     import scipy
 
-    samples, levels = given.images, given.dataset.pixel_levels or 0
+    samples = given.images
     train, test = (np.asarray(given.dataset.splits[split]) for split in ("train", "test"))
     (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
     limit = np.quantile(theirs, NEAR)
@@ -176,7 +176,7 @@ def measure_quality(given: Samples) -> Quality:
         copying=[float(z), float(p)],
         nearest=ours,
         unseen=theirs,
-        pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / (levels - 1) - 1).astype(np.float32),
+        pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / (given.levels - 1) - 1).astype(np.float32),
     )
 
 
