@@ -75,13 +75,7 @@ def known_truth(world: str, side: int, flags: str) -> list[Step]:
     return significance(f"{KNOWN_TRUTH}/{world}.py", root, f"{flags} {TRUTH_ARMS} {data}", then=then)
 
 
-def significance(
-    config: str,
-    root: str,
-    flags: str,
-    final: str = "",
-    then: Sequence[Step] = (),
-) -> list[Step]:
+def significance(config: str, root: str, flags: str, final: str = "", then: Sequence[Step] = ()) -> list[Step]:
     """Arms by seeds, with the tables of their summary; another evaluation by the flag `final`; and the steps `then`."""
     command, source = f"diffenc significance --config={config} --root={root} {flags}", [f"{root}/significance.json"]
     steps = [Step(command, partial(tables.summary_and_progress, root), source)]
