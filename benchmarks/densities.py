@@ -82,10 +82,8 @@ def banana() -> Law:
 
 def field(*shape: int) -> Law:
     """A periodic Gaussian field, whose Fourier modes with the wave number k have the variance (1 + k² / 16)^-1.5."""
-    waves, axes = (
-        np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij"),
-        tuple(range(1, len(shape) + 1)),
-    )
+    waves = np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij")
+    axes = tuple(range(1, len(shape) + 1))
     root = (1 + sum(k**2 for k in waves) / 16) ** -0.75
 
     def filtered(x: np.ndarray, gains: np.ndarray) -> np.ndarray:
