@@ -252,7 +252,8 @@ EXPERIMENTS = {
     ],
     "densities-tables": [density("0-2", "wine", "diabetes", "breast_cancer", flags=WITHOUT_ENCODER)],
     "densities-fields": [
-        density("0", "field-64", "field-8x8", flags=WITHOUT_ENCODER),
+        density("0", "field-64", flags=WITHOUT_ENCODER),
+        density("0", "field-8x8", flags=" --models=vdm-fast,MAF,splines"),
         density("0-2", "digits", flags=WITHOUT_ENCODER),
     ],
     "saves": [
