@@ -293,7 +293,8 @@ def gain(values: Values, estimate: str) -> str:
 
 
 def cost(values: Values, estimate: str) -> str:
-    return "{2:.0f}, {3:.3g}".format(*np.median([own[:4] for own in values[estimate]], axis=0))
+    seconds, milliseconds = np.median([own[2:4] for own in values[estimate]], axis=0)
+    return f"{seconds:.0f}, {milliseconds:{',.0f' if milliseconds >= 100 else '.3g'}}"
 
 
 if __name__ == "__main__":
