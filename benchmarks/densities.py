@@ -294,7 +294,7 @@ def gain(values: Values, estimate: str) -> str:
 
 def cost(values: Values, estimate: str) -> str:
     seconds, milliseconds = np.median([own[2:4] for own in values[estimate]], axis=0)
-    return f"{seconds:.0f}, {milliseconds:{',.0f' if milliseconds >= 100 else '.3g'}}"
+    return f"{seconds:.0f}, {milliseconds:{'.0f' if milliseconds >= 100 else '.3g'}}"
 
 
 if __name__ == "__main__":
