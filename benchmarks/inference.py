@@ -36,10 +36,7 @@ def tasks(config: Config, mesh: Mesh) -> dict[str, Task]:
     experiment = Experiment(config, dataset, mesh, model)
     params = jax.jit(model.init, out_shardings=replicated(mesh))(jax.random.key(0))
     pixels = to_devices(mesh, images)
-    return {
-        "evaluation": evaluation(experiment, params, pixels),
-        "sampling": sampling(experiment, params),
-    }
+    return {"evaluation": evaluation(experiment, params, pixels), "sampling": sampling(experiment, params)}
 
 
 def evaluation(experiment: Experiment, params: Params, pixels: jax.Array) -> Task:

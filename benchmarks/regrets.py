@@ -2,7 +2,8 @@
 
 For a folder of `diffenc significance` on such data, prints per arm the regret over its seeds and, of its first seed,
 
-- the end terms of the bound, the price of the encoder's drift, and the rest, which is the network's error;
+- the parts of the law in docs/encoder-law.md: the end terms of the bound, the price of the encoder's drift, and the
+  rest. The first two are upper bounds on what they cost, so the network's error is at least the rest;
 - the regret on training images, which overfitting lowers;
 - the regrets by other estimators: finite depth with fitted times and ratios, the ODE, and the length of a code.
 
