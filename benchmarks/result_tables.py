@@ -77,14 +77,11 @@ def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
 
 
 def minutes(run: FinishedRun) -> dict[int, float]:
-    """Minutes of training by logged step, without those of evaluations."""
-    passed, last, by_step = 0.0, 0, {}
-    for row in read_metrics(run.workdir):
-        if "images_per_second" in row:
-            seconds = (row["step"] - last) * run.config.train.batch_size / row["images_per_second"]
-            passed, last = passed + seconds / 60, row["step"]
-            by_step[int(last)] = passed
-    return by_step
+    """Minutes of training by logged step and until the end, without those of evaluations."""
+    pace = [(row["step"], row["images_per_second"]) for row in read_metrics(run.workdir) if "images_per_second" in row]
+    steps, rates = np.transpose([*pace, (run.config.train.steps, pace[-1][1])])  # the last step need not be logged
+    passed = np.cumsum(np.diff(steps, prepend=0) * run.config.train.batch_size / rates) / 60
+    return dict(zip(steps.astype(int).tolist(), passed.tolist(), strict=True))
 
 
 def evaluations(run: str, **passes: int) -> Tables:
