@@ -69,10 +69,9 @@ def density(seeds: str, *names: str, flags: str = "") -> Step:
 
 
 def known_truth(world: str, side: int, flags: str) -> list[Step]:
-    """Arms on data with a known truth, and where their regrets come from; examples/known_truth is to be installed."""
-    root, data = f"runs/{world}-{side}", f"--config.data.source={world}:{side} --config.log.samples=0"
-    then = [Step(f"python benchmarks/regrets.py {root}", tables.printed)]
-    return significance(f"{KNOWN_TRUTH}/{world}.py", root, f"{flags} {TRUTH_ARMS} {data}", then=then)
+    """Arms on data with a known truth; examples/known_truth is to be installed."""
+    data = f"--config.data.source={world}:{side} --config.log.samples=0"
+    return significance(f"{KNOWN_TRUTH}/{world}.py", f"runs/{world}-{side}", f"{flags} {TRUTH_ARMS} {data}")
 
 
 def significance(config: str, root: str, flags: str, final: str = "", then: Sequence[Step] = ()) -> list[Step]:
@@ -304,6 +303,10 @@ EXPERIMENTS = {
             (16, "--seeds=10-12 --passes=2 --config.train.batch_size=8 --config.eval.split=part"),
         )
         for world in ("ising", "mesh")
+    },
+    **{
+        f"{run}-parts": [Step(f"python benchmarks/regrets.py runs/{run}", tables.printed)]
+        for run in ("ising-8", "mesh-8", "ising-16", "mesh-16")
     },
     "known-truth-flops": [
         quality(

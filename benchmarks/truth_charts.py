@@ -11,13 +11,13 @@ from diffenc_jax.evaluation.uncertainty import mean_and_error
 from diffenc_jax.lab.figures.charts import Chart, Curve, Panel, draw
 from diffenc_jax.lab.figures.style import COLOURS, PAGE, SMALL, new_figure, style
 
-WORLDS = {f"{world}-{side}": f"{world}:{side}" for world in ("ising", "mesh") for side in (8, 16)}
+WORLDS = {f"{world}-{side}-parts": f"{world}:{side}" for world in ("ising", "mesh") for side in (8, 16)}
 PARTS = "end terms", "drift", "rest"
 
 
 def figures(measured: dict[str, Sequence[Step]]) -> dict[str, Any]:
     """The figures, by the names of the pictures, for which `measured` has results."""
-    parts = {title: rows(measured[name][-1]) for name, title in WORLDS.items() if name in measured}
+    parts = {title: rows(measured[name][0]) for name, title in WORLDS.items() if name in measured}
     made = {"regret-parts": by_part(parts)} if parts else {}
     if "known-truth-flops" in measured:
         chart = by_flops(measured["known-truth-flops"])
