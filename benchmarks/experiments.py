@@ -28,15 +28,11 @@ class Step(NamedTuple):
 def compiled(kind: str, pair: peers.Pair, machine: str, flags: str, published: str = "") -> list[Step]:
     """Our step and the published one compiled for `machine`; `flags` tell the latter's script of it."""
     arm, published = pair.arm, published or f"published_{kind}-{pair.arm}.jsonl"
-    ours = f"diffenc compile-check --config=cifar10:{arm} --topology={machine}"
+    command = f"diffenc compile-check --config=cifar10:{arm} --topology={machine}"
     theirs = f"python benchmarks/published_compiled.py --diffenc=DiffEnc --model={pair.model}{flags} --json={published}"
-    return [
-        *(
-            Step(f"{ours} --config.model.dtype={dtype} --json={kind}-{arm}-{dtype}.json")
-            for dtype in ("float32", "bfloat16")
-        ),
-        Step(theirs, partial(tables.on_a_device, kind, arm)),
-    ]
+    types = [f"--config.model.dtype={dtype} --json={kind}-{arm}-{dtype}.json" for dtype in ("float32", "bfloat16")]
+    ours = [Step(f"{command} {dtype}") for dtype in types]
+    return [*ours, Step(theirs, partial(tables.on_a_device, kind, arm))]
 
 
 def compiled_steps(name: str, out: str = "") -> list[Step]:

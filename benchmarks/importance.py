@@ -20,7 +20,7 @@ EXAMPLE = "python benchmarks/importance.py runs/digits-vdm-fast"
 DRAWS, MOST_STEPS = (1, 16, 64), 16_000  # steps of all draws of an image
 DEPTHS = {
     "T = 100": {"loss.depth": 100},
-    **{f"T = {depth}, fitted times and ratios": {"loss.depth": depth, **FITTED} for depth in (100, 250, 1000)},
+    **{f"T = {depth}, fitted": {"loss.depth": depth, **FITTED, "fit.grid": 480} for depth in (100, 250, 1000)},
 }
 
 
@@ -34,15 +34,14 @@ def run(arguments: argparse.Namespace) -> None:
     for name, changes in DEPTHS.items():
         trained = dj.open(arguments.workdir, changes)
         nats, images = math.log(2) * trained.model.spec.dims, trained.test[: arguments.images]
-        cells = []
-        for draws in DRAWS:
+        row = [name, *[UNKNOWN] * len(DRAWS)]
+        for column, draws in enumerate(DRAWS, 1):
             if draws * trained.config.loss.depth > MOST_STEPS:
-                cells.append(UNKNOWN)
-                continue
+                break
             settings = {"num_draws": draws, "passes": max(2, 8 // draws)}
             values, errors = trained.log_prob(images, estimator="importance_weighted", **settings)
-            cells.append(with_error(-values.mean() / nats, np.sqrt((errors**2).sum()) / (len(images) * nats)))
-        rows.append([name, *cells])
+            row[column] = with_error(-values.mean() / nats, np.sqrt((errors**2).sum()) / (len(images) * nats))
+        rows.append(row)
     true = trained.experiment.dataset.true_bits(trained.config.eval.split)
     about = f"{arguments.images} images" + ("" if true is None else f"; the truth has {true[: len(images)].mean():.4f}")
     print(markdown(Table(["", *(f"{draws} draws" for draws in DRAWS)], rows, about)))

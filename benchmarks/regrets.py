@@ -22,6 +22,7 @@ from diffenc_jax.commands.arguments import location
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import UNKNOWN, format_number, with_error
+from diffenc_jax.evaluation.fit import Fit
 from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.comparisons.significance.analysis import find
@@ -30,14 +31,14 @@ from diffenc_jax.lab.comparisons.significance.grid import read_grid
 from diffenc_jax.runs.records import Evaluation
 
 EXAMPLE = "python benchmarks/regrets.py runs/ising-8"
-FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
+FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate", "fit.grid": 240}
 FEW = {"eval.split": "few", "eval.passes": 32}
 OTHERS = {
     "training images": {"eval.split": "seen"},
     **{f"T = {depth}": {"loss.depth": depth, **FITTED} for depth in (250, 50, 10)},
 }
 SLOW = {
-    "ODE": {"eval.passes": 1, "eval.estimator": "ode", "ode.rtol": 1e-3},
+    "ODE": {"eval.passes": 4, "eval.estimator": "ode", "ode.rtol": 1e-3},
     "code": {"eval.passes": 1, "eval.estimator": "code_length", "loss.depth": 50, **FITTED},
 }
 
@@ -55,26 +56,29 @@ def run(arguments: argparse.Namespace) -> None:
         ends, price = arm.terms["reconstruction"] + arm.terms["latent"], price_of(first)
         regret = arm.regret
         over = with_error(regret.mean, regret.standard_error, regret.images)
-        rest = regret.mean - ends - (price or 0.0)
-        parts.append([name, over, *map(format_number, (ends, price, rest))])
-        regrets = [evaluated(first, changes).record["regret"] for changes in OTHERS.values()]
-        beside = (above_bound(first, changes) for changes in SLOW.values())
+        parts.append([name, over, *map(format_number, (ends, price, regret.mean - ends - (price or 0.0)))])
+        trained = dj.open(first.workdir, FITTED)
+        fit = Fit(trained.evaluator.experiment, trained.params)
+        regrets = [evaluated(first, changes, fit).record["regret"] for changes in OTHERS.values()]
+        beside = (above_bound(first, changes, fit) for changes in SLOW.values())
         others.append([name, *(with_error(of["bpd"], of["total"]) for of in regrets), *beside])
     about = f"The entropy is {analysis.true_bpd:.4f} bits/dim."
     print(markdown(Table(["", "regret ± seeds ± images", "end terms", "drift", "rest"], parts, about)) + "\n")
     print(markdown(Table(["", *OTHERS, *(f"{name}, to the bound" for name in SLOW)], others, "Regrets, one seed")))
 
 
-def evaluated(run: FinishedRun, changes: dict[str, Any]) -> Evaluation:
-    """The evaluation of a run with these changes, which is kept in the run."""
+def evaluated(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> Evaluation:
+    """The evaluation of a run with these changes, which is kept in the run; all depths share one fit."""
     trained = dj.open(run.workdir, changes)
-    return trained.evaluator.record(trained.params, trained.experiment.step, trained.experiment.stored)
+    loss, stored = trained.config.loss, trained.experiment.stored
+    tables = (lambda: fit.steps(loss).to_arrays()) if loss.is_fitted else None
+    return trained.evaluator.record(trained.params, trained.experiment.step, stored, tables=tables)
 
 
-def above_bound(run: FinishedRun, changes: dict[str, Any]) -> str:
+def above_bound(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> str:
     """The mean of other bits/dim minus those of the bound, with its error, paired by image."""
     with suppress(InputError):  # an estimator that the model cannot have
-        bound, other = evaluated(run, FEW), evaluated(run, FEW | changes)
+        bound, other = evaluated(run, FEW, fit), evaluated(run, FEW | changes, fit)
         mean, errors = difference(other.bits, bound.bits, other.replicates, bound.replicates, common_noise=False)
         return with_error(mean, errors.total)
     return UNKNOWN

@@ -194,7 +194,7 @@ def costs_to_all(
 ) -> dict[str, jax.Array]:
     """Nats per image [N] of the steps from gammas[t] to each of `gammas` [N], by the names of `Fit.costs`.
 
-    Steps to s >= t have no meaning. One call of the score network serves all steps from t.
+    Costs of s >= t, which are not steps, are 0. One call of the score network serves all steps from t.
 
     Args:
       encoded: [N, B, H, W, C] encodings of the images at all `gammas`.
@@ -207,8 +207,9 @@ def costs_to_all(
     members = _members_of_bins(estimate.x_hat, jnp.square(v - estimate.v))
     count = jnp.sum(members, axis=1)
 
-    def costs(gamma_s, at_s):
-        place = process.warped(_step(jnp.broadcast_to(gamma_s, shared.shape), shared))
+    def costs(s):
+        at_s = jax.tree.map(lambda arrays: arrays[s], encoded)
+        place = process.warped(_step(jnp.broadcast_to(gammas[s], shared.shape), shared))
         encoding = process.encoder.between(at_s, at_t, place.gamma_s, gamma_t)
         u = jnp.square(place.deviation(process.errors(place, estimate, v, encoding)))
         dims, mean = u[0].size, jnp.mean(u, axis=0)
@@ -221,7 +222,8 @@ def costs_to_all(
             nats[LEARNED_ERROR] = jnp.mean(sum_dims(cost(w, u)))
         return nats
 
-    return jax.lax.map(lambda s: costs(*s), (gammas, encoded))
+    none = jax.tree.map(lambda nats: jnp.zeros(nats.shape, nats.dtype), jax.eval_shape(costs, t))
+    return jax.lax.map(lambda s: jax.lax.cond(s < t, costs, lambda s: none, s), jnp.arange(len(gammas)))
 
 
 def _members_of_bins(x_hat: jax.Array, square: jax.Array) -> jax.Array:
