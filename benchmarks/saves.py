@@ -95,7 +95,7 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
     def step() -> float:
         nonlocal state, number
         start = time.perf_counter()
-        state, _ = program.step(state, batches(number))
+        state, _ = program.step(state, batches(number), program.seed)
         jax.block_until_ready(state)
         number += 1
         return time.perf_counter() - start

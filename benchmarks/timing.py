@@ -38,7 +38,7 @@ def compile_step(config: Config, mesh: Mesh) -> CompiledStep:
     """Compile the training step of `config` for the devices of `mesh`; no data set is needed."""
     spec = spec_of(config)
     program = Program(build(config, spec), config, mesh)
-    step, times = compile_timed(lambda: program.step.lower(program.state, program.batch))
+    step, times = compile_timed(lambda: program.step.lower(program.state, program.batch, program.seed))
     process.return_freed_memory()
     return CompiledStep(program, step, spec.pixel_levels, times)
 
@@ -63,7 +63,8 @@ class Training:
 
     def __init__(self, compiled: CompiledStep):
         program, rng = compiled.program, np.random.default_rng(0)
-        self._step, self.state, labels = compiled.step, program.init(), program.batch.labels
+        self._step, self.state, self._seed = compiled.step, program.init(), program.seed
+        labels = program.batch.labels
         images = Batch(
             rng.integers(compiled.pixel_levels, size=program.batch.data.shape, dtype=np.uint8),
             None if labels is None else np.zeros(labels.shape, labels.dtype),
@@ -71,7 +72,7 @@ class Training:
         self._batch = jax.device_put(images, program.batch.data.sharding)
 
     def __call__(self) -> tuple[TrainState, StepReport]:
-        self.state, report = self._step(self.state, self._batch)
+        self.state, report = self._step(self.state, self._batch, self._seed)
         return self.state, report
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ class Run:
 
         The step reuses the buffers of `state`, which cannot be used again.
         """
-        state, report = self._compiled_step(state.restarted(), batch)
+        state, report = self._compiled_step(state.restarted(), batch, self._program.seed)
         return state, averages(report.meter)
 
     def terms(
@@ -296,7 +296,8 @@ class Run:
 
     @cached_property
     def _init(self) -> Callable[[], TrainState]:
-        return jax.jit(self._program.function.init) if self._is_on_one_device else self._program.init
+        program = self._program
+        return partial(jax.jit(program.function.init), program.seed) if self._is_on_one_device else program.init
 
     @cached_property
     def _program(self) -> Program:

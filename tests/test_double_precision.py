@@ -63,9 +63,9 @@ def test_programs_stay_in_float32(x64, arm, small):
     config = tiny.config(arm, small, **CASES[arm])
     run = experiment(config)
     model, step, batch = run.model, StepFunction(run.model, config), Batch(jnp.asarray(tiny.images(8)))
-    program, state = jax.make_jaxpr(step.init, return_shape=True)()
+    program, state = jax.make_jaxpr(step.init, return_shape=True)(np.uint32(0))
     assert not doubles(program.jaxpr)
-    program, (after, _) = jax.make_jaxpr(step, return_shape=True)(state, batch)
+    program, (after, _) = jax.make_jaxpr(step, return_shape=True)(state, batch, np.uint32(0))
     assert not doubles(program.jaxpr)
     types = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
     assert types(after) == types(state)

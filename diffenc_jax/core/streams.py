@@ -10,14 +10,17 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from diffenc_jax.core.errors import require
 
 # With JAX's other generators, an image's noise depends on its batch.
 GENERATOR = "threefry2x32"
+# An array [] is a seed that compiled programs take as an argument.
+Seed = int | np.uint32 | jax.Array
 
 
-def stream(seed: int, name: str) -> jax.Array:
+def stream(seed: Seed, name: str) -> jax.Array:
     """Key of the stream `name`, into which the step, or the index of an example, is folded.
 
     Raises InputError if jax_threefry_partitionable is off, which changes the draws.
@@ -32,7 +35,7 @@ def stream(seed: int, name: str) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed, impl=GENERATOR), zlib.crc32(name.encode()))
 
 
-def at_step(seed: int, name: str, step: jax.Array | int) -> jax.Array:
+def at_step(seed: Seed, name: str, step: jax.Array | int) -> jax.Array:
     """Key of the stream `name` at `step`."""
     return jax.random.fold_in(stream(seed, name), step)
 

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from diffenc_jax.config import Config, load
 from diffenc_jax.core.errors import InputError, first_line, require
@@ -45,15 +46,15 @@ def count(config: Config, spec: DataSpec) -> Counts:
         if "dropout" in getattr(config.model, name).options:
             changes[f"model.{name}.dropout"] = 0.0
     config = config.replace(changes)
-    step = StepFunction(build(config, spec, "tpu"), config)
-    state = jax.eval_shape(step.init)
+    step, seed = StepFunction(build(config, spec, "tpu"), config), np.uint32(config.seed)
+    state = jax.eval_shape(step.init, seed)
     batch = step.model.batch_shapes(config.train.batch_size)
     try:
         cpu = jax.local_devices(backend="cpu")[0]
     except RuntimeError as error:
         raise InputError(f"FLOPs are counted on the CPU: {first_line(error)}; add cpu to JAX_PLATFORMS") from error
     with jax.default_device(cpu):
-        flops = jax.jit(step).trace(state, batch).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+        flops = jax.jit(step).trace(state, batch, seed).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
     params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}
     return Counts(params, flops)
 

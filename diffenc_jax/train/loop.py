@@ -157,7 +157,7 @@ class _Training:
                 state = state.restarted()
             self._profiler.before(done + 1, state)
             with jax.profiler.StepTraceAnnotation(STEP, step_num=done + 1):
-                state, report = train_step(state, self._trainer.batches(done))
+                state, report = train_step(state, self._trainer.batches(done), self._program.seed)
             done += 1
             self._unread.append((done, report))
             # Wait for the first step, so that its time does not count as the time of later steps.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from clu.metrics import Collection
 from jax.sharding import Mesh
@@ -15,7 +16,7 @@ from jax.sharding import Mesh
 from diffenc_jax.config import Config
 from diffenc_jax.core import parts, process
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.streams import at_step, stream, uniform
+from diffenc_jax.core.streams import Seed, at_step, stream, uniform
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.times import antithetic, by_density
 from diffenc_jax.model import Model, Params, outside_parts
@@ -41,9 +42,10 @@ class StepReport(NamedTuple):
 
 
 class StepFunction:
-    """A training run as pure functions: `init()` makes its first state, a call makes one step.
+    """A training run as pure functions: `init(seed)` makes its first state, a call makes one step.
 
-    All randomness comes from (config.seed, name of the stream, number of the step).
+    All randomness comes from (seed, name of the stream, number of the step). The seed is an argument, uint32 [], so
+    that runs of other seeds need no compilation of their own.
     """
 
     __name__ = "train_step"  # of the compiled program, in profiles
@@ -52,7 +54,7 @@ class StepFunction:
         """Raises InputError if `model` cannot be trained as `config.train` says.
 
         Args:
-          config: the run's configuration; only `train`, `seed` and, in messages, `model` are read.
+          config: the run's configuration; only `train` and, in messages, `model` are read.
           mesh: the devices that a batch is divided over; None for one device.
         """
         of, advice = config.train.flops_of, "load the configuration by its name, with diffenc_jax.load_config"
@@ -66,9 +68,9 @@ class StepFunction:
         self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior), mesh)
         self._stays_finite = getattr(parts.load("optimizer", config.train.optimizer.kind), "stays_finite", False)
 
-    def init(self) -> TrainState:
+    def init(self, seed: Seed) -> TrainState:
         """The state before the first step."""
-        params = self.model.init(stream(self.config.seed, "params"))
+        params = self.model.init(stream(seed, "params"))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -78,7 +80,7 @@ class StepFunction:
             losses=LossHistory.empty() if self.config.train.time_sampling == "importance" else None,
         )
 
-    def inputs(self, step: jax.Array, batch: Batch, losses: LossHistory | None) -> StepInputs:
+    def inputs(self, seed: Seed, step: jax.Array, batch: Batch, losses: LossHistory | None) -> StepInputs:
         """The random inputs of a step on a batch.
 
         The images are transformed as `train.augment` says, anew at each step. The batch holds the flags of the
@@ -90,18 +92,18 @@ class StepFunction:
         """
         train, size = self.config.train, len(batch.data)
         names = "time", "noise", "dropout"
-        time_key, noise_key, dropout_key = (at_step(self.config.seed, name, step) for name in names)
+        time_key, noise_key, dropout_key = (at_step(seed, name, step) for name in names)
         s = antithetic(uniform(time_key), size)
         t, weight = (s, jnp.ones_like(s)) if losses is None else by_density(losses.mass(), s)
         k = math.gcd(train.ends_every, size // train.accumulate)
         noise = self.model.draw_noise(noise_key, t, size // k)
         if self.augmentation.kinds:
-            choice = self.augmentation.draw(at_step(self.config.seed, "augmentation", step), size)
+            choice = self.augmentation.draw(at_step(seed, "augmentation", step), size)
             flags = self.augmentation.flags(choice) if self.model.augmentation_flags else None
             batch = batch._replace(data=self.augmentation.apply(batch.data, choice), augmentation=flags)
         return StepInputs(batch, noise, weight, dropout_key, every_kth(batch, k, first=step % k))
 
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
+    def __call__(self, state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, StepReport]:
         """One step on a global batch, which minimises bits/dim.
 
         The losses of additional heads are minimised too, only by the heads' own parameters: other parameters have no
@@ -110,7 +112,7 @@ class StepFunction:
         """
         train = self.config.train
         with jax.named_scope("noise"):
-            inputs = self.inputs(state.step, batch, state.losses)
+            inputs = self.inputs(seed, state.step, batch, state.losses)
         params = sharding.gathered(self.mesh, state.params)
         if train.accumulate == 1:
             outputs, grads = gradient(self.model, params, inputs)
@@ -186,8 +188,9 @@ class Program:
 
     Attributes:
       init: () -> the state before the first step.
-      step: (state, batch) -> (state, report); it reuses the buffers of its state.
-      state, batch: ShapeDtypeStructs of the arguments of `step`, with their shardings.
+      step: (state, batch, seed) -> (state, report); it reuses the buffers of its state.
+      state, batch: ShapeDtypeStructs of the first arguments of `step`, with their shardings.
+      seed: the last argument of `step`, that of the configuration.
       function: the step as a pure function.
     """
 
@@ -196,17 +199,19 @@ class Program:
         train = config.train
         size, count = f"train.batch_size={train.batch_size}", f"train.accumulate={train.accumulate}"
         self._advice = f"lower {size}, raise {count}, or take model.remat=block"
+        self.seed = np.uint32(config.seed)
         outside = outside_parts(config, "optimizer")
         with parts.trying(outside):
             self.function = StepFunction(model, config, mesh)
-            shapes = jax.eval_shape(self.function.init)
+            shapes = jax.eval_shape(self.function.init, self.seed)
         sharding.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
-        shardings, batched = sharding.state_shardings(mesh, shapes), sharding.batched(mesh)
-        self.init = jax.jit(self.function.init, out_shardings=shardings)
+        shardings = sharding.state_shardings(mesh, shapes)
+        batched, whole = sharding.batched(mesh), sharding.replicated(mesh)
+        self.init = partial(jax.jit(self.function.init, out_shardings=shardings), self.seed)
         self.step = jax.jit(
             self.function,
-            in_shardings=(shardings, batched),
-            out_shardings=(shardings, sharding.replicated(mesh)),
+            in_shardings=(shardings, batched, whole),
+            out_shardings=(shardings, whole),
             donate_argnums=0,
             compiler_options=process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
         )
@@ -215,7 +220,7 @@ class Program:
         self.batch = sharding.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
         if outside:
             with parts.trying(outside):
-                stepped, _ = jax.eval_shape(self.function, self.state, self.batch)
+                stepped, _ = jax.eval_shape(self.function, self.state, self.batch, self.seed)
                 same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), self.state, stepped)
                 if not all(jax.tree.leaves(same)):
                     raise ValueError("a step changes shapes or dtypes of its state")
@@ -226,7 +231,7 @@ class Program:
         Raises RunError if a device has too little memory for it.
         """
         with self.within_memory():
-            program = self.step.lower(self.state, self.batch).compile()
+            program = self.step.lower(self.state, self.batch, self.seed).compile()
         process.return_freed_memory()
         memory.check_fits(program, STEP, self._advice)
         return program

@@ -139,8 +139,8 @@ def stepped(parts, scan):
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
     config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
     model = tiny.model(config)
-    step = StepFunction(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
-    return jax.jit(step)(jax.jit(step.init)(), Batch(jnp.asarray(tiny.images(8))))
+    seed, step = np.uint32(0), StepFunction(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
+    return jax.jit(step)(jax.jit(step.init)(seed), Batch(jnp.asarray(tiny.images(8))), seed)
 
 
 @pytest.mark.slow

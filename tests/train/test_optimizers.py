@@ -17,6 +17,7 @@ from diffenc_jax.train.step import Program, StepFunction, decayed
 from tests import tiny
 
 MODEL = tiny.model(tiny.config("vdm", small=True))
+SEED = np.uint32(0)
 
 
 def test_weights_of_networks_decay_and_biases_end_points_and_ratios_do_not():
@@ -98,8 +99,8 @@ def test_a_function_of_optax_by_its_name():
         changes |= dict(ema_warmup=True, ema_decay=0.9999)
         config = tiny.config("vdm", small=True, **{f"train__{key}": value for key, value in changes.items()})
         step = StepFunction(MODEL, config)
-        before = jax.jit(step.init)()
-        after, report = jax.jit(step)(before, Batch(jnp.asarray(tiny.images(8))))
+        before = jax.jit(step.init)(SEED)
+        after, report = jax.jit(step)(before, Batch(jnp.asarray(tiny.images(8))), SEED)
         whole, moved = float(report.meter.grad_norm.compute()), jax.tree.map(jnp.subtract, after.params, before.params)
         assert whole > 0.25
         np.testing.assert_allclose(optax.tree.norm(moved), min(whole, limit), rtol=1e-4)
@@ -144,9 +145,9 @@ def test_an_update_that_is_not_finite_is_skipped(state_only, monkeypatch):
     config = tiny.config("vdm", small=True, train__optimizer__kind="optax:spoilt", train__on_nonfinite="skip")
     step, batch = StepFunction(MODEL, config), Batch(jnp.asarray(tiny.images(8)))
     train_step, finite = jax.jit(step), []
-    state = first = jax.jit(step.init)()
+    state = first = jax.jit(step.init)(SEED)
     for _ in range(3):
-        state, report = train_step(state, batch)
+        state, report = train_step(state, batch, SEED)
         finite.append(bool(report.finite))
         first = state if len(finite) == 1 else first
     assert finite == [True, False, False]

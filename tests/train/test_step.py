@@ -1,7 +1,6 @@
 """The randomness of a step: other numbers at every step and for every seed."""
 
 import itertools
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +10,13 @@ from diffenc_jax.data.images import Batch
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 
-
-def step_of(seed):
-    """The step of a seed that need not be known when it is compiled."""
-    config = tiny.config("vdm", small=True)
-    step = StepFunction(tiny.model(config), config)
-    step.config = SimpleNamespace(seed=seed, train=config.train)
-    return step
+CONFIG = tiny.config("vdm", small=True)
+STEP = StepFunction(tiny.model(CONFIG), CONFIG)
 
 
 def test_two_seeds_start_from_other_parameters():
     """Every parameter that is drawn, which are those that are not all 0 or all 1."""
-    params = jax.jit(lambda seed: step_of(seed).init().params)
+    params = jax.jit(lambda seed: STEP.init(seed).params)
     first, other = (jax.tree.leaves(params(np.uint32(seed))) for seed in (0, 1))
     drawn = [(a, b) for a, b in zip(first, other, strict=True) if len(np.unique(a)) > 1]
     assert len(drawn) > 5
@@ -34,7 +28,7 @@ def test_a_step_draws_its_own_times_noise_and_dropout():
 
     @jax.jit
     def inputs(seed, step):
-        found = step_of(seed).inputs(step, Batch(jnp.asarray(tiny.images(8))), None)
+        found = STEP.inputs(seed, step, Batch(jnp.asarray(tiny.images(8))), None)
         return found._replace(dropout_key=jax.random.key_data(found.dropout_key))
 
     draws = [inputs(np.uint32(seed), np.int32(step)) for seed, step in ((0, 0), (0, 1), (1, 0))]

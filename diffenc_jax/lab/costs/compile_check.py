@@ -78,7 +78,7 @@ def compile_step(config: Config, machines: Machines, quick: bool) -> tuple[Memor
     start = time.perf_counter()
     try:
         with lowering(mesh):  # the partitioner lowers kernels anew
-            compiled = program.step.lower(program.state, program.batch).compile(QUICK if quick else None)
+            compiled = program.step.lower(program.state, program.batch, program.seed).compile(QUICK if quick else None)
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise InputError(f"the compiler failed: {first_line(error)}") from error

@@ -48,7 +48,7 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
     for index in range(WARM_UP_STEPS + timed_steps):
         batch = jax.block_until_ready(batches(index))
         start = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, batch))
+        state, _ = jax.block_until_ready(step(state, batch, program.seed))
         seconds.append(time.perf_counter() - start)
     share = share_of_others(began, cpu_seconds())
     lower, median, upper = np.quantile(seconds[WARM_UP_STEPS:], (0.25, 0.5, 0.75)).tolist()

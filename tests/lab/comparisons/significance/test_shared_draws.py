@@ -17,7 +17,7 @@ def drawn(arm, seed, step):
     config = tiny.config(arm, seed=seed)
     batch = Batches(Batch(IMAGES), config, make_mesh())(step)
     function = StepFunction(tiny.model(config), config)
-    inputs = function.inputs(np.int32(step), batch, None)
+    inputs = function.inputs(np.uint32(seed), np.int32(step), batch, None)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(inputs._replace(dropout_key=None))]
 
 
