@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         regret = arm.regret
         over = with_error(regret.mean, regret.standard_error, regret.images)
         parts.append([name, over, *map(format_number, (ends, price, regret.mean - ends - (price or 0.0)))])
-        trained = dj.open(first.workdir, FITTED)
+        trained = dj.open(first.workdir, OTHERS["T = 10"])
         fit = Fit(trained.evaluator.experiment, trained.params)
         regrets = [evaluated(first, changes, fit).record["regret"] for changes in OTHERS.values()]
         beside = (above_bound(first, changes, fit) for changes in SLOW.values())
