@@ -70,9 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
 def evaluated(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> Evaluation:
     """The evaluation of a run with these changes, which is kept in the run; all depths share one fit."""
     trained = dj.open(run.workdir, changes)
-    loss, stored = trained.config.loss, trained.experiment.stored
-    tables = (lambda: fit.steps(loss).to_arrays()) if loss.is_fitted else None
-    return trained.evaluator.record(trained.params, trained.experiment.step, stored, tables=tables)
+    if trained.config.loss.is_fitted:
+        trained.evaluator.estimator.fit = fit
+    return trained.evaluator.record(trained.params, trained.experiment.step, trained.experiment.stored)
 
 
 def above_bound(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> str:

@@ -49,9 +49,8 @@ class Bound(StepsEstimator):
           passes: `config.eval.passes` by default.
           fit: the fitted steps to use; by default they are fitted when they are needed.
         """
-        super().__init__(experiment, loss)
+        super().__init__(experiment, loss, fit)
         self.passes = passes or self.passes
-        self._fit = fit
         self._importance = experiment.config.eval.time_sampling == "importance"
         if self._importance:
             num_fit_images(experiment)
@@ -77,8 +76,7 @@ class Bound(StepsEstimator):
 
     def tables(self, params: Params) -> Tables:
         """The steps' arrays at finite depth, and the 'mass' of importance-sampled times by cell."""
-        fitted = self._fit if self.loss.is_fitted else None
-        tables = super().tables(params) if fitted is None else fitted.steps(self.loss).to_arrays()
+        tables = super().tables(params)
         mass = best_density(self._mean_squares(params, tables)) if self._importance else np.ones(1)
         return tables | {"mass": jnp.asarray(mass, jnp.float32)}
 

@@ -15,7 +15,7 @@ from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch
-from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
+from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, steps_for
 from diffenc_jax.model import Params
 from diffenc_jax.runs.experiment import Experiment
 
@@ -138,16 +138,17 @@ class StepsEstimator(Estimator):
 
     Attributes:
       loss: depth, variance ratio and times of the steps.
+      fit: of whose fitted steps those of `loss` are; None to make it when it is needed.
     """
 
-    def __init__(self, experiment: Experiment, loss: LossConfig | None = None):
+    def __init__(self, experiment: Experiment, loss: LossConfig | None = None, fit: Fit | None = None):
         """Raises InputError if `config.fit` is needed and does not suit the data or the devices.
 
         Args:
           loss: `model.loss` by default.
         """
         super().__init__(experiment)
-        self.loss = loss or experiment.model.loss
+        self.loss, self.fit = loss or experiment.model.loss, fit
         if self.loss.is_fitted:
             check_fit(experiment)
 
@@ -164,7 +165,10 @@ class StepsEstimator(Estimator):
 
     def tables(self, params: Params) -> Tables:
         """The steps' arrays by name; none at infinite depth."""
-        return {} if self.loss.depth is None else steps_for(self.experiment, params, self.loss).to_arrays()
+        if self.loss.depth is None:
+            return {}
+        steps = self.fit.steps(self.loss) if self.fit else steps_for(self.experiment, params, self.loss)
+        return steps.to_arrays()
 
 
 def image_keys(seed: Any, indices: jax.Array, group: int | jax.Array) -> jax.Array:
