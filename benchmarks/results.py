@@ -2,7 +2,6 @@
 
   make     run the commands of results in --work, keep their tables in docs/results/NAME.json, and write the pages
   write    put the tables of docs/results into the pages, between <!-- NAME --> and <!-- end of NAME -->
-  list     the results, with the minutes that they took
 
 Without names, all results. All need CPUs alone; in sum it takes hours. A command that has ended is not run again, and
 the commands themselves resume, so after Ctrl-C the same call goes on. Every result carries the commits that its
@@ -46,17 +45,13 @@ LINE = 110  # columns of a command in a page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("make", "write", "list"))
+    parser.add_argument("action", choices=("make", "write"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="results (default: all)")
     parser.add_argument("--work", type=Path, metavar="DIR", help="folder of the runs and outputs, for make")
 
 
 def run(arguments: argparse.Namespace) -> None:
     chosen = {name: lookup("result", name, EXPERIMENTS) for name in arguments.names or EXPERIMENTS}
-    if arguments.action == "list":
-        found = measured()
-        print(*(f"{name:24} {minutes(found.get(name, []))}" for name in chosen), sep="\n")
-        return
     if arguments.action == "make":
         require(arguments.work is not None, "--work is missing; give --work=DIR")
         require(not commit().endswith("+"), "the checkout has uncommitted changes; commit them first")

@@ -8,9 +8,8 @@ An image has the pixels 0 and 1, which stand for the spins s = -1 and 1:
 import numpy as np
 from scipy.special import logsumexp
 
-from known_truth import coupling
+from known_truth.coupling import COUPLING, by_coupling
 
-COUPLING = 0.5 * np.log1p(np.sqrt(2.0))
 LONGEST_ROW = 10  # of which a transfer matrix has all 2^L states
 
 
@@ -51,12 +50,7 @@ def transfer_matrix(side: int) -> np.ndarray:
 
 def draw(rng: np.random.Generator, side: int, count: int) -> np.ndarray:
     """Independent images, uint8 [count, L, L, 1]: by transfer matrices or, of long rows, by coupling from the past."""
-    return (_by_transfer if side <= LONGEST_ROW else _by_coupling)(rng, side, count)
-
-
-def _by_coupling(rng: np.random.Generator, side: int, count: int) -> np.ndarray:
-    spins = coupling.draw(int(rng.integers(2**31)), COUPLING, side, count)
-    return (spins > 0).astype(np.uint8)[..., None]
+    return (_by_transfer if side <= LONGEST_ROW else by_coupling)(rng, side, count)
 
 
 def _by_transfer(rng: np.random.Generator, side: int, count: int) -> np.ndarray:
