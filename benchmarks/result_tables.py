@@ -65,7 +65,7 @@ def summary_and_progress(root: str, work: Path, output: str) -> Iterable[Table]:
     """`summary`, and the evaluations during training by step, means over the seeds, with the minutes of training."""
     yield from summary(root, work, output)
     runs = find_runs(work / root, read_grid(work / root))[0]
-    curves = curves_of_arms(runs, "test")
+    curves = curves_of_arms(runs, runs[0].config.eval.split)
     columns = []
     for arm, kinds in curves.items():
         pace = [minutes(run) for run in runs if run.arm == arm]
