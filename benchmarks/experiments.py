@@ -30,8 +30,8 @@ def compiled(kind: str, pair: peers.Pair, machine: str, flags: str, published: s
     arm, published = pair.arm, published or f"published_{kind}-{pair.arm}.jsonl"
     command = f"diffenc compile-check --config=cifar10:{arm} --topology={machine}"
     theirs = f"python benchmarks/published_compiled.py --diffenc=DiffEnc --model={pair.model}{flags} --json={published}"
-    types = [f"--config.model.dtype={dtype} --json={kind}-{arm}-{dtype}.json" for dtype in ("float32", "bfloat16")]
-    ours = [Step(f"{command} {dtype}") for dtype in types]
+    types = "float32", "bfloat16"
+    ours = [Step(f"{command} --config.model.dtype={dtype} --json={kind}-{arm}-{dtype}.json") for dtype in types]
     return [*ours, Step(theirs, partial(tables.on_a_device, kind, arm))]
 
 

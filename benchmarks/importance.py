@@ -20,7 +20,7 @@ EXAMPLE = "python benchmarks/importance.py runs/digits-vdm-fast"
 DRAWS, MOST_STEPS = (1, 16, 64), 16_000  # steps of all draws of an image
 DEPTHS = {
     "T = 100": {"loss.depth": 100},
-    **{f"T = {depth}, fitted": {"loss.depth": depth, **FITTED, "fit.grid": 480} for depth in (100, 250, 1000)},
+    **{f"T = {depth}, fitted": {"loss.depth": depth, **FITTED} for depth in (100, 250, 1000)},
 }
 
 
