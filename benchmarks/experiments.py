@@ -64,10 +64,12 @@ def density(seeds: str, *names: str, flags: str = "") -> Step:
     return Step(command, tables.printed)
 
 
-def known_truth(world: str, side: int, flags: str) -> list[Step]:
-    """Arms on data with a known truth; examples/known_truth is to be installed."""
-    data = f"--config.data.source={world}:{side} --config.log.samples=0"
-    return significance(f"{KNOWN_TRUTH}/{world}.py", f"runs/{world}-{side}", f"{flags} {TRUTH_ARMS} {data}")
+def known_truth(name: str, flags: str, fit: str = "") -> dict[str, list[Step]]:
+    """Arms on data with a known truth, and the parts of their regrets; examples/known_truth is to be installed."""
+    (world, side), root = name.split("-"), f"runs/{name}"
+    flags = f"{flags} {TRUTH_ARMS} --config.data.source={world}:{side} --config.log.samples=0"
+    arms = significance(f"{KNOWN_TRUTH}/{world}.py", root, flags)
+    return {name: arms, f"{name}-parts": [Step(f"python benchmarks/regrets.py {root}{fit}", tables.printed)]}
 
 
 def significance(config: str, root: str, flags: str, final: str = "", then: Sequence[Step] = ()) -> list[Step]:
@@ -83,6 +85,9 @@ KNOWN_TRUTH = "examples/known_truth/configs"
 TRUTH_ARMS = (
     "--arms=vdm-fast,diffenc-fast,nontrainable-fast,vdm-matched-fast,vdm-mulan-matched-fast,diffenc-affine-fast"
 )
+TRUTH_SEEDS = "--seeds=10-14 --passes=2"
+# As many pixels as with 8x8, and fewer seeds.
+LARGER_TRUTH = "--seeds=10-12 --passes=2 --config.train.batch_size=8 --config.eval.split=part", " --fit-images=16"
 WITHOUT_ENCODER = " --models=vdm-fast,MAF,splines,BayesFlow"
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
 # Seeds below 10 were used while the fast recipe was chosen; so were the images that --held-out takes from training.
@@ -292,18 +297,10 @@ EXPERIMENTS = {
         for key, sizes in (("width", (16, 32, 64, 128)), ("layers", (2, 8, 16)))
         for size in sizes
     ],
-    **{
-        f"{world}-{side}": known_truth(world, side, flags)
-        for side, flags in (
-            (8, "--seeds=10-14 --passes=2"),
-            (16, "--seeds=10-12 --passes=2 --config.train.batch_size=8 --config.eval.split=part"),
-        )
-        for world in ("ising", "mesh")
-    },
-    **{
-        f"{run}-parts": [Step(f"python benchmarks/regrets.py runs/{run}", tables.printed)]
-        for run in ("ising-8", "mesh-8", "ising-16", "mesh-16")
-    },
+    **known_truth("ising-8", TRUTH_SEEDS),
+    **known_truth("mesh-8", TRUTH_SEEDS),
+    **known_truth("ising-16", *LARGER_TRUTH),
+    **known_truth("mesh-16", *LARGER_TRUTH),
     "known-truth-flops": [
         quality(
             f"{KNOWN_TRUTH}/mesh.py",

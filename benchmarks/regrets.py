@@ -7,7 +7,7 @@ For a folder of `diffenc significance` on such data, prints per arm the regret o
 - the regret on training images, which overfitting lowers;
 - the regrets by other estimators: finite depth with fitted times and ratios, the ODE, and the length of a code.
 
-The latter two take the 200 images of the split `few`, and their difference is to the bound on the same images.
+The latter two take the images of the split `few`, and their difference is to the bound on the same images.
 The records are kept in the runs, so that the same command resumes. examples/known_truth is to be installed.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import records
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import location
+from diffenc_jax.commands.arguments import location, positive
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import UNKNOWN, format_number, with_error
@@ -47,21 +47,22 @@ SLOW = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=location, help="folder of a significance study")
+    parser.add_argument("--fit-images", type=positive, help="training images of a fit (default: those of the runs)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     runs, missing = find_runs(arguments.root, read_grid(arguments.root))
     analysis = find(runs, missing, {}, None, 0.01).analysis
-    parts, others = [], []
+    parts, others, images = [], [], {"fit.images": arguments.fit_images}
     for name, arm in analysis.arms.items():
         first = next(run for run in runs if run.arm == name)
         ends, price, regret = arm.terms["reconstruction"] + arm.terms["latent"], price_of(first), arm.regret
         over = with_error(regret.mean, regret.standard_error, regret.images)
         parts.append([name, over, *map(format_number, (ends, price, regret.mean - ends - (price or 0.0)))])
-        trained = dj.open(first.workdir, OTHERS["T = 10"])
+        trained = dj.open(first.workdir, OTHERS["T = 10"] | images)
         fit = Fit(trained.evaluator.experiment, trained.params)
-        regrets = [evaluated(first, changes, fit).record["regret"] for changes in OTHERS.values()]
-        beside = (above_bound(first, changes, fit) for changes in SLOW.values())
+        regrets = [evaluated(first, changes | images, fit).record["regret"] for changes in OTHERS.values()]
+        beside = (above_bound(first, changes | images, fit) for changes in SLOW.values())
         others.append([name, *(with_error(of["bpd"], of["total"]) for of in regrets), *beside])
     about = f"The entropy is {analysis.true_bpd:.4f} bits/dim."
     print(markdown(Table(["", "regret ± seeds ± images", "end terms", "drift", "rest"], parts, about)) + "\n")

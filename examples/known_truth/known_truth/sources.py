@@ -1,8 +1,8 @@
 """Data sets of exact draws, whose true log p is known: ising:SIDE and mesh:SIDE.
 
 They have 100,000 training and 10,000 test images, which are drawn once and kept in `data.dir`, or in ~/known_truth.
-Their first images are the splits `seen`, 5,000 training images, `part`, 2,500 test images, and `few`, 200 test images
-for slow estimators.
+Their first images are the splits `seen`, `part` and `few`. At each side these have as many pixels as 5,000 training
+images, 10,000 test images and 200 test images of 8x8 pixels; `few` is for slow estimators.
 """
 
 import os
@@ -20,7 +20,7 @@ from diffenc_jax.data.sources import NamedSource
 from known_truth import ising, mesh
 
 SIZES = {"train": 100_000, "test": 10_000}
-FIRST = {"seen": ("train", 5000), "part": ("test", 2500), "few": ("test", 200)}
+PIXELS = {"seen": ("train", 5000 * 64), "part": ("test", 10_000 * 64), "few": ("test", 200 * 64)}
 
 
 def opened(world: ModuleType, fits: Callable[[int], bool], sides: str, data: DataConfig) -> Source:
@@ -31,9 +31,9 @@ def opened(world: ModuleType, fits: Callable[[int], bool], sides: str, data: Dat
     name, _, given = data.source.partition(":")
     is_side = given.isdecimal() and fits(int(given))
     require(is_side, f"data.source={name}:SIDE needs {sides}, not {given[:20]!r}")
-    folder = Path(data.dir or "~/known_truth").expanduser()
-    splits = {split: partial(kept, world, folder, int(given), split) for split in SIZES}
-    splits |= {split: partial(kept, world, folder, int(given), *of) for split, of in FIRST.items()}
+    folder, side = Path(data.dir or "~/known_truth").expanduser(), int(given)
+    splits = {split: partial(kept, world, folder, side, split) for split in SIZES}
+    splits |= {split: partial(kept, world, folder, side, of, n // side**2) for split, (of, n) in PIXELS.items()}
     return Source(f"{name}-{given}", "1", splits, log_prob=world.log_prob)
 
 
