@@ -29,7 +29,7 @@ def figures(measured: dict[str, Sequence[Step]]) -> dict[str, Any]:
 def by_part(tables: dict[str, list[dict[str, str]]]) -> Any:
     """The regrets of the arms of each world, as bars of their parts."""
     title, lines = "Bits/dim above the truth, and where they come from", -(-len(tables) // 2)
-    shape = {"nrows": lines, "ncols": min(2, len(tables)), "sharex": "row", "sharey": True, "squeeze": False}
+    shape = {"nrows": lines, "ncols": 2, "sharex": "row", "sharey": True, "squeeze": False}
     figure, grid = new_figure(PAGE, 0.8 + 1.6 * lines, title, **shape)
     for axes, (name, table) in zip(grid.flat, tables.items(), strict=False):
         left = np.zeros(len(table))
