@@ -44,20 +44,21 @@ def by_part(tables: dict[str, list[dict[str, str]]]) -> Any:
 
 
 def by_flops(steps: Sequence[Step]) -> Chart:
-    """The regret of each arm by the FLOPs of its training, with a power law through the best."""
+    """The regret of each arm by the FLOPs of its training, a line per width, with a power law for all trainings."""
     curves, table = [], [row for step in steps for row in rows(step)]
+    entropy = np.mean([float(row["mean"]) - float(row["mean regret"]) for row in table])
     for arm in dict.fromkeys(row[""].split()[0] for row in table):
         own = [row for row in table if row[""].startswith(f"{arm} ")]
-        points = [(float(row["TFLOP"]), float(row["mean"]) - float(row["mean regret"]), *seeds(row)) for row in own]
-        cost, entropy, *bits = np.transpose(sorted(points))
-        regret = np.transpose(bits - entropy)
-        mean, name = regret.mean(axis=1), arm.strip("`")
-        curves.append(Curve(name, [*cost], [*mean], [*regret.min(axis=1)], [*regret.max(axis=1)]))
-        best = mean <= np.minimum.accumulate(mean)
-        exponents, logs = np.polyfit(np.log(cost[best]), np.log(regret[best]), 1)
-        law = f"{name}: proportional to FLOPs to the power {with_error(*mean_and_error(exponents))}"
-        fitted = np.exp(logs.mean() + exponents.mean() * np.log(cost[best]))
-        curves.append(Curve(law, [*cost[best]], [*fitted], dashed=True))
+        cost = np.array([float(row["TFLOP"]) for row in own])
+        taken = np.array([float(row["steps"].replace(",", "")) for row in own])
+        regrets = np.array([seeds(row) for row in own]) - entropy
+        factors = np.stack([np.ones(len(own)), np.log(taken), np.log(cost / taken)], axis=1)
+        _, *exponents = np.linalg.lstsq(factors, np.log(regrets))[0]
+        by_steps, by_size = (with_error(*mean_and_error(exponent)) for exponent in exponents)
+        law = f"{arm.strip('`')}: steps to the power {by_steps}, times FLOPs per step to the power {by_size}"
+        for line in np.split(np.arange(len(own)), len(steps)):
+            means, lowest, highest = (of(regrets[line], axis=1) for of in (np.mean, np.min, np.max))
+            curves.append(Curve(law, [*cost[line]], [*means], [*lowest], [*highest]))
     panel = Panel("regret, bits/dim", curves, logarithmic=True)
-    about = "Three widths by three lengths of training. Bars: from the lowest to the highest of three seeds"
+    about = "Lines: a width each, for three lengths of training. Bars: from the lowest to the highest of three seeds"
     return Chart("Bits/dim above the truth by the cost of the training", "TFLOP", [panel], about, True, bars=True)
