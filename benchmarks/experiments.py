@@ -67,7 +67,7 @@ def density(seeds: str, *names: str, flags: str = "") -> Step:
 def known_truth(name: str, flags: str, fit: str = "") -> dict[str, list[Step]]:
     """Arms on data with a known truth, and the parts of their regrets; examples/known_truth is to be installed."""
     (world, side), root = name.split("-"), f"runs/{name}"
-    flags = f"{flags} {TRUTH_ARMS} --config.data.source={world}:{side} --config.log.samples=0"
+    flags = f"{flags} --arms={TRUTH_ARMS} --config.data.source={world}:{side} --config.log.samples=0"
     arms = significance(f"{KNOWN_TRUTH}/{world}.py", root, flags)
     return {name: arms, f"{name}-parts": [Step(f"python benchmarks/regrets.py {root}{fit}", tables.printed)]}
 
@@ -82,9 +82,7 @@ def significance(config: str, root: str, flags: str, final: str = "", then: Sequ
 
 
 KNOWN_TRUTH = "examples/known_truth/configs"
-TRUTH_ARMS = (
-    "--arms=vdm-fast,diffenc-fast,nontrainable-fast,vdm-matched-fast,vdm-mulan-matched-fast,diffenc-affine-fast"
-)
+TRUTH_ARMS = "vdm-fast,diffenc-fast,nontrainable-fast,vdm-matched-fast,vdm-mulan-matched-fast,diffenc-affine-fast"
 TRUTH_SEEDS = "--seeds=10-14 --passes=2"
 # As many pixels as with 8x8, and fewer seeds.
 LARGER_TRUTH = "--seeds=10-12 --passes=2 --config.train.batch_size=8 --config.eval.split=part", " --fit-images=16"

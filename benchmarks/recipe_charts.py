@@ -14,22 +14,18 @@ BANDS = "bands: from the lowest to the highest of three seeds"
 
 
 def charts(measured: dict[str, Sequence[Step]]) -> dict[str, Chart]:
-    """The charts, by the names of the pictures, for which `measured` has results."""
-    made, panels = {}, []
+    """The charts of the results, by the names of the pictures."""
+    costs = []
     for title, ends in QUALITY.items():
-        steps = [step for end in ends for step in measured.get(f"time-to-quality{end}", ())]
-        if steps:
-            panels.append(Panel("test bits/dim", by_flops(steps), title, from_zero=False))
-    if panels:
-        made["fast-recipe"] = Chart("Bits/dim by the cost of the training", "TFLOP", panels, BANDS, logarithmic=True)
-    if "recipe-rates" in measured:
-        panel = Panel("bits/dim", [by_rate(step) for step in measured["recipe-rates"]], from_zero=False)
-        made["fast-rates"] = Chart("Bits/dim by learning rate", "learning rate", [panel], logarithmic=True)
-    if "fast-minutes" in measured:
-        panel = Panel("test bits/dim", by_minutes(measured["fast-minutes"][0]["tables"][-1]), from_zero=False)
-        title = "Bits/dim of 8x8 digits by minutes of training"
-        made["fast-minutes"] = Chart(title, "minutes of one CPU core", [panel])
-    return made
+        steps = [step for end in ends for step in measured[f"time-to-quality{end}"]]
+        costs.append(Panel("test bits/dim", by_flops(steps), title, from_zero=False))
+    rates = Panel("bits/dim", [by_rate(step) for step in measured["recipe-rates"]], from_zero=False)
+    minutes = Panel("test bits/dim", by_minutes(measured["fast-minutes"][0]["tables"][-1]), from_zero=False)
+    return {
+        "fast-recipe": Chart("Bits/dim by the cost of the training", "TFLOP", costs, BANDS, logarithmic=True),
+        "fast-rates": Chart("Bits/dim by learning rate", "learning rate", [rates], logarithmic=True),
+        "fast-minutes": Chart("Bits/dim of 8x8 digits by minutes of training", "minutes of one CPU core", [minutes]),
+    }
 
 
 def by_minutes(progress: dict[str, Any]) -> list[Curve]:

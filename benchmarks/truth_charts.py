@@ -16,13 +16,10 @@ PARTS = "end terms", "drift", "rest"
 
 
 def figures(measured: dict[str, Sequence[Step]]) -> dict[str, Any]:
-    """The figures, by the names of the pictures, for which `measured` has results."""
+    """The figures, by the names of the pictures."""
     parts = {title: rows(measured[name][0]) for name, title in WORLDS.items() if name in measured}
-    made = {"regret-parts": by_part(parts)} if parts else {}
-    if "known-truth-flops" in measured:
-        chart = by_flops(measured["known-truth-flops"])
-        made["regret-flops"] = draw(chart, chart.caption)
-    return made
+    chart = by_flops(measured["known-truth-flops"])
+    return {"regret-flops": draw(chart, chart.caption), "regret-parts": by_part(parts)}
 
 
 @style()
@@ -60,5 +57,5 @@ def by_flops(steps: Sequence[Step]) -> Chart:
             means, lowest, highest = (of(regrets[line], axis=1) for of in (np.mean, np.min, np.max))
             curves.append(Curve(law, [*cost[line]], [*means], [*lowest], [*highest]))
     panel = Panel("regret, bits/dim", curves, logarithmic=True)
-    about = "Lines: a width each, for three lengths of training. Bars: from the lowest to the highest of three seeds"
+    about = "A line per model and width. Bars: from the lowest to the highest of three seeds"
     return Chart("Bits/dim above the truth by the cost of the training", "TFLOP", [panel], about, True, bars=True)
