@@ -68,8 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def commit() -> str:
-    """The commit of this checkout, with a '+' if files other than the documents differ from it."""
-    return records.commit(apart_from=("docs", "README.md")) or "unknown"
+    """The commit of this checkout, with a '+' if files other than documents and pictures differ from it."""
+    return records.commit(apart_from=("docs", "pictures", "README.md")) or "unknown"
 
 
 def make(name: str, steps: Sequence[Step], work: Path) -> list[dict[str, Any]]:
