@@ -65,7 +65,7 @@ def regrets(steps: Steps) -> str:
 
 
 def by_cost(steps: Steps) -> str:
-    """Regrets of vdm for the fewest and the most FLOPs, and by what diffenc has more, for how much more."""
+    """Regrets of vdm for the fewest and the most FLOPs, and by which factors diffenc has higher regrets and FLOPs."""
     table, shares = [row for step in steps for row in rows(step)], []
     vdm, diffenc = ([row for row in table if row[""].startswith(f"`{arm}-")] for arm in ("vdm", "diffenc"))
     for head in ("mean regret", "TFLOP"):
