@@ -28,6 +28,8 @@ Warp = Callable[[PerExample], Gammas]
 # (array of a batch, arrays at the data end and at the noise end of some images) -> the three joined.
 Join = Callable[[Array, Array, Array], Array]
 
+SHORTEST = 1e-5  # length in γ of a step of one dimension; float32 resolves 2e-6 at the limits of γ
+
 
 class Errors(NamedTuple):
     """The two errors of a model at a place on the path, [B, ...] each; the diffusion loss depends on their sum.
@@ -160,8 +162,12 @@ class Step(NamedTuple):
         return self.ratio(self.gamma_s, self.gamma_t, estimate)
 
     def warped(self, warp: Warp) -> "Step":
-        """The place with the γ of each dimension."""
-        return self._replace(gamma_s=warp(self.gamma_s), gamma_t=warp(self.gamma_t))
+        """The place with the γ of each dimension.
+
+        Where the warp is flat, rounding could put γ_s above γ_t, and the variance of the step below 0.
+        """
+        gamma_t = warp(self.gamma_t)
+        return self._replace(gamma_s=jnp.minimum(warp(self.gamma_s), gamma_t - SHORTEST), gamma_t=gamma_t)
 
     def joined(self, join: Join, count: int, gamma_0: Scalar, gamma_1: Scalar) -> "Step":
         """The places of a batch together with both end points of `count` images, as ends of steps of length 1 in γ."""
