@@ -17,7 +17,7 @@ PARTS = "end terms", "drift", "rest"
 
 def figures(measured: dict[str, Sequence[Step]]) -> dict[str, Any]:
     """The figures, by the names of the pictures."""
-    parts = {title: rows(measured[name][0]) for name, title in WORLDS.items() if name in measured}
+    parts = {title: rows(measured[name][0]) for name, title in WORLDS.items()}
     chart = by_flops(measured["known-truth-flops"])
     return {"regret-flops": draw(chart, chart.caption), "regret-parts": by_part(parts)}
 
