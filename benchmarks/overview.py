@@ -66,7 +66,7 @@ def regrets(steps: Steps) -> str:
 
 def by_cost(steps: Steps) -> str:
     """Regrets of vdm for the fewest and the most FLOPs, and by which factors diffenc has higher regrets and FLOPs."""
-    table, shares = [row for step in steps for row in rows(step)], []
+    table, shares = rows(*steps), []
     vdm, diffenc = ([row for row in table if row[""].startswith(f"`{arm}-")] for arm in ("vdm", "diffenc"))
     for head in ("mean regret", "TFLOP"):
         own = [float(other[head]) / float(row[head]) for row, other in zip(vdm, diffenc, strict=True)]

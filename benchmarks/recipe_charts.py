@@ -42,7 +42,7 @@ def by_flops(steps: Sequence[Step]) -> list[Curve]:
     """Bits/dim of `vdm` by the TFLOP of its training, for each recipe."""
     curves = []
     for suffix, label in RECIPES.items():
-        own = [row for step in steps for row in rows(step) if row[""] in (f"`vdm{suffix}`", f"`vdm-long{suffix}`")]
+        own = [row for row in rows(*steps) if row[""] in (f"`vdm{suffix}`", f"`vdm-long{suffix}`")]
         points = sorted((float(row["TFLOP"]), float(row["mean"]), min(seeds(row)), max(seeds(row))) for row in own)
         curves.append(Curve(label, *zip(*points, strict=True)))
     return curves
@@ -55,9 +55,10 @@ def by_rate(step: Step) -> Curve:
     return Curve(size[1] if size else "", *zip(*points, strict=True))
 
 
-def rows(step: Step) -> list[dict[str, str]]:
-    """The rows of a step's table, by head."""
-    return [dict(zip(step["tables"][0]["heads"], row, strict=True)) for row in step["tables"][0]["rows"]]
+def rows(*steps: Step) -> list[dict[str, str]]:
+    """The rows of the first table of each step, by head."""
+    tables = [step["tables"][0] for step in steps]
+    return [dict(zip(table["heads"], row, strict=True)) for table in tables for row in table["rows"]]
 
 
 def seeds(row: dict[str, str]) -> list[float]:

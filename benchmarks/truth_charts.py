@@ -42,7 +42,7 @@ def by_part(tables: dict[str, list[dict[str, str]]]) -> Any:
 
 def by_flops(steps: Sequence[Step]) -> Chart:
     """The regret of each arm by the FLOPs of its training, a line per width, with a power law for all trainings."""
-    curves, table = [], [row for step in steps for row in rows(step)]
+    curves, table = [], rows(*steps)
     entropy = np.mean([float(row["mean"]) - float(row["mean regret"]) for row in table])
     for arm in dict.fromkeys(row[""].split()[0] for row in table):
         own = [row for row in table if row[""].startswith(f"{arm} ")]
