@@ -16,7 +16,7 @@ from diffenc_jax.lab.comparisons.describe import (
     describe_estimator,
     describe_images,
     method,
-    regret_cautions,
+    value_cautions,
 )
 from diffenc_jax.lab.stats.means import interval
 from diffenc_jax.runs.record_types import DatasetEntry, Record
@@ -204,13 +204,17 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def cautions(evaluations: Iterable[Evaluation]) -> list[str]:
-    """The `regret_cautions`, and the `average_cautions` about evaluations that lie in the workdirs of their runs."""
-    runs, evaluations = [], [*evaluations]
+    """The cautions of `describe`; those that need a run's configuration only if the record lies in its workdir."""
+    averages, values = [], []
     for path, record, *_ in evaluations:
+        levels = None
         with suppress(InputError):  # the record lies elsewhere
             config = StoredRun(path.parent.parent).config
-            runs += [(str(path), config.train, record["step"])] * (config.hash == record["config_hash"])
-    return regret_cautions((str(one.path), one.record) for one in evaluations) + average_cautions(runs)
+            if config.hash == record["config_hash"]:
+                levels = config.data.pixel_levels
+                averages.append((str(path), config.train, record["step"]))
+        values.append((str(path), record, levels))
+    return value_cautions(values) + average_cautions(averages)
 
 
 def comparison_json(rows: Sequence[Row], said: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""One-line descriptions of the estimator and the images of a record, and of how its parameters were averaged."""
+"""One-line descriptions of the estimator and the images of a record, and cautions about evaluations."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,15 +36,28 @@ def describe_images(dataset: DatasetEntry) -> str:
     return f"{known['as']} ({details})"
 
 
-def regret_cautions(records: Iterable[tuple[str, Record]]) -> list[str]:
-    """A caution that names the evaluations whose mean regret is below zero by more than its error, if any."""
-    below = []
-    for name, record in records:
-        regret = record.get("regret")
+def value_cautions(runs: Iterable[tuple[str, Record, int | None]]) -> list[str]:
+    """Cautions that name evaluations with bits/dim below the truth by more than their error, or worse than uniform.
+
+    Args:
+      runs: name, record, and `data.pixel_levels` of each evaluation; None where it is not known, and for real numbers,
+        whose uniform distribution has no known bits/dim.
+    """
+    below, worse = [], []
+    for name, record, levels in runs:
+        regret, bpd = record.get("regret"), record["bpd"]["total"]
         if regret and regret["total"] is not None and regret["bpd"] < -regret["total"]:
             below.append(f"{name} (by {-regret['bpd']:.4f})")
-    text = "Caution: bits/dim are below the truth by more than their error, which no model can reach in the mean"
-    return [f"{text}: {', '.join(below)}; the estimator, the true log p or the images are wrong."] if below else []
+        if levels is not None and bpd > math.log2(levels):
+            worse.append(f"{name} ({bpd:.4f}, uniform {math.log2(levels):.4f})")
+    cautions = []
+    if below:
+        text = "Caution: bits/dim are below the truth by more than their error, which no model can reach in the mean"
+        cautions.append(f"{text}: {', '.join(below)}; the estimator, the true log p or the images are wrong.")
+    if worse:
+        text = "Caution: bits/dim are above those of the uniform distribution over the values of a pixel"
+        cautions.append(f"{text}: {', '.join(worse)}; train longer, or lower train.learning_rate.")
+    return cautions
 
 
 def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:

@@ -61,7 +61,7 @@ def _head(collection: Collection, results: Results) -> tuple[list[Card], list[An
             number, _, error = with_error(arm.mean, arm.standard_error).partition(" ")
             title = f"{name}, {arm.n} seed{'s' * (arm.n > 1)}"
             cards.append(Card(title, number, f"{error} bits/dim".strip(), arm_style(name)["color"]))
-        text, said = OVER_SEEDS, [*conclusions(analysis), *said]
+        text, said = OVER_SEEDS, [*conclusions(results.over_seeds), *said]
     else:
         titles = {run.workdir: run.title for run in collection.runs}
         titles = titles if len(set(titles.values())) == len(titles) else collection.names

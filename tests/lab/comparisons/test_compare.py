@@ -155,8 +155,8 @@ def test_what_differs_besides_is_told(write, capsys):
     assert "the augmentation of the training images differs: flip; none\n" in out
 
 
-def test_a_long_average_is_a_caution(write, capsys):
-    """Where the record lies in the folder of its run, at the step of the record."""
+def test_a_long_average_and_a_model_worse_than_uniform_are_cautions(write, capsys):
+    """Where the record lies in the folder of its run, at the step of the record. The digits have 17 levels."""
     config = load_config("digits:vdm", {"train.ema_decay": 0.99})
     StoredRun(Path("vdm")).write(config)
     for step in (200, 2000):
@@ -165,6 +165,9 @@ def test_a_long_average_is_a_caution(write, capsys):
     assert "Caution" not in printed(capsys, "vdm", other)
     out = printed(capsys, "vdm/eval/test-200-x.json", other)
     assert "tenth of the training: vdm/eval/test-200-x.json (100 of 200 steps); lower train.ema_decay" in out
+    assert "uniform" not in out
+    write("vdm/eval/test-3000-x", evaluated(6, 1), step=3000, config_hash=config.hash)
+    assert "over the values of a pixel: vdm/eval/test-3000-x.json (" in printed(capsys, "vdm", other)
 
 
 def test_json_holds_the_table_unrounded(write, capsys, tmp_path):

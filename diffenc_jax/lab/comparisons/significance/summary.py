@@ -8,7 +8,7 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
-from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, regret_cautions
+from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, value_cautions
 from diffenc_jax.lab.comparisons.significance.analysis import (
     FEWEST_SEEDS,
     Analysis,
@@ -29,40 +29,43 @@ from diffenc_jax.lab.stats.power import ALPHA, POWER
 from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
 
 LEVEL = f"at the {100 * ALPHA:g} % level"
+LIMITED = "This describes the arms as trained and evaluated here. Nothing is concluded while the cautions below stand."
 Costs = Mapping[str, Mapping[str, Any]]  # by arm; see `finished.read_costs`
 
 
-def conclusions(analysis: Analysis) -> list[str]:
+def conclusions(findings: Findings) -> list[str]:
     """A conclusion per comparison.
 
-    A difference is called significant if the main test, corrected for the number of comparisons, rejects at the level
-    `ALPHA` over at least `FEWEST_SEEDS` seeds. If all arms are equal models, this happens in at most `ALPHA` of the
-    analyses, for any number of arms.
+    A difference is called significant if there are no `cautions`, and the main test, corrected for the number of
+    comparisons, rejects at the level `ALPHA` over at least `FEWEST_SEEDS` seeds. If all arms are equal models, this
+    happens in at most `ALPHA` of the analyses, for any number of arms. With cautions, the difference is stated with its
+    interval and p, and nothing is concluded.
     """
-    count = sum(PAIRED_T in comparison.tests for comparison in analysis.comparisons)
-    return [_line(comparison, count) for comparison in analysis.comparisons]
+    comparisons, is_limited = findings.analysis.comparisons, bool(cautions(findings))
+    count = sum(PAIRED_T in comparison.tests for comparison in comparisons)
+    return [_line(comparison, count, is_limited) for comparison in comparisons]
 
 
 def cautions(findings: Findings) -> list[str]:
     """Sentences that limit the conclusions, if any.
 
     They say that bits/dim still fell at the end of training by more than the arms differ, or that seeds share the noise
-    of their evaluations. `average_cautions` and `regret_cautions` are included.
+    of their evaluations. The cautions of `describe` are included.
     """
-    analysis = findings.analysis
-    fell = []
+    analysis, runs, fell = findings.analysis, findings.runs, []
     for arm, fall in analysis.falls.items():
         means = [c.mean for c in analysis.comparisons if arm in (c.arm, c.reference)]
         if any(mean is not None and fall.bpd > abs(mean) for mean in means):
             fell.append(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})")
-    caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}."
-    averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in findings.runs)
+    caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}"
+    unfinished = [f"{caution}; raise train.steps."] if fell else []
+    averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in runs)
     shared = "Caution: the seeds share the noise of their evaluations; no error over seeds contains its common effect."
-    below = regret_cautions((f"{run.arm}, seed {run.seed}", run.evaluation.record) for run in findings.runs)
-    return [caution] * bool(fell) + [shared] * analysis.noise_common_to_seeds + averages + below
+    named = ((f"{run.arm}, seed {run.seed}", run.evaluation.record, run.config.data.pixel_levels) for run in runs)
+    return unfinished + [shared] * analysis.noise_common_to_seeds + averages + value_cautions(named)
 
 
-def _line(comparison: Comparison, count: int) -> str:
+def _line(comparison: Comparison, count: int, is_limited: bool) -> str:
     arm, reference, seeds, mean = comparison.arm, comparison.reference, comparison.n, comparison.mean
     if mean is None:
         return f"{arm} against {reference}: no common seed, so no difference is known."
@@ -71,10 +74,12 @@ def _line(comparison: Comparison, count: int) -> str:
     if seeds < FEWEST_SEEDS:
         return f"{where} {over}: too few seeds for a conclusion about other seeds."
     p = comparison.corrected[PAIRED_T]
+    how = f"({PAIRED_T} test, p = {format_p(p)}{f', corrected for {count} comparisons' * (count > 1)})"
+    where = f"{where} ({format_interval(comparison.interval)}{', uncorrected' * (count > 1)}) {over}"
+    if is_limited:
+        return f"{where} {how}. {LIMITED}"
     shown = "a significant difference" if p < ALPHA else "not significantly different from zero"
-    how = f"{PAIRED_T} test, p = {format_p(p)}" + f", corrected for {count} comparisons" * (count > 1)
-    uncorrected = ", uncorrected" * (count > 1)
-    return f"{where} ({format_interval(comparison.interval)}{uncorrected}) {over}: {shown} {LEVEL} ({how})."
+    return f"{where}: {shown} {LEVEL} {how}."
 
 
 def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()) -> Section:
@@ -84,7 +89,7 @@ def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()
       published: sections on the published comparisons that the runs repeat.
     """
     analysis, runs = findings.analysis, findings.runs
-    said = [*conclusions(analysis), *cautions(findings)]
+    said = [*conclusions(findings), *cautions(findings)]
     concluded = [Section("Conclusions", [Items(said)])] if said else []
     about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
@@ -226,7 +231,7 @@ def write_summary(
     costs = read_costs(root, [*analysis.arms])
     published = beside_published(grid, analysis) if grid else []
     page = document(findings, costs, published)
-    said = {"lines": conclusions(analysis), "cautions": cautions(findings)}
+    said = {"lines": conclusions(findings), "cautions": cautions(findings)}
     content = {"experiment": grid and grid.note(), "headline": said, **vars(analysis), "costs": costs}
     content |= {"missing": missing, "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}}
     texts = {

@@ -15,7 +15,11 @@ from tests.lab.comparisons.significance import made_up
 def analysed(values, reference, **falls):
     """Findings about two arms' values by seed."""
     falls = {arm: Fall(bpd, 150) for arm, bpd in falls.items()}
-    runs = made_up.finished(made_up.per_seed(vdm=reference, diffenc=values))
+    return of(made_up.finished(made_up.per_seed(vdm=reference, diffenc=values)), falls)
+
+
+def of(runs, falls=None):
+    """Findings about finished runs; vdm is the reference."""
     return Findings(analyse(runs, "vdm", 0.01, falls), runs, [])
 
 
@@ -24,22 +28,45 @@ def test_fewer_than_three_seeds_are_never_called_significant(seeds):
     vdm = 1.8 + 1e-5 * np.arange(seeds + 1.0) ** 2
     bits = made_up.per_seed(vdm=vdm[:seeds], diffenc=vdm[:seeds] - 0.1 + 1e-7 * np.arange(seeds))
     bits |= {} if seeds else {("vdm", 0): np.ones((1, 2)), ("diffenc", 1): np.ones((1, 2))}
-    analysis = analyse(made_up.finished(bits), "vdm", 0.01)
-    assert "significant" not in " ".join(conclusions(analysis))
+    assert "significant" not in " ".join(conclusions(of(made_up.finished(bits))))
 
 
 def test_a_claim_and_its_cautions():
     vdm = np.array([1.83, 1.84, 1.85, 1.82, 1.81])
     found = analysed(vdm - [0.031, 0.029, 0.032, 0.028, 0.030], vdm, vdm=0.002)
-    (line,) = conclusions(found.analysis)
+    (line,) = conclusions(found)
     assert "over 5 seeds, on these images: a significant difference" in line
     assert cautions(found) == []
     (unfinished,) = cautions(analysed(vdm, vdm[::-1], vdm=0.9))
-    assert "vdm (by 0.9000 after step 150)." in unfinished
+    assert "vdm (by 0.9000 after step 150);" in unfinished
     for run in found.runs:
         run.evaluation.record["estimator"]["seed"] = 0
-    (shared,) = cautions(Findings(analyse(found.runs, "vdm", 0.01), found.runs, []))
+    (shared,) = cautions(of(found.runs))
     assert "share the noise" in shared
+
+
+@pytest.mark.parametrize("apart", [0.1, 0.0])
+def test_nothing_is_concluded_while_there_are_cautions(apart):
+    """The sentence keeps the difference, its interval and its p."""
+    vdm = np.array([1.83, 1.84, 1.85, 1.82, 1.81])
+    values = vdm + apart + [0.001, -0.001, 0.002, -0.002, 0.0001]
+    plain, limited = analysed(values, vdm), analysed(values, vdm, diffenc=0.9)
+    ((claim,), (line,)) = conclusions(plain), conclusions(limited)
+    p = claim.partition("(paired t test, ")[2]
+    assert "significant" in claim
+    assert "significant" not in line
+    assert line.startswith(claim.partition(":")[0])
+    assert f" on these images (paired t test, {p} " in line
+
+
+def test_a_model_that_is_worse_than_uniform_is_a_caution():
+    """The digits have 17 levels, real numbers have no bound."""
+    found = analysed([4.08, 4.09, 4.08], [1.8, 1.9, 1.8])
+    assert [line for line in cautions(found) if "diffenc, seed 1 (4.0900, uniform 4.0875);" in line]
+    assert "diffenc, seed 0" not in " ".join(cautions(found))
+    real = {"data.pixel_levels": None, "model.decoder.kind": "gaussian", "log.samples": 0}
+    runs = [run._replace(config=run.config.replace(real)) for run in found.runs]
+    assert cautions(of(runs)) == []
 
 
 def test_regrets_are_paired_by_image_and_an_impossible_one_is_a_caution():
@@ -51,7 +78,7 @@ def test_regrets_are_paired_by_image_and_an_impossible_one_is_a_caution():
         record["dataset"]["true_bpd"] = true.mean()
         record["regret"] = {"bpd": (bits - true).mean(), **standard_errors(bits - true, None)._asdict()}
         runs[number] = run._replace(evaluation=run.evaluation._replace(true_bits=true))
-    findings = Findings(analyse(runs, "vdm", 0.01), runs, [])
+    findings = of(runs)
     vdm, diffenc = (findings.analysis.arms[arm].regret for arm in ("vdm", "diffenc"))
     assert (vdm.bpd, vdm.mean) == (pytest.approx({0: 0.3, 1: 0.6}), pytest.approx(0.3))  # over the common seed
     assert (vdm.images, diffenc.images) == pytest.approx((0.1, 0.05))
@@ -62,9 +89,9 @@ def test_a_claim_reads_the_corrected_test():
     """p is 0.028, and twice that beside another arm."""
     vdm, noise = np.array([1.83, 1.84, 1.85, 1.82, 1.81]), np.array([0.01, -0.01, 0.02, -0.02, 0.001])
     arms = {"vdm": vdm, "diffenc": vdm - [0.01, 0.02, 0.03, 0.01, 0.005], "nontrainable": vdm + noise}
-    both = conclusions(analyse(made_up.finished(made_up.per_seed(**arms)), "vdm", 0.01))
+    both = conclusions(of(made_up.finished(made_up.per_seed(**arms))))
     del arms["nontrainable"]
-    (alone,) = conclusions(analyse(made_up.finished(made_up.per_seed(**arms)), "vdm", 0.01))
+    (alone,) = conclusions(of(made_up.finished(made_up.per_seed(**arms))))
     assert ["a significant difference" in line for line in (alone, *both)] == [True, False, False]
 
 
