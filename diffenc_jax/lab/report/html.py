@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # A page has it within its first bytes.
 MARK = b'<meta name="generator" content="diffenc report">'
-SHOWN = 130  # CSS pixels per inch of a figure
+SHOWN = 155  # CSS pixels per inch of a figure
 
 
 class Fold(NamedTuple):
