@@ -15,6 +15,7 @@ from diffenc_jax.lab.comparisons.describe import (
     average_cautions,
     describe_estimator,
     describe_images,
+    examples,
     method,
     value_cautions,
 )
@@ -26,7 +27,6 @@ from diffenc_jax.runs.stored import StoredRun
 # Two evaluations have the same noise if these keys of their estimators agree.
 NOISE = ("kind", "seed", "passes", "replicates")
 LEVEL = 0.95
-HEADS = ("arm", "seed", "step", "estimator", "bits/dim ± noise ± images")
 SINGLE_RUNS = "single runs: whether other training seeds would differ as much is not known"
 
 Key = TypeVar("Key", bound=Hashable)
@@ -129,16 +129,17 @@ def check_comparable(evaluations: Sequence[Evaluation], across_estimators: bool 
 
 def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
     """Reason why the images of two records cannot be paired; None if they can."""
+    data = examples(a)
     if all(a[key] == b[key] for key in ("split", "num_examples", "sha256")):
         labels = a.get("labels_sha256"), b.get("labels_sha256")
         true = a.get("true_bpd"), b.get("true_bpd")
         for what, (one, other) in {"labels": labels, "true probabilities": true}.items():
             if None not in (one, other) and one != other:
-                return f"they hold the same images with different {what}; evaluate both with the same"
+                return f"they hold the same {data} with different {what}; evaluate both with the same"
         return None
     if a["sha256_any_order"] != b["sha256_any_order"]:
-        return f"they have different images, {describe_images(a)} and {describe_images(b)}; evaluate both on the same"
-    return "they hold the same images in different orders or splits; evaluate both from the same source"
+        return f"they have different {data}, {describe_images(a)} and {describe_images(b)}; evaluate both on the same"
+    return f"they hold the same {data} in different orders or splits; evaluate both from the same source"
 
 
 def different_methods(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
@@ -153,42 +154,48 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
 
     A single row has no columns of differences. There is a column for the regret if it is known.
     """
-    compared, lines = len(rows) > 1, []
-    regrets = [row.evaluation.record.get("regret") for row in rows]
-    columns = ["difference ± noise ± images", f"{'simultaneous ' * (len(rows) > 2)}95 % interval"]
-    for row, regret in zip(rows, regrets, strict=True):
-        record = row.evaluation.record
-        about = [record["arm"], record["seed"], record["step"], describe_estimator(record["estimator"])]
-        bpd, excess = with_error(row.bpd, row.error.noise, row.error.images), ["reference", ""]
-        if row.excess is not None:
-            value, error, ends, _ = row.excess
-            excess = [with_error(value, error.noise, error.images), format_interval(ends)]
-        above = [format_regret(regret)] if any(regrets) else []
-        files = [row.evaluation.path] if with_files else []
-        lines.append([*about, bpd, *above, *(excess if compared else []), *files])
-    regret_head = ["regret ± noise ± images"] if any(regrets) else []
-    heads = [*HEADS, *regret_head, *(columns if compared else []), *(["file"] if with_files else [])]
-    return Table(heads, lines, "Differences to the reference, bits/dim" if compared else "")
+    records = [row.evaluation.record for row in rows]
+    errors = f"± noise ± {examples(records[0]['dataset'])}"
+    columns: dict[str, list[Any]] = {head: [record[head] for record in records] for head in ("arm", "seed", "step")}
+    columns["estimator"] = [describe_estimator(record["estimator"]) for record in records]
+    columns[f"bits/dim {errors}"] = [with_error(row.bpd, row.error.noise, row.error.images) for row in rows]
+    if any("regret" in record for record in records):
+        columns[f"regret {errors}"] = [format_regret(record.get("regret")) for record in records]
+    if len(rows) > 1:
+        columns[f"difference {errors}"] = [_difference(row.excess) for row in rows]
+        ends = [format_interval(row.excess.interval) if row.excess else "" for row in rows]
+        columns[f"{'simultaneous ' * (len(rows) > 2)}95 % interval"] = ends
+    if with_files:
+        columns["file"] = [row.evaluation.path for row in rows]
+    caption = "Differences to the reference, bits/dim" if len(rows) > 1 else ""
+    return Table([*columns], list(zip(*columns.values(), strict=True)), caption)
+
+
+def _difference(excess: Excess | None) -> str:
+    """'0.0212 ± 0.0031 ± 0.0123', with the errors of noise and images; 'reference' for None."""
+    return with_error(excess.value, excess.error.noise, excess.error.images) if excess else "reference"
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """Notes that are needed to read the table, one line each."""
     reference = next(row for row in rows if row.excess is None).evaluation.record
     records, estimator = [row.evaluation.record for row in rows], reference["estimator"]
+    data = examples(reference["dataset"])
     lines = [
-        f"images: {describe_images(reference['dataset'])}; parameters: averaged (EMA)",
-        "± standard errors, of the noise and of the images (left out where the data do not determine them or "
+        f"{data}: {describe_images(reference['dataset'])}; parameters: averaged (EMA)",
+        f"± standard errors, of the noise and of the {data} (left out where the data do not determine them or "
         "where the noise hides them)",
     ]
     if (true := reference["dataset"].get("true_bpd")) is not None:
-        lines.append(f"regret: bits/dim above the truth, which has {format_number(true)} on these images, by image")
+        truth = f"the truth, which has {format_number(true)} on these {data}"
+        lines.append(f"regret: bits/dim above {truth}, by {data[:-1]}")
     if len(rows) == 1:
         return lines
     different = ", ".join(str(row.evaluation.path) for row in rows if row.excess and not row.excess.common_noise)
     common = f"common to all (seed {estimator['seed']}, {estimator['passes']} passes)"
     lines.append(f"noise: different from the reference's in {different}" if different else f"noise: {common}")
     several = f"; all {len(rows) - 1} hold together with probability 95 % (Bonferroni)" * (len(rows) > 2)
-    lines.append(f"differences: paired by image, with 95 % intervals over noise and images{several}")
+    lines.append(f"differences: paired by {data[:-1]}, with 95 % intervals over noise and {data}{several}")
     lines.append(SINGLE_RUNS)
     if any(different_methods(estimator, record["estimator"]) for record in records):
         lines.append(
@@ -199,7 +206,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
         lines.append("steps differ: a difference may come from the length of training")
     augmentations = sorted({record.get("augmentation", "none") for record in records})
     if len(augmentations) > 1:
-        lines.append(f"the augmentation of the training images differs: {'; '.join(augmentations)}")
+        lines.append(f"the augmentation of the training {data} differs: {'; '.join(augmentations)}")
     return lines
 
 

@@ -28,9 +28,25 @@ def describe_estimator(estimator: Mapping[str, Any]) -> str:
     return ", ".join([estimator_name(estimator["kind"]), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
 
 
+def is_real(dataset: DatasetEntry) -> bool:
+    """Whether the data of a record are real numbers, whose bits/dim are those of a density."""
+    return dataset.get("values") == "real"
+
+
+def examples(dataset: DatasetEntry) -> str:
+    """The word for the data of a record: 'images', or 'examples' for real numbers."""
+    return "examples" if is_real(dataset) else "images"
+
+
+def nats_per_example(dataset: DatasetEntry) -> float:
+    """One bit/dim in nats per example."""
+    return dataset["dims"] * math.log(2)
+
+
 def describe_images(dataset: DatasetEntry) -> str:
     """'Fashion-MNIST, test (10,000 images, sha256 0123456789ab)'."""
-    known, details = dataset["known_as"], f"{dataset['num_examples']:,} images, sha256 {dataset['sha256'][:12]}"
+    number, known = f"{dataset['num_examples']:,} {examples(dataset)}", dataset["known_as"]
+    details = f"{number}, sha256 {dataset['sha256'][:12]}"
     if known is None:
         return f"{dataset['name']} {dataset['version']}, {dataset['split']} ({details})"
     return f"{known['as']} ({details})"

@@ -37,6 +37,16 @@ class Collection:
     def arms(self) -> list[str]:
         return list(dict.fromkeys(run.config.arm for run in self.runs))
 
+    @property
+    def is_real(self) -> bool:
+        """Whether the data of the runs are real numbers."""
+        return self.runs[0].config.data.pixel_levels is None
+
+    @property
+    def examples(self) -> str:
+        """The word for the data of the runs, as in `describe.examples`."""
+        return "examples" if self.is_real else "images"
+
     @cached_property
     def names(self) -> dict[Path, str]:
         """Distinct names of the runs, by workdir."""

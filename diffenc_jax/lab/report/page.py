@@ -4,18 +4,20 @@ from typing import Any
 
 from diffenc_jax.core.document import Code, Items, Section, Text
 from diffenc_jax.core.numbers import format_record, with_error
+from diffenc_jax.lab.comparisons import compare
 from diffenc_jax.lab.comparisons.compare import SINGLE_RUNS
-from diffenc_jax.lab.comparisons.describe import describe_estimator, describe_images
+from diffenc_jax.lab.comparisons.describe import describe_estimator, describe_images, is_real, nats_per_example
 from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusions
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report import sections
 from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.html import Card, Page
 from diffenc_jax.lab.report.results import Results, bits_section, costs_section, results_of, significance_section
+from diffenc_jax.runs.record_types import DatasetEntry
 
 NOISE_AND_IMAGES = (
-    "Lower is better. ± (noise) is the standard error against infinitely many passes over the same images, ± (images) "
-    f"that of a mean over as many other images; {SINGLE_RUNS}."
+    "Lower is better. ± (noise) is the standard error against infinitely many passes over the same {data}, ± ({data}) "
+    f"that of a mean over as many other {{data}}; {SINGLE_RUNS}."
 )
 OVER_SEEDS = "Lower is better. ± is one standard error over seeds, and intervals are 95 % t intervals."
 
@@ -54,23 +56,34 @@ def _head(collection: Collection, results: Results) -> tuple[list[Card], list[An
     """
     if not results.evaluations:
         return [], [Text("No run is evaluated yet.")]
-    cards, said = [], cautions(results.findings) if results.findings else []
+    evaluations, data = results.evaluations.values(), collection.examples
+    cards, said = [], cautions(results.findings) if results.findings else compare.cautions(evaluations)
     if results.over_seeds is not None:
         analysis = results.over_seeds.analysis
         for name, arm in analysis.arms.items():
-            number, _, error = with_error(arm.mean, arm.standard_error).partition(" ")
-            title = f"{name}, {arm.n} seed{'s' * (arm.n > 1)}"
-            cards.append(Card(title, number, f"{error} bits/dim".strip(), arm_style(name)["color"]))
+            title, value = f"{name}, {arm.n} seed{'s' * (arm.n > 1)}", with_error(arm.mean, arm.standard_error)
+            cards.append(_card(title, f"{value} bits/dim", name, results.over_seeds.dataset, arm.mean))
         text, said = OVER_SEEDS, [*conclusions(results.over_seeds), *said]
     else:
         titles = {run.workdir: run.title for run in collection.runs}
         titles = titles if len(set(titles.values())) == len(titles) else collection.names
         for workdir, one in results.evaluations.items():
-            number, _, remark = format_record(one.record).partition(" ")
-            cards.append(Card(titles.get(workdir, str(workdir)), number, remark, arm_style(one.record["arm"])["color"]))
-        text = NOISE_AND_IMAGES
-    record = next(iter(results.evaluations.values())).record
-    seeds = sorted({evaluation.record["estimator"]["seed"] for evaluation in results.evaluations.values()})
+            record, title = one.record, titles.get(workdir, str(workdir))
+            value = format_record(record).replace("(images", f"({data}")
+            cards.append(_card(title, value, record["arm"], record["dataset"], record["bpd"]["total"]))
+        text = NOISE_AND_IMAGES.format(data=data)
+    record = next(iter(evaluations)).record
+    seeds = sorted({evaluation.record["estimator"]["seed"] for evaluation in evaluations})
     noise = f"noise of seed {seeds[0]}" if len(seeds) == 1 else "noise of each run's seed"
-    images = f"Evaluated on {describe_images(record['dataset'])}; {describe_estimator(record['estimator'])}, {noise}."
+    steps = ", ".join(f"{step:,}" for step in sorted({evaluation.record["step"] for evaluation in evaluations}))
+    how = f"{describe_estimator(record['estimator'])}, {noise}; step {steps}"
+    images = f"Evaluated on {describe_images(record['dataset'])}; {how}."
     return cards, [Text(images), Text(text), *([Items(said)] if said else [])]
+
+
+def _card(title: str, value: str, arm: str, dataset: DatasetEntry, bpd: float | None) -> Card:
+    """A card of `value`, whose first word is the number; for real numbers, with `bpd` in nats per example."""
+    number, _, remark = value.partition(" ")
+    if bpd is not None and is_real(dataset):
+        remark += f"; {bpd * nats_per_example(dataset):.4f} nats per example"
+    return Card(title, number, remark, arm_style(arm)["color"])

@@ -9,7 +9,7 @@ from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import UNKNOWN, format_regret, with_error
 from diffenc_jax.lab.comparisons.compare import Row, compare, comparison_table, notes
-from diffenc_jax.lab.comparisons.describe import describe_estimator
+from diffenc_jax.lab.comparisons.describe import describe_estimator, is_real, nats_per_example
 from diffenc_jax.lab.comparisons.significance import finished, summary
 from diffenc_jax.lab.comparisons.significance.analysis import Findings, find
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
@@ -22,7 +22,7 @@ from diffenc_jax.runs.stored import StoredRun
 
 ERRORS = (
     "Averaged (EMA) parameters at the last evaluated step. ± are standard errors, first of the noise, against "
-    "infinitely many passes over the same images, then of the images, of a noise-free mean over as many other images "
+    "infinitely many passes over the same {data}, then of the {data}, of a noise-free mean over as many other {data} "
     "(left out where the data do not determine them)."
 )
 
@@ -98,6 +98,7 @@ def _compare(collection: Collection, evaluations: dict[Path, Evaluation], refere
 
 def bits_section(collection: Collection, results: Results) -> Section:
     """The evaluations by term, differences image by image, and other records."""
+    data = collection.examples
     paths = {evaluation.path for evaluation in results.evaluations.values()}
     every = [(run, one) for run in collection.runs for one in run.evaluations]
     shown = [(run, one.record) for run, one in every if one.path in paths]
@@ -105,33 +106,41 @@ def bits_section(collection: Collection, results: Results) -> Section:
     for run in collection.runs:
         if not run.evaluations:
             collection.lacks("eval", run)
-    blocks: list[Any] = [Text(ERRORS), _by_term(shown, "Bits/dim ± noise ± images")] if shown else []
+    blocks: list[Any] = []
+    if shown:
+        blocks = [Text(ERRORS.format(data=data)), _by_term(shown, f"Bits/dim ± noise ± {data}", in_head=True)]
     if results.rows:
-        text = Text("Differences to the reference, paired by image, as diffenc compare prints them; one seed per arm.")
-        blocks += [text, comparison_table(results.rows), Items(notes(results.rows))]
+        text = f"Differences to the reference, paired by {data[:-1]}, as diffenc compare prints them; one seed per arm."
+        blocks += [Text(text), comparison_table(results.rows), Items(notes(results.rows))]
     if others:
-        records = _by_term(others, "Other records, bits/dim ± noise ± images")
+        records = _by_term(others, f"Other records, bits/dim ± noise ± {data}")
         blocks.append(Fold(f"Earlier steps and other evaluations: {len(others)} records", [records]))
     return Section("Bits/dim", blocks)
 
 
-def _by_term(records: Sequence[tuple[StoredRun, Record]], caption: str) -> Table:
+def _by_term(records: Sequence[tuple[StoredRun, Record]], caption: str, in_head: bool = False) -> Table:
+    """A row per record. With `in_head` the head of the page has the step and the estimator that all records share."""
     terms = list(dict.fromkeys(name for _, record in records for name in record["bpd"] if name != "total"))
-    rows, known = [], any("regret" in record for _, record in records)
-    for run, record in records:
-        estimator = f"{record['dataset']['split']}, {describe_estimator(record['estimator'])}"
-        bits = [_bits_and_errors(record, name) for name in ("total", *terms)]
-        regret = [format_regret(record.get("regret"))] if known else []
-        rows.append([run.title, *bits, *regret, f"{record['step']:,}", estimator])
-    return Table(["run", "total", *terms, *["regret"] * known, "step", "split, estimator"], rows, caption)
+    columns = {"run": [run.title for run, _ in records]}
+    columns |= {name: [_with_errors(record, name) for _, record in records] for name in ("total", *terms)}
+    if is_real(records[0][1]["dataset"]):
+        nats = nats_per_example(records[0][1]["dataset"])
+        columns["nats per example"] = [_with_errors(record, "total", nats) for _, record in records]
+    if any("regret" in record for _, record in records):
+        columns["regret"] = [format_regret(record.get("regret")) for _, record in records]
+    estimators = [f"{one['dataset']['split']}, {describe_estimator(one['estimator'])}" for _, one in records]
+    about = {"step": [f"{record['step']:,}" for _, record in records], "split, estimator": estimators}
+    columns |= {head: cells for head, cells in about.items() if not in_head or len(set(cells)) > 1}
+    return Table([*columns], list(zip(*columns.values(), strict=True)), caption)
 
 
-def _bits_and_errors(record: Record, name: str) -> str:
-    """'1.8912 ± 0.0031 ± 0.0123' for the total or a term; `UNKNOWN` if the record does not have the term."""
+def _with_errors(record: Record, name: str, unit: float = 1.0) -> str:
+    """'1.8912 ± 0.0031 ± 0.0123' for the total or a term, times `unit`; `UNKNOWN` if the record lacks the term."""
     if name not in record["bpd"]:
         return UNKNOWN
     errors = record["standard_error"] if name == "total" else record["standard_error"]["terms"][name]
-    return with_error(record["bpd"][name], errors["noise"], errors["images"])
+    values = record["bpd"][name], errors["noise"], errors["images"]
+    return with_error(*(None if value is None else unit * value for value in values))
 
 
 def significance_section(collection: Collection, results: Results) -> Section:
@@ -140,7 +149,7 @@ def significance_section(collection: Collection, results: Results) -> Section:
     if findings is not None:
         caption = f"Bits/dim by arm and seed, and differences to {findings.analysis.reference}, paired by seed."
         picture = embed_figure(draw_analysis(findings.analysis, findings.data), caption)
-        blocks = [*summary.analysis_sections(findings.analysis), *summary.missing_section(findings)]
+        blocks = [*summary.analysis_sections(findings), *summary.missing_section(findings)]
         return Section(title, [summary.about(findings.runs), picture, *blocks])
     why = results.why if results.findings is None else "no arm has several seeds; see `diffenc significance`"
     return Section(title, [Text(f"There are no statistics over seeds: {why}.")] if len(collection.runs) > 1 else [])

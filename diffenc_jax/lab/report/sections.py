@@ -1,5 +1,6 @@
 """Sections of a page about the runs: curves, studies, samples, configuration and origin."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +9,13 @@ from diffenc_jax.config.recipe import ARMS, AS_PUBLISHED, choose_arm, recipe, wi
 from diffenc_jax.core import parts, versions
 from diffenc_jax.core.document import Code, Section, Table, Text
 from diffenc_jax.core.errors import noting, refusing
-from diffenc_jax.core.numbers import UNKNOWN
-from diffenc_jax.lab.comparisons.significance.curves import curves_over_seeds, learning_curves
+from diffenc_jax.core.numbers import UNKNOWN, format_number
+from diffenc_jax.lab.comparisons.significance.curves import Curves, curves_over_seeds, learning_curves
 from diffenc_jax.lab.comparisons.significance.figure import draw_curves, learning_panels
 from diffenc_jax.lab.figures.charts import draw
 from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.html import Fold, embed_figure, embed_file
+from diffenc_jax.lab.stats.means import mean_of
 from diffenc_jax.lab.studies import load
 from diffenc_jax.lab.studies.study import ADVICE, Measured, Study
 from diffenc_jax.runs.files import list_paths
@@ -22,15 +24,15 @@ from diffenc_jax.runs.history import noted_commands
 # Curves beside those of bits/dim: metrics by title of their panels, and caption.
 QUARTERS = {f"quarter {i} of $t$ in $[0, 1]$": f"diffusion_quarter_{i}" for i in (1, 2, 3, 4)}
 CURVES = (
-    ({"reconstruction": "reconstruction", "latent": "latent", "diffusion": "diffusion"}, "training loss by term"),
+    ({"norm of the gradient": "grad_norm", "examples per second": "images_per_second"}, "gradient and pace"),
+    ({name: name for name in ("reconstruction", "latent", "diffusion")}, "training loss by term"),
     (QUARTERS, "training diffusion loss by quarter of t (the first is nearest to the data)"),
-    ({"norm of the gradient": "grad_norm", "images per second": "images_per_second"}, "gradient and pace"),
 )
-UNITS = {"norm of the gradient": "norm", "images per second": "images per second"}
+UNITS = {"norm of the gradient": "norm", "examples per second": "examples per second"}
 MOST_TOGETHER = 7  # runs that remain distinguishable in one figure
 # Keys that no recipe sets: they distinguish runs or depend on the machine.
 NO_RECIPE = {"name", "arm", "seed", "eval.seed", "model.scan", "model.remat"}
-# The published arm by kind of encoder.
+# The published arm by kind of encoder. Other kinds stand beside diffenc.
 ARM_OF_ENCODER = {"trainable": "diffenc", "nontrainable": "nontrainable", "identity": "vdm"}
 
 
@@ -44,17 +46,31 @@ def curves_section(collection: Collection) -> Section:
         return Section("Curves", [])
     records = [one.record["dataset"] for run in collection.runs for one in run.newest]
     true = next((of.get("true_bpd") for of in records if of["split"] == split), None)
-    figure = draw_curves(learning, learning_panels(split), common_axis=True, arms=arms, true=true)
+    is_real = collection.is_real
+    figure = draw_curves(learning, learning_panels(split), common_axis=True, arms=arms, true=true, is_real=is_real)
     caption = f"Bits/dim in training (no EMA) and in evaluations of the EMA parameters on {split}."
-    about = "Training values are means over the steps since the previous point. Lines are means over seeds."
-    blocks: list[Any] = [Text(about), embed_figure(figure, caption)]
+    about = "Values are means over seeds, and those of training also over the steps since the previous point."
+    blocks: list[Any] = [Text(about), *_least(learning, split), embed_figure(figure, caption)]
     for metrics, text in CURVES:
         curves = curves_over_seeds(rows, metrics)
         if any(points for kinds in curves.values() for points in kinds.values()):
             panels = {title: (title, UNITS.get(title, "bits/dim")) for title in metrics}
             caption = f"{text[0].upper()}{text[1:]}, by step."
-            blocks.append(embed_figure(draw_curves(curves, panels, arms=arms), caption))
+            blocks.append(embed_figure(draw_curves(curves, panels, arms=arms, is_real=is_real), caption))
     return Section("Curves", blocks)
+
+
+def _least(learning: Curves, split: str) -> list[Table]:
+    """The least bits/dim of the evaluations during training beside those of the last one, if there are any."""
+    rows = []
+    for name, kinds in learning.items():
+        means = [(mean_of(values).mean, step) for step, values in kinds["evaluation"]]
+        if means:
+            ends = min(means, key=lambda point: (math.isnan(point[0]), *point)), means[-1]
+            rows.append([name, *(cell for mean, step in ends for cell in (format_number(mean), f"{step:,}"))])
+    heads = ["", "least", "at step", "last", "at step"]
+    caption = f"Bits/dim on {split} during training; a step that is chosen by its value on {split} flatters the model"
+    return [Table(heads, rows, caption)] if rows else []
 
 
 def study_sections(collection: Collection) -> list[Section]:
@@ -120,15 +136,17 @@ def configuration_section(collection: Collection) -> Section:
         rows = [[key, *here[key], " or ".join(dict.fromkeys(published[key]))] for key in shown]
         return Table(["key", *flat, "published"], rows, caption)
 
-    text = "The published recipe is that of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), with the same kind of encoder."
+    kinds = {config.model.encoder.kind for config in configs.values()} - ARM_OF_ENCODER.keys()
+    encoder = f"its trainable encoder in place of {', '.join(sorted(kinds))}" if kinds else "the same kind of encoder"
     departing = [key for key in keys if here[key] != published[key]]
+    differing = [[key, *here[key]] for key in keys if len(set(here[key])) > 1]
     blocks: list[Any] = [
-        Text(text),
+        *([Table(["key", *flat], differing, "Differences between the runs")] if differing else []),
+        Text(f"The published recipe is that of DiffEnc-32-4 on CIFAR-10 (arXiv 2310.19789), with {encoder}."),
         table(departing, f"{len(departing)} of {len(keys)} keys differ from the published recipe"),
+        Fold("All keys", [table(keys, "All keys")]),
     ]
-    if differing := [key for key in keys if len(set(here[key])) > 1]:
-        blocks.append(table(differing, "Differences between the runs"))
-    return Section("Configuration", [*blocks, Fold("All keys", [table(keys, "All keys")])])
+    return Section("Configuration", blocks)
 
 
 def _text(values: dict[str, Any], key: str) -> str:
@@ -154,11 +172,11 @@ def provenance_section(collection: Collection) -> Section:
         with noting(collection.notes):
             lines += noted_commands(run.workdir)
     made["this page"] = {f"{versions.OURS} {versions.package_version()}": None}
-    heads = ["split", "images of", "number", "sha256"]
+    heads = ["split", f"{collection.examples} of", "number", "sha256"]
     used = [[d["split"], f"{d['name']} {d['version']}", f"{d['num_examples']:,}", d["sha256"]] for d in images.values()]
     blocks = [
         Table(["run", "step", "evaluation's seed", "configuration's hash", "workdir"], rows, "Runs"),
-        Table(heads, used, "Images evaluated on"),
+        Table(heads, used, f"{collection.examples.capitalize()} evaluated on"),
         Table(["", "version"], [[name, "; ".join(values)] for name, values in made.items()], "Made with"),
         *([Text("Commands that wrote into the workdirs:"), Code("\n".join(dict.fromkeys(lines)))] if lines else []),
     ]

@@ -122,6 +122,7 @@ def test_what_one_pass_or_image_cannot_tell_is_a_dash(write):
     assert rows[1][5:7] == ["1.1000 ± 0.1000", "–"]
 
 
+ERRORS = ("noise", "images", "total")
 OTHERS = {"sha256": "c" * 64, "sha256_any_order": "c" * 64}
 DISCRETE = {"kind": "discrete", "depth": 50, "times": "uniform"}
 
@@ -218,3 +219,11 @@ def test_regrets_have_a_column_and_must_be_of_one_truth(write, capsys):
     assert "below the truth by more than their error, which no model can reach in the mean: b.json (by 1.0000)" in out
     other = write("c", evaluated(2, 1), dataset={"true_bpd": 1.5})
     assert "the same images with different true probabilities" in refused(capsys, paths[0], other)
+
+
+def test_real_numbers_are_no_images(write, capsys):
+    known = {"dataset": {"values": "real", "true_bpd": 1.75}, "regret": dict.fromkeys(("bpd", *ERRORS), 0.1)}
+    out = printed(capsys, *(write(name, evaluated(2, 1), **known) for name in "ab"))
+    assert "difference ± noise ± examples" in out
+    assert "(30 examples, sha256" in out
+    assert "image" not in out

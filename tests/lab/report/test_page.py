@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from diffenc_jax.runs.records import read_evaluation, read_record
 from diffenc_jax.runs.stored import StoredRun
 from tests.lab.comparisons.significance import made_up as runs
 from tests.lab.report import pages
+from tests.stored_runs import change
 
 ARMS = pages.ARMS
 
@@ -30,13 +32,13 @@ def cells(page, caption):
 def test_every_run_has_its_records_figures_and_origin(root, page):
     table, origin = cells(page, "Bits/dim ± noise ± images"), cells(page, "Runs")
     assert len(table) == 6
+    assert "; bound, infinite depth, 4 passes, noise of each run's seed; step 1,500." in page.text
     for arm in ARMS:
         for seed in (0, 1):
             known = read_record(runs.record_file(root / f"{arm}-seed{seed}"))
             row, made = table[f"{arm}, seed {seed}"], origin[f"{arm}, seed {seed}"]
             assert row["total"] == f"{known['bpd']['total']:.4f} ± 0.0100 ± 0.0200"
             assert row["latent"] == f"{known['bpd']['latent']:.4f} ± 0.0100 ± 0.0200"
-            assert row["split, estimator"] == "test, bound, infinite depth, 4 passes"
             assert made["configuration's hash"] == known["config_hash"]
             assert (made["evaluation's seed"], made["step"]) == (str(seed), "1,500 of 1,500")
     assert cells(page, "Images evaluated on")["test"]["sha256"] == known["dataset"]["sha256"]
@@ -91,7 +93,8 @@ def test_arms_are_compared_by_one_way_of_evaluating_and_common_seeds(tmp_path):
         mean = np.mean([runs.values(arm, seed).mean() for seed in (0, 1)])
         assert f"{arm}, 2 seeds\n{mean:.4f} ± " in page.text
     assert "Means are over the seeds that all arms have: 0, 1." in page.text
-    assert all(row[-1].endswith("4 passes") for row in page.tables["Bits/dim ± noise ± images"][1:])
+    assert "split, estimator" not in page.tables["Bits/dim ± noise ± images"][0]
+    assert "bound, infinite depth, 4 passes, noise of each run's seed; step 1,500." in page.text
     (other,) = page.tables["Other records, bits/dim ± noise ± images"][1:]
     assert other[0] == "diffenc, seed 0"
     assert other[-1].endswith("8 passes")
@@ -100,9 +103,11 @@ def test_arms_are_compared_by_one_way_of_evaluating_and_common_seeds(tmp_path):
 def test_runs_that_are_not_one_experiment_are_shown_without_comparison(tmp_path):
     """Runs of one arm and seed, and of different seeds."""
     one = runs.write(None, "vdm", 0, place=tmp_path / "one")
-    other = runs.write(None, "vdm", 0, place=tmp_path / "other", overrides=("train.batch_size=32",))
+    other = {"place": tmp_path / "other", "overrides": ("train.batch_size=32",)}
+    other = runs.write(None, "vdm", 0, runs.values("vdm", 0) + 3, **other)
     page = pages.write_page(tmp_path / "page.html", one, other)
     assert "hold the same arm and seed" in page.text
+    assert f"above those of the uniform distribution over the values of a pixel: {other}/eval" in page.text
     shown = cells(page, "Differences between the runs")["train.batch_size"]
     assert (shown[str(one)], shown[str(other)]) == ("64", "32")
     page = pages.write_page(tmp_path / "page.html", one, runs.write(tmp_path, "diffenc", 1))
@@ -110,6 +115,26 @@ def test_runs_that_are_not_one_experiment_are_shown_without_comparison(tmp_path)
     for arm, seed in (("vdm", 0), ("diffenc", 1)):
         total = runs.values(arm, seed).mean()
         assert f"{arm}, seed {seed}\n{total:.4f} ± 0.0100 (noise) ± 0.0200 (images) bits/dim" in page.text
+
+
+def test_real_numbers_are_examples_with_nats_and_an_encoder_of_another_kind(tmp_path):
+    """Their likelihood may be the best before the last step."""
+    changes = ("data.pixel_levels=None", "model.decoder.kind=gaussian", "log.samples=0", "model.encoder.kind=affine")
+    for arm in ("vdm", "diffenc"):
+        place = runs.write(tmp_path, arm, 0, overrides=changes)
+        data = json.loads(runs.record_file(place).read_text())["dataset"]
+        change(runs.record_file(place), dataset=data | {"values": "real"})
+        rows = ({"step": step, "test_total": bpd} for step, bpd in ((500, -1.0), (1000, -1.5), (1500, -0.5)))
+        (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = pages.write_page(tmp_path / "page.html", tmp_path)
+    assert not re.search(r"\bimages?\b", page.text.replace("fit.images", ""))
+    nats = runs.values("vdm", 0).mean() * runs.NATS
+    assert f"bound, infinite depth; {nats:.4f} nats per example" in page.text
+    shown = cells(page, "Bits/dim ± noise ± examples")["vdm, seed 0"]["nats per example"]
+    assert shown == f"{nats:.4f} ± {0.01 * runs.NATS:.4f} ± {0.02 * runs.NATS:.4f}"
+    (caption,) = (caption for caption in page.tables if caption.startswith("Bits/dim on test during training"))
+    assert page.tables[caption][2] == ["vdm", "-1.5000", "1,000", "-0.5000", "1,500"]
+    assert "with its trainable encoder in place of affine." in page.text
 
 
 def test_studies_have_their_newest_results_their_tables_and_their_sentences(page):
@@ -126,7 +151,10 @@ def test_studies_have_their_newest_results_their_tables_and_their_sentences(page
 
 
 def test_the_configuration_is_set_beside_the_published_one(page):
+    """After the differences between the runs."""
     (caption,) = (caption for caption in page.tables if caption.endswith("differ from the published recipe"))
+    assert [*page.tables].index("Differences between the runs") < [*page.tables].index(caption)
+    assert "with the same kind of encoder." in page.text
     table = cells(page, caption)
     assert table["train.steps"] == {**dict.fromkeys(ARMS, "1500"), "published": "8000000"}
     assert table["model.encoder.width"] == {"vdm": "–", "diffenc": "16", "nontrainable": "–", "published": "64 or –"}

@@ -13,6 +13,7 @@ from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, Missi
 from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
 from diffenc_jax.lab.stats.means import mean_of
 from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
+from diffenc_jax.runs.record_types import DatasetEntry
 
 # With fewer seeds nothing is concluded, and no spread over seeds is extrapolated.
 FEWEST_SEEDS = 3
@@ -124,8 +125,12 @@ class Findings(NamedTuple):
     @property
     def data(self) -> str:
         """'digits, test'."""
-        dataset = self.runs[0].evaluation.record["dataset"]
-        return f"{dataset['name']}, {dataset['split']}"
+        return f"{self.dataset['name']}, {self.dataset['split']}"
+
+    @property
+    def dataset(self) -> DatasetEntry:
+        """The evaluated data."""
+        return self.runs[0].evaluation.record["dataset"]
 
 
 def find(

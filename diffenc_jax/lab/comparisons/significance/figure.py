@@ -1,5 +1,6 @@
 """Figures of an analysis, and curves of training. An arm has the same colour, marker and line in every figure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ SIDE = 0.22  # distance of the seeds' markers from the tick of their arm, which 
 TRUTH: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": ":"}
 NOTE = "Small markers: one seed each. Large markers: mean over seeds, bars: its 95 % t interval."
 LINE = 0.13  # inches that a line of a label takes
+# Kinds of curves whose means can be negative for real numbers, whose densities have no upper bound.
+SIGNED = ("training", "evaluation", "reconstruction")
 
 
 def learning_panels(split: str) -> dict[str, tuple[str, str]]:
@@ -78,17 +81,19 @@ def draw_curves(
     common_axis: bool = False,
     arms: Mapping[str, str] | None = None,
     true: float | None = None,
+    is_real: bool = False,
 ) -> "Figure":
     """Figure with a panel per kind of curve: a line per name by step, mean over seeds.
 
-    With `FEWEST_SEEDS` seeds or more, a line has a 95 % band. Lines begin after the first tenth of training, in which
-    values are far higher.
+    With `FEWEST_SEEDS` seeds or more, a line has a 95 % band, which ends at the least possible value. Lines begin after
+    the first tenth of training, in which values are far higher.
 
     Args:
       panels: title and value axis by kind. Panels without a line are left out.
       common_axis: whether all panels show the same range of values.
       arms: the arm of each name; None: the names are arms.
       true: true bits/dim, drawn as a line in each panel.
+      is_real: whether the data are real numbers.
     """
     kinds = [kind for kind in panels if any(len(c[kind]) > 1 for c in curves.values())] or list(panels)
     drawn, every = [], [point for c in curves.values() for points in c.values() for point in points]
@@ -96,7 +101,8 @@ def draw_curves(
     first = last / 10
     for kind in kinds:
         late = {name: [point for point in c[kind] if point[0] >= first] for name, c in curves.items()}
-        lines = [_curve(name, arms[name] if arms else name, points) for name, points in late.items()]
+        least = -math.inf if is_real and kind in SIGNED else 0.0
+        lines = [_curve(name, arms[name] if arms else name, points, least) for name, points in late.items()]
         lines += [] if true is None else [charts.Curve("truth", (first, last), (true, true), dashed=True)]
         drawn.append(charts.Panel(panels[kind][1], lines, panels[kind][0], from_zero=False))
     seeds = max((len(values) for _, values in every), default=0)
@@ -104,9 +110,10 @@ def draw_curves(
     return charts.draw(charts.Chart("", "training step", drawn, note, common_axis=common_axis), title)
 
 
-def _curve(name: str, arm: str, points: Points) -> charts.Curve:
-    """The mean over seeds by step, with its interval over enough of them."""
+def _curve(name: str, arm: str, points: Points, least: float) -> charts.Curve:
+    """The mean over seeds by step, with its interval above `least` over enough of them."""
     means = [mean_of(values) for _, values in points]
     ends = [mean.interval or (np.nan, np.nan) for mean in means if mean.n >= FEWEST_SEEDS]
     low, high = zip(*ends, strict=True) if len(ends) == len(means) > 0 else ((), ())
+    low = np.maximum(low, least).tolist()
     return charts.Curve(name, [step for step, _ in points], [mean.mean for mean in means], low, high, arm)

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
-from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, value_cautions
+from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, examples, is_real, value_cautions
 from diffenc_jax.lab.comparisons.significance.analysis import (
     FEWEST_SEEDS,
     Analysis,
@@ -43,7 +43,8 @@ def conclusions(findings: Findings) -> list[str]:
     """
     comparisons, is_limited = findings.analysis.comparisons, bool(cautions(findings))
     count = sum(PAIRED_T in comparison.tests for comparison in comparisons)
-    return [_line(comparison, count, is_limited) for comparison in comparisons]
+    where = f"on these {examples(findings.dataset)}"
+    return [_line(comparison, count, where, is_limited) for comparison in comparisons]
 
 
 def cautions(findings: Findings) -> list[str]:
@@ -65,12 +66,12 @@ def cautions(findings: Findings) -> list[str]:
     return unfinished + [shared] * analysis.noise_common_to_seeds + averages + value_cautions(named)
 
 
-def _line(comparison: Comparison, count: int, is_limited: bool) -> str:
+def _line(comparison: Comparison, count: int, data: str, is_limited: bool) -> str:
     arm, reference, seeds, mean = comparison.arm, comparison.reference, comparison.n, comparison.mean
     if mean is None:
         return f"{arm} against {reference}: no common seed, so no difference is known."
     where = f"{arm} lies {abs(mean):.4f} bits/dim {'below' if mean < 0 else 'above'} {reference}"
-    over = f"over {seeds} seed{'s' * (seeds > 1)}, on these images"
+    over = f"over {seeds} seed{'s' * (seeds > 1)}, {data}"
     if seeds < FEWEST_SEEDS:
         return f"{where} {over}: too few seeds for a conclusion about other seeds."
     p = comparison.corrected[PAIRED_T]
@@ -94,7 +95,7 @@ def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()
     about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
     title = f"{runs[0].config.name}: {', '.join(analysis.arms)}; seeds {seeds}"
-    compared = [*concluded, *analysis_sections(analysis), *published]
+    compared = [*concluded, *analysis_sections(findings), *published]
     return Section(title, [about(runs), *compared, about_costs, *missing_section(findings)])
 
 
@@ -106,17 +107,19 @@ def about(runs: Sequence[FinishedRun]) -> Text:
         arms.setdefault(describe_estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
     # Arms may differ in their estimators, such as several depths.
     texts = [f"{text} ({', '.join(names)})" if len(arms) > 1 else text for text, names in arms.items()]
+    number = f"{dataset['num_examples']:,} {examples(dataset)}"
     return Text(
-        f"Bits/dim of {dataset['num_examples']:,} images ({dataset['name']} {dataset['version']}, {dataset['split']}); "
+        f"Bits/dim of {number} ({dataset['name']} {dataset['version']}, {dataset['split']}); "
         f"{'; '.join(texts)}. Averaged (EMA) parameters at the last step. ± is one standard "
         "error over seeds; intervals are 95 % t intervals over seeds, not corrected for their number."
     )
 
 
-def analysis_sections(analysis: Analysis) -> list[Section]:
+def analysis_sections(findings: Findings) -> list[Section]:
     """Values of the arms, their regrets if the truth is known, differences between arms, and tests and power."""
+    analysis = findings.analysis
     compared = [_differences(analysis), _tests(analysis)] if analysis.comparisons else []
-    return [_values(analysis), *_regrets(analysis), *compared]
+    return [_values(analysis), *_regrets(analysis, examples(findings.dataset)), *compared]
 
 
 def _values(analysis: Analysis) -> Section:
@@ -133,10 +136,11 @@ def _differences(analysis: Analysis) -> Section:
     return Section(f"Differences to {analysis.reference}", [Text(text), table])
 
 
-def _regrets(analysis: Analysis) -> list[Section]:
+def _regrets(analysis: Analysis, data: str) -> list[Section]:
     known = {name: arm.regret for name, arm in analysis.arms.items() if arm.regret}
-    table = _by_seed([(name, of, of.bpd, {"± images": of.images}) for name, of in known.items()])
-    text = f"Bits/dim above the truth, which has {format_number(analysis.true_bpd)} on these images, paired by image."
+    table = _by_seed([(name, of, of.bpd, {f"± {data}": of.images}) for name, of in known.items()])
+    true = f"which has {format_number(analysis.true_bpd)} on these {data}, paired by {data[:-1]}"
+    text = f"Bits/dim above the truth, {true}."
     return [Section("Regret", [Text(text), table])] if known else []
 
 
@@ -238,10 +242,10 @@ def write_summary(
         "significance.md": markdown(page) + "\n",
         "significance.json": json.dumps(content, indent=1, default=vars) + "\n",
     }
-    title = f"{findings.data}: bits/dim during training"
+    title, real = f"{findings.data}: bits/dim during training", is_real(findings.dataset)
     figures = {
         "values": draw_analysis(analysis, findings.data),
-        "curves": draw_curves(curves, learning_panels(split), title, common_axis=True, true=analysis.true_bpd),
+        "curves": draw_curves(curves, learning_panels(split), title, True, true=analysis.true_bpd, is_real=real),
     }
     files = [root / name for name in texts]
     with writing(root, MAKE_WRITABLE):
