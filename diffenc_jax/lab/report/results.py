@@ -148,7 +148,8 @@ def significance_section(collection: Collection, results: Results) -> Section:
     title, findings = "Significance over seeds", results.over_seeds
     if findings is not None:
         caption = f"Bits/dim by arm and seed, and differences to {findings.analysis.reference}, paired by seed."
-        picture = embed_figure(draw_analysis(findings.analysis, findings.data), caption)
+        figure = draw_analysis(findings.analysis, findings.data, is_real(findings.dataset))
+        picture = embed_figure(figure, caption)
         blocks = [*summary.analysis_sections(findings), *summary.missing_section(findings)]
         return Section(title, [summary.about(findings.runs), picture, *blocks])
     why = results.why if results.findings is None else "no arm has several seeds; see `diffenc significance`"

@@ -35,8 +35,13 @@ def learning_panels(split: str) -> dict[str, tuple[str, str]]:
 
 
 @style.style()
-def draw_analysis(analysis: Analysis, data: str) -> "Figure":
-    """Bits/dim by arm, and differences to the reference over enough seeds; `data` names the images in the title."""
+def draw_analysis(analysis: Analysis, data: str, is_real: bool = False) -> "Figure":
+    """Bits/dim by arm, and differences to the reference over enough seeds.
+
+    Args:
+      data: name of the images, for the title.
+      is_real: whether the data are real numbers. Bits/dim of images are shown from zero on, if intervals extend below.
+    """
     arms, compared = analysis.arms, {c.arm: c for c in analysis.comparisons if c.n >= FEWEST_SEEDS}
     names = [style.wrapped(style.literal(name), 1.0) for name in arms]
     height = 1.4 + max(0.4, LINE * (1 + max(name.count("\n") for name in names))) * len(arms)
@@ -48,6 +53,8 @@ def draw_analysis(analysis: Analysis, data: str) -> "Figure":
     if analysis.true_bpd is not None:
         first.axvline(analysis.true_bpd, **TRUTH)
         label = "bits/dim (dotted: the truth)"
+    if not is_real:
+        first.set_xlim(left=max(0.0, first.get_xlim()[0]))
     first.set(xlabel=label, ylim=(len(arms) - 0.5, -0.6))
     first.set_yticks(range(len(arms)), labels=names)
     for second in others:

@@ -244,7 +244,7 @@ def write_summary(
     }
     title, real = f"{findings.data}: bits/dim during training", is_real(findings.dataset)
     figures = {
-        "values": draw_analysis(analysis, findings.data),
+        "values": draw_analysis(analysis, findings.data, real),
         "curves": draw_curves(curves, learning_panels(split), title, True, true=analysis.true_bpd, is_real=real),
     }
     files = [root / name for name in texts]

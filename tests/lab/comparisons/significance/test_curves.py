@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from diffenc_jax.lab.comparisons.significance.analysis import analyse
 from diffenc_jax.lab.comparisons.significance.curves import Fall, fall_of, learning_curves
-from diffenc_jax.lab.comparisons.significance.figure import draw_curves, learning_panels
+from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
+from tests.lab.comparisons.significance import made_up
 
 
 def test_curves_have_the_steps_that_all_seeds_have():
@@ -30,3 +32,6 @@ def test_bands_end_at_zero_unless_the_data_are_real_numbers(is_real):
     expected = np.mean(points[0][1]) - 4.302653 * np.std(points[0][1], ddof=1) / np.sqrt(3)
     assert expected < 0
     assert lows == pytest.approx([expected if is_real else 0.0] * 2)
+    analysis = analyse(made_up.finished(made_up.per_seed(vdm=points[0][1])), "vdm", 0.01)
+    low, _ = draw_analysis(analysis, "digits", is_real).axes[0].get_xlim()
+    assert (low < expected) if is_real else (low == 0)
