@@ -1,12 +1,17 @@
 """Vectors, series and fields of real numbers, from a file to log p."""
 
+import re
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import diffenc_jax as dj
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core import progress
+from diffenc_jax.core.errors import InputError, NotFinite
 from diffenc_jax.data.dataset import load_dataset
 from tests import tiny
 
@@ -35,6 +40,11 @@ def write(path, x, **labels):
     return path
 
 
+def changed(run, **changes):
+    """The run with other values of keys."""
+    return dj.Run(run.config.replace(tiny.by_key(changes)))
+
+
 def run_on(path, arm="vdm", **changes):
     return dj.Run(f"arrays:{arm}", SMALL | {"data.source": str(path)} | tiny.by_key(changes))
 
@@ -53,13 +63,91 @@ def test_log_prob_depends_neither_on_the_batch_nor_on_the_units(made, estimator,
     run, params = made
     x, y = run.test, run.test_labels
     together = run.log_prob(x, y, estimator, params)
-    np.testing.assert_allclose(run.log_prob(x[:3], y[:3], estimator, params).nats, together.nats[:3], atol=2e-3)
+    for rows in (slice(1), slice(3), slice(5, 9)):
+        index = np.arange(len(x))[rows]
+        part = run.log_prob(x[rows], y[rows], estimator, params, index)
+        np.testing.assert_array_equal(part.nats, together.nats[rows])
     x, y = table(UNIT, [0.0, 1e6, 0.0])
     labels = {"y_train": (y, slice(48)), "y_test": (y, slice(48, None))}
     other = run_on(write(tmp_path / "other.npz", x, **labels), model__labels=True)
     in_units = other.log_prob(other.test, other.test_labels, estimator, params)
     np.testing.assert_allclose(in_units.nats, together.nats - np.log(UNIT).sum(), atol=2e-3)
-    assert (together.standard_error > 0).all() == (estimator == "bound")
+    assert (together.standard_error > 0).all()
+
+
+def test_the_error_without_noise_is_the_solvers(made):
+    """It is the distance to a far more exact solution."""
+    run, params = made
+    nats, errors = coarse = run.log_prob(run.test, run.test_labels, state=params)
+    exact = changed(run, ode__rtol=1e-7, ode__atol=1e-7)
+    distance = np.abs(nats - exact.log_prob(run.test, run.test_labels, state=params).nats)
+    assert 0.5 * distance.mean() < errors.mean() < 2.0 * distance.mean()
+    record = run.evaluate(params, estimator="ode")["numerical_error"]
+    assert record["rms"] * 3 * np.log(2) == pytest.approx(np.sqrt(np.square(errors).mean()), rel=0.5)
+    assert coarse.standard_error.shape == (12,)
+
+
+def test_rows_of_one_index_share_their_noise(made):
+    """So their differences have less noise than those of rows with noise of their own."""
+    run, params = made
+    x, y = np.repeat(run.test[:1], 12, axis=0), run.test_labels[:1] + np.linspace(0.0, 1e-3, 12)[:, None]
+    shared, own = (run.log_prob(x, y, "bound", params, index).nats for index in (7, None))
+    assert np.std(shared) < 0.1 * np.std(own)
+    np.testing.assert_array_equal(run.log_prob(x[:2], y[:2], "bound", params, [0, 7]).nats, [own[0], shared[1]])
+    for index in (-1, [0], 0.5, [[0] * 12], 2**31):
+        with pytest.raises(InputError, match=r"index must be one whole number from 0, or 12, below 2\*\*31"):
+            run.log_prob(x, y, "bound", params, index)
+
+
+FAR = "example 1 of x has (nan|-?inf): it reaches [0-9.e+]+ standard deviations from the mean; leave it out"
+BROKEN = "has (nan|-?inf): the parameters are not finite; take an earlier checkpoint"
+
+
+@pytest.mark.parametrize("estimator", ["ode", "bound"])
+def test_what_is_not_finite_is_an_error(made, estimator):
+    run, params = made
+    x, y = run.test[:2] * [[1.0], [1e30]], run.test_labels[:2]
+    with pytest.raises(NotFinite, match=FAR):
+        run.log_prob(x, y, estimator, params)
+    with pytest.raises(NotFinite, match="example 0 of x " + BROKEN):
+        run.log_prob(x[:1], y[:1], estimator, broken(params))
+
+
+def test_a_result_of_broken_parameters_is_an_error(made):
+    run, params = made
+    with pytest.raises(NotFinite, match="example 0 of test " + BROKEN):
+        run.evaluate(broken(params))
+    with pytest.raises(NotFinite, match="sample 0 " + BROKEN):
+        run.sample(broken(params), 2, run.test_labels[:2])
+
+
+def broken(params):
+    return jax.tree.map(lambda a: a * np.inf, params)
+
+
+def test_the_density_checks_shapes_also_while_it_is_traced(made):
+    run, params = made
+    process = run.process(run.test_labels[:2], params)
+    for x, message in (
+        (run.test[:2, :1], r"x must be \[B, 3\]; it is \[2, 1\]"),
+        (run.test[0], r"x must be \[B, 3\]; it is \[3\]"),
+        (run.test[:3], "x has 3 examples, and the process 2 conditions; bind the process to one condition per example"),
+    ):
+        log_prob = partial(dj.density.log_prob, process)
+        for function in (log_prob, jax.jit(log_prob)):
+            with pytest.raises(InputError, match=message):
+                function(jnp.asarray(x, jnp.float32))
+    with pytest.raises(InputError, match=r"a condition must be \[B, 2\]; this one is \[2, 3\]"):
+        process.with_condition(jnp.zeros((2, 3)))
+
+
+def test_a_slow_call_says_what_to_change(made, capfd, monkeypatch):
+    run, params = made
+    monkeypatch.setattr(progress, "SLOW", 0.0)
+    run.log_prob(run.test, run.test_labels, state=params)
+    assert re.search(
+        r"log_prob has taken .*: .*eval.batch_size=16 .* 12, .* 3 derivatives .* ode.rtol", capfd.readouterr().err
+    )
 
 
 def test_log_prob_is_minus_the_records_mean(made):

@@ -28,6 +28,8 @@ DTYPES = ("bfloat16", "float32")
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
 SIDES = Limits("lie in 1 .. 4096", lambda side: 1 <= side <= 4096)
 BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
+FINEST = 1e-7  # the solver's tolerance that float32 still resolves
+TOLERANCE = Limits(f"lie between {FINEST:g}, the precision of float32, and 1", lambda value: FINEST <= value < 1)
 
 
 @dataclass(frozen=True)
@@ -377,8 +379,8 @@ class OdeConfig(Section, section="ode"):
     dequantisation_draws: int = count(
         1, "Draws of the dequantisation noise per image and pass, importance-weighted; divergence=exact if several."
     )
-    rtol: float = key(1e-4, "Relative tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
-    atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=BETWEEN_0_AND_1)
+    rtol: float = key(1e-4, "Relative tolerance of a step of the solver.", limits=TOLERANCE)
+    atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=TOLERANCE)
 
     def check(self) -> None:
         estimated, draws = self.divergence == HUTCHINSON, self.dequantisation_draws

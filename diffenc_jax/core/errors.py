@@ -31,6 +31,10 @@ class RunError(RuntimeError):
     """A run that cannot continue. The text is one line: why, and which results are kept."""
 
 
+class NotFinite(RunError):
+    """A result that is not a finite number."""
+
+
 class TakenOver(RunError):
     """A run that another process continues, because this process was silent for too long."""
 

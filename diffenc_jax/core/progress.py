@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from threading import Timer
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -14,6 +16,8 @@ Clock = Callable[[], float]
 
 # Seconds between two lines of a log: a tenth of the time so far, within these limits.
 SHORTEST, LONGEST = 30.0, 600.0
+# Seconds after which a call says why it is slow.
+SLOW = 60.0
 # Window, in seconds, of the rate behind the remaining time; rich keeps at most 1,000 samples.
 WINDOW = 3600.0
 
@@ -79,6 +83,25 @@ class Display(Progress):
             yield advance
         finally:
             self.remove_task(bar.id)
+
+
+@contextmanager
+def progress_of_call(name: str, total: float, slow: Callable[[], str]) -> Iterator[Callable[[], None]]:
+    """Progress of a function that a user calls, on standard error: a bar on a terminal, nothing elsewhere.
+
+    After a minute a line says `slow()`, everywhere.
+
+    Yields:
+      `advance()`, to be called after each part of `total`.
+    """
+    with Display(Console(stderr=True), transient=True) as display:
+        timer = Timer(SLOW, lambda: display.print_line(f"{name} has taken a minute: {slow()}"))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield partial(display.advance, display.begin(name, total).id)
+        finally:
+            timer.cancel()
 
 
 class RunProgress(Display):

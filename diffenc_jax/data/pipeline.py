@@ -80,19 +80,37 @@ class Order:
 
 
 class EvalBatch(NamedTuple):
-    """`batch_size` images with their indices in the split; only the first `valid` count."""
+    """`batch_size` images with their indices in the split; only the first `valid` count.
+
+    Attributes:
+      noise: [batch_size] the numbers that choose the images' noise.
+    """
 
     batch: Batch
     indices: np.ndarray
     valid: int
+    noise: np.ndarray
 
 
-def eval_batches(split: Batch, batch_size: int) -> Iterator[EvalBatch]:
-    """Batches with every image of a split once, in order; the last batch is padded with the first image."""
+def noise_numbers(index: Any, count: int) -> np.ndarray:
+    """The numbers [count] that choose the noise of examples, from one per example or one for all; raises InputError."""
+    array = np.asarray(index)
+    fits = array.dtype.kind in "iu" and array.shape in ((), (count,)) and not (array < 0).any()
+    require(fits and bool((array < 2**31).all()), f"index must be one whole number from 0, or {count}, below 2**31")
+    return np.broadcast_to(array, (count,))
+
+
+def eval_batches(split: Batch, batch_size: int, noise: np.ndarray | None = None) -> Iterator[EvalBatch]:
+    """Batches with every image of a split once, in order; the last batch is padded with the first image.
+
+    Args:
+      noise: [N] the numbers that choose the images' noise; None for their indices.
+    """
     count = len(split.data)
     for start in range(0, count, batch_size):
         indices = np.arange(start, start + batch_size)
         valid = min(batch_size, count - start)
         indices[valid:] = 0
         labels = None if split.labels is None else split.labels[indices]
-        yield EvalBatch(Batch(split.data[indices], labels), indices, valid)
+        numbers = indices if noise is None else noise[indices]
+        yield EvalBatch(Batch(split.data[indices], labels), indices, valid, numbers)

@@ -30,6 +30,11 @@ Endpoints = tuple[Scalar, Scalar]
 # Third order: methods of fifth order need more evaluations for the same error of networks that are not very smooth.
 METHOD = "Bosh3"
 MAX_STEPS = 10_000
+# Shortest step in γ, about the spacing of float32 at the ends. A rate that is not finite ends the solution so.
+SHORTEST = 1e-6
+GAVE_UP = (
+    f"the solver needs more than {MAX_STEPS:,} steps, or some too short for float32; give larger ode.rtol, ode.atol"
+)
 # Length of the first step in γ; the second may be ten times as long.
 FIRST_STEP = 0.01
 # Number of directional derivatives computed at once for an exact divergence; it bounds the memory.
@@ -112,7 +117,7 @@ def solve(
       endpoints: γ at the start and at the end.
 
     Returns:
-      The state at the end, or NaN if `max_steps` steps did not reach it, and the number of evaluations of the rates.
+      The state at the end, NaN where the solver gave up, and the number of evaluations of the rates.
     """
     import diffrax  # half a second of import time
 
@@ -124,7 +129,9 @@ def solve(
         t1=endpoints[1],
         dt0=FIRST_STEP * jnp.sign(endpoints[1] - endpoints[0]),
         y0=state,
-        stepsize_controller=diffrax.PIDController(solver.rtol, solver.atol, norm=_largest_rms),
+        stepsize_controller=diffrax.PIDController(
+            solver.rtol, solver.atol, norm=_largest_rms, dtmin=SHORTEST, force_dtmin=False
+        ),
         adjoint=diffrax.RecursiveCheckpointAdjoint() if solver.reverse else diffrax.ForwardMode(),
         max_steps=solver.max_steps,
         throw=False,

@@ -70,7 +70,11 @@ def bound(process: Process, data: Data, key: jax.Array, steps: Steps | None = No
     Args:
       data: [B, ...], as `process.decoder` takes them: pixels, or standardised real numbers.
       steps: the steps at finite depth; None for infinite depth.
+
+    Raises:
+      InputError: the data are not of the process's shape, or not as many as its conditions.
     """
+    process.check(data)
     key_t, key_0, key_eps = jax.random.split(key, 3)
     t = antithetic(uniform(key_t), len(data))
     noise = Noise(t, gaussian(key_0, data.shape), gaussian(key_eps, data.shape))

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from diffenc_jax.diffusion.arrays import AnyShape, Condition, Gammas, Images, PerExample, Scalar
+from diffenc_jax.core.errors import require
+from diffenc_jax.diffusion.arrays import AnyShape, Condition, Data, Gammas, Images, PerExample, Scalar
 from diffenc_jax.diffusion.decoders import Decoder, Levels
 from diffenc_jax.diffusion.encoders import Assumed, Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import Estimate, Prediction, image_from_velocity
@@ -46,6 +47,7 @@ class Process:
         differentiable, and γ itself at both ends. None if all dimensions have γ.
       code_nats: cost of the code that the condition holds, nats per example (codes.py), part of the latent term.
       rebind: condition -> the process with that condition; None for a process that takes none.
+      shape: shape of one example; None if any shape will do.
     """
 
     encoder: Encoder
@@ -57,6 +59,19 @@ class Process:
     warp: Warp | None = None
     code_nats: float = 0.0
     rebind: Callable[[Condition], "Process"] | None = None
+    shape: tuple[int, ...] | None = None
+
+    def check(self, data: Data) -> None:
+        """Raise InputError unless `data` are [B, *shape], and B is the number of conditions if there are conditions.
+
+        Shapes are known when a function is traced, so this works under `jax.jit` and `jax.vmap`.
+        """
+        given, wanted = np.shape(data), "..." if self.shape is None else ", ".join(map(str, self.shape))
+        fits = bool(given) and self.shape in (None, given[1:])
+        require(fits, f"x must be [B, {wanted}]; it is {list(given)}")
+        count = given[0] if self.condition is None else len(self.condition)
+        advice = "bind the process to one condition per example"
+        require(count == given[0], f"x has {given[0]} examples, and the process {count} conditions; {advice}")
 
     def with_condition(self, condition: Condition | None) -> "Process":
         """The process for a batch of this condition; itself for None."""

@@ -8,17 +8,21 @@ from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core import parts
+from diffenc_jax.core.errors import NotFinite
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch
 from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, steps_for
 from diffenc_jax.model import Params
 from diffenc_jax.runs.experiment import Experiment
 
+# Distance from the mean, in deviations, beyond which float32 does not resolve the noise of γ_0.
+FARTHEST = 1e4
 # Arrays other than the parameters that the values depend on: steps, or tables fitted on training images.
 Tables = dict[str, jax.Array]
 
@@ -30,7 +34,7 @@ class Pass(NamedTuple):
       params: the parameters.
       tables: what `Estimator.tables` returned for them.
       batch: the images.
-      indices: [B] the images' places in their split.
+      indices: [B] the numbers that choose the images' noise: their places in their split.
       number: number of the pass, from 0.
     """
 
@@ -47,9 +51,11 @@ class Method(ABC):
     Attributes:
       kind: its kind among the parts, see `core.parts.kinds`.
       experiment: the model and the configuration.
+      not_finite: part of a message: why a result is not finite although the parameters are, and what to do.
     """
 
     kind: ClassVar[str]
+    not_finite: ClassVar[str] = "the networks overflow; take another checkpoint"
 
     @dataclass(frozen=True)
     class Options:
@@ -87,6 +93,28 @@ class Method(ABC):
     def name(self) -> str:
         """Name in file names."""
 
+    def check_finite(
+        self, what: str, numbers: np.ndarray, results: np.ndarray, params: Params, *given: np.ndarray
+    ) -> None:
+        """Raise NotFinite, which names the first result that is not finite and the cause, if there is one.
+
+        Args:
+          what: what a number counts, such as "example {} of test".
+          numbers: [B] the numbers of the results.
+          results: [B] one number per example.
+          given: standardised real numbers [B, ...] from which the results are computed.
+        """
+        wrong = np.flatnonzero(~np.isfinite(results))
+        if not wrong.size:
+            return
+        first, cause = int(wrong[0]), self.not_finite
+        largest = max((float(np.abs(array[first]).max()) for array in given), default=0.0)
+        if largest > FARTHEST:
+            cause = f"it reaches {largest:.3g} standard deviations from the mean; leave it out"
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+            cause = "the parameters are not finite; take an earlier checkpoint"
+        raise NotFinite(f"{what.format(numbers[first])} has {results[first]}: {cause}")
+
 
 class Estimator(Method):
     """An estimator of the nats per image, evaluated in several passes over the images.
@@ -120,6 +148,11 @@ class Estimator(Method):
         """Tables to compute once, before the first image."""
         return {}
 
+    @property
+    def slow(self) -> str:
+        """Part of a message: what makes it slow, and what to change."""
+        return f"each example is computed {self.passes} times (eval.passes)"
+
     @abstractmethod
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
         """Values [B] by name, the `terms` in nats among them.
@@ -127,6 +160,13 @@ class Estimator(Method):
         An image's values depend only on its pixels, its label where the model is conditioned on it, and (seed, index,
         pass), not on its batch.
         """
+
+    def numerical_errors(self, given: Pass, nats: np.ndarray) -> np.ndarray:
+        """Errors of the `nats` [N] of the first N examples of a batch that are not noise, such as a solver's, [N].
+
+        They are 0 where there are only errors by rounding, and NaN where they are unknown.
+        """
+        return np.zeros_like(nats)
 
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Additional entries of the record, from all values [passes, images] by name."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -50,7 +50,8 @@ class LogProb(NamedTuple):
 
     Attributes:
       nats: the estimates; those of a bound are at most log p, except for noise.
-      standard_error: standard error by the noise of the estimator; 0 without noise, NaN for a single pass.
+      standard_error: standard error by the noise of the estimator, NaN for a single pass. Without noise it is the
+        solver's error, measured in the first batch; the other examples have its root mean square.
     """
 
     nats: np.ndarray
@@ -90,23 +91,38 @@ class Evaluator:
         self._true = experiment.dataset.true_bits(settings.split)
         self._batch_size = sharding.round_up(experiment.mesh, settings.batch_size)
 
-    def num_batches(self) -> int:
-        """Number of calls of `on_batch` per evaluation."""
-        return self.estimator.passes * math.ceil(len(self._split.data) / self._batch_size)
+    def num_batches(self, count: int | None = None) -> int:
+        """Number of calls of `on_batch` per evaluation of `count` examples; None for those of the split."""
+        count = len(self._split.data) if count is None else count
+        return self.estimator.passes * math.ceil(count / self._batch_size)
 
-    def nats(self, params: Params, data: Batch) -> LogProb:
-        """log p of data, instead of the split, with its error."""
+    def slow(self, count: int) -> str:
+        """Part of a message: what makes an evaluation of `count` examples slow, and what to change."""
+        size = f"each of {self.num_batches(count)} batches computes eval.batch_size={self._batch_size} examples"
+        smaller = f"{size}; for these {count}, take a smaller one; " if count < self._batch_size else f"{size}; "
+        return smaller + self.estimator.slow
+
+    def nats(
+        self, params: Params, data: Batch, noise: np.ndarray | None = None, on_batch: OnBatch = lambda: None
+    ) -> LogProb:
+        """log p of data, instead of the split, with its error; raises NotFinite.
+
+        Args:
+          noise: [N] the numbers that choose the noise of each example; None for their places in `data`.
+          on_batch: called after every batch.
+        """
         count, replicates = len(data.data), self.estimator.replicates
-        entries = {"dataset": {"num_examples": count}, "estimator": self.estimator.describe()}
+        entries = {"dataset": {"num_examples": count, "split": "x"}, "estimator": self.estimator.describe()}
         evaluation = PartialEvaluation(entries | versions.environment(self._parts), self.estimator.terms)
-        # Few examples need no full batch; powers of two compile few programs.
-        size = min(self._batch_size, sharding.round_up(self.experiment.mesh, 1 << (count - 1).bit_length()))
-        self._compute(evaluation, params, partial(eval_batches, data, size))
-        self.estimator.diagnostics(evaluation.values)  # raises RunError if values are missing
-        values = np.sum([evaluation.values[term] for term in self.estimator.terms], axis=0)
-        error = np.full(count, 0.0 if self.estimator.is_exact else np.nan)
-        if replicates and not self.estimator.is_exact:
+        errors = self._compute(evaluation, params, partial(eval_batches, data, self._batch_size, noise), on_batch)
+        values = self._total(evaluation.values)
+        if self.estimator.is_exact:
+            error = np.full(count, _summary(errors)["rms"])
+            error[: len(errors)] = np.abs(errors)
+        elif replicates:
             error = mean_and_error(means_of_replicates(values, replicates))[1]
+        else:
+            error = np.full(count, np.nan)
         return LogProb(-values.mean(axis=0), error)
 
     def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> Record:
@@ -152,9 +168,12 @@ class Evaluator:
         self, evaluation: PartialEvaluation, params: Params, on_batch: OnBatch, tables: MakeTables = None
     ) -> Record:
         """Compute the missing values of an evaluation; returns its record."""
-        self._compute(evaluation, params, partial(eval_batches, self._split, self._batch_size), on_batch, tables)
+        batches = partial(eval_batches, self._split, self._batch_size)
+        errors = self._compute(evaluation, params, batches, on_batch, tables)
         count = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims, self._true)
+        if errors.any():
+            results["numerical_error"] = _summary(errors / (self.experiment.model.spec.dims * math.log(2)))
         further = {"params": count, "seconds": round(evaluation.seconds, 3)}
         return cast(Record, evaluation.description | results | further)
 
@@ -165,15 +184,30 @@ class Evaluator:
         batches: Callable[[], Iterator[EvalBatch]],
         on_batch: OnBatch = lambda: None,
         tables: MakeTables = None,
-    ) -> None:
-        """Compute the missing values of an evaluation of all `batches`."""
+    ) -> np.ndarray:
+        """Compute the missing values of an evaluation; returns the `numerical_errors` of the first batch.
+
+        Raises NotFinite at the first value that is not a finite number.
+        """
         size = f"lower eval.batch_size={self.experiment.config.eval.batch_size}"
         with eval_precision(self.experiment.config.eval), within_memory("an evaluation", size):
             used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
-            for number, rows, values in sharding.in_flight(self._started(evaluation, params, used, batches)):
+            for number, part, values in sharding.in_flight(self._started(evaluation, params, used, batches)):
+                rows = part.indices[: part.valid]
                 if values is not None:
+                    what = f"example {{}} of {evaluation.description['dataset']['split']}"
+                    reals = [array for array in part.batch if array is not None and array.dtype.kind == "f"]
+                    self.estimator.check_finite(what, rows, self._total(values)[: part.valid], params, *reals)
                     evaluation.put(number, rows, values)
+                if number == rows[0] == 0:
+                    known = {term: evaluation.values[term][0, rows] for term in self.estimator.terms}
+                    errors = self.estimator.numerical_errors(self._given(params, used, part, 0), self._total(known))
                 on_batch()
+        return errors
+
+    def _total(self, values: Mapping[str, np.ndarray | jax.Array]) -> np.ndarray:
+        """The sum of the terms, nats, in float64."""
+        return np.sum([np.asarray(values[term], np.float64) for term in self.estimator.terms], axis=0)
 
     def _started(
         self,
@@ -181,15 +215,18 @@ class Evaluator:
         params: Params,
         tables: Tables,
         batches: Callable[[], Iterator[EvalBatch]],
-    ) -> Iterator[tuple[int, np.ndarray, dict[str, jax.Array] | None]]:
+    ) -> Iterator[tuple[int, EvalBatch, dict[str, jax.Array] | None]]:
         """Pass, images and values of each batch as its computation starts; None for values that are known."""
         for number in range(self.estimator.passes):
             for part in batches():
-                rows, values = part.indices[: part.valid], None
-                if not evaluation.has(number, rows):
-                    batch, indices = sharding.to_devices(self.experiment.mesh, (part.batch, part.indices))
-                    values = self.estimator.estimate(Pass(params, tables, batch, indices, np.int32(number)))
-                yield number, rows, values
+                is_known = evaluation.has(number, part.indices[: part.valid])
+                given = None if is_known else self._given(params, tables, part, number)
+                yield number, part, None if given is None else self.estimator.estimate(given)
+
+    def _given(self, params: Params, tables: Tables, part: EvalBatch, number: int) -> Pass:
+        """What the estimator takes for a batch in pass `number`."""
+        batch, numbers = sharding.to_devices(self.experiment.mesh, (part.batch, part.noise))
+        return Pass(params, tables, batch, numbers, np.int32(number))
 
     def _describe(self, trained: Config, step: int, params: Params) -> dict[str, Any]:
         """The record, except for its results."""
@@ -211,6 +248,14 @@ class Evaluator:
             "params_sha256": tree_digest(params),
             **versions.environment(self._parts),
         }
+
+
+def _summary(errors: np.ndarray) -> dict[str, float]:
+    """Root mean square 'rms' and largest size of the errors that are known, and the number of these 'images'."""
+    known = np.abs(errors[np.isfinite(errors)])
+    if not known.size:
+        return {"rms": math.nan, "largest": math.nan, "images": 0}
+    return {"rms": math.sqrt(np.square(known).mean()), "largest": float(known.max()), "images": known.size}
 
 
 def summarize(

@@ -277,8 +277,11 @@ class Model:
         """The process with these parameters; with a dropout key, its networks drop and stop gradients as in training.
 
         With the `condition` of a batch it is a process for this batch. Without one, a conditioned model gives only its
-        schedule: its networks raise ValueError.
+        schedule: its networks raise ValueError. Raises InputError for a condition of another shape.
         """
+        if condition is not None:
+            shape, size = condition.shape, self.score.conditions
+            require(shape[1:] == (size,), f"a condition must be [B, {size}]; this one is {list(shape)}")
         keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
         schedule, encoder = partial(self.schedule.apply, {"params": params["schedule"]}), self.encoder
         if encoder.network_kind:
@@ -298,6 +301,7 @@ class Model:
             warp=warp if self.schedule.per_dimension else None,
             rebind=partial(self.bind, params, dropout_key),
             code_nats=self.code.nats if self.code else 0.0,
+            shape=self.spec.shape,
         )
 
     def place(self, params: Params, t: jax.Array) -> Place:

@@ -89,8 +89,8 @@ class PartialEvaluation:
         return {name: jnp.asarray(table) for name, table in self._tables.items()}
 
     def has(self, number: int, rows: np.ndarray) -> bool:
-        """Whether the values of pass `number` are known for all images `rows`."""
-        return bool(self.values) and not any(np.isnan(a[number, rows]).any() for a in self.values.values())
+        """Whether the values of pass `number` are known, and finite, for all images `rows`."""
+        return bool(self.values) and all(np.isfinite(a[number, rows]).all() for a in self.values.values())
 
     def put(self, number: int, rows: np.ndarray, values: Mapping[str, np.ndarray | jax.Array]) -> None:
         """Store the values of pass `number` for the images `rows`: of values [B], the first len(rows)."""

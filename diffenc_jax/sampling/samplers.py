@@ -5,10 +5,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.config import Config
@@ -16,15 +15,14 @@ from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.flow import METHOD, Solver, by_example, carry, flow_of
+from diffenc_jax.diffusion.flow import GAVE_UP, METHOD, Solver, by_example, carry, flow_of
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Method
 from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
-from diffenc_jax.evaluation.ode import check_solved
 from diffenc_jax.model import Model, Params
 from diffenc_jax.model.model import CODE
-from diffenc_jax.parallel.sharding import batched, replicated
+from diffenc_jax.parallel.sharding import batched
 from diffenc_jax.runs.experiment import Experiment
 
 # The loop over steps runs on the device in this many parts, between which signals are handled.
@@ -120,13 +118,14 @@ class Ancestral(Sampler):
 class Flow(Sampler):
     """The probability flow from γ_1 to γ_0, solved as `config.ode` says; a generative model other than the steps."""
 
+    not_finite: ClassVar = GAVE_UP
+
     def __init__(self, experiment: Experiment):
         """Raises InputError if the model has no flow."""
         super().__init__(experiment)
         experiment.model.check_flow()
         self._config = experiment.config.ode
-        outputs = batched(experiment.mesh), replicated(experiment.mesh)
-        self._solve = jax.jit(partial(_flow, experiment), out_shardings=outputs)
+        self._solve = jax.jit(partial(_flow, experiment), out_shardings=batched(experiment.mesh))
 
     @property
     def name(self) -> str:
@@ -136,19 +135,16 @@ class Flow(Sampler):
         return {"kind": FLOW, "solver": METHOD, "rtol": self._config.rtol, "atol": self._config.atol}
 
     def walk(self, params: Params, prepared: None, request: Request, z_1: jax.Array) -> Iterator[Stop]:
-        """One stop, z_0; raises RunError if the solver gave up."""
-        z_0, failures = self._solve(params, request, z_1)
-        check_solved(int(failures))
-        yield z_0, 1.0
+        """One stop, z_0."""
+        yield self._solve(params, request, z_1), 1.0
 
 
-def _flow(experiment: Experiment, params: Params, request: Request, z_1: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """z_0 [B, ...], and the number [] of images that the solver gave up on."""
+def _flow(experiment: Experiment, params: Params, request: Request, z_1: jax.Array) -> jax.Array:
+    """z_0 [B, ...]; NaN where the solver gave up."""
     process, settings = request.bind(experiment.model, params), experiment.config.ode
     solver = Solver(settings.rtol, settings.atol)
     gamma_0, gamma_1 = process.endpoints
-    z_0 = by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
-    return z_0, jnp.isnan(z_0).any(axis=tuple(range(1, z_0.ndim))).sum()
+    return by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
 
 
 def first_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:

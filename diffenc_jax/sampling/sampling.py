@@ -12,7 +12,7 @@ from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import draw_each, stream, uniform
-from diffenc_jax.diffusion.gaussian import alpha
+from diffenc_jax.diffusion.gaussian import alpha, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import hosts, sharding
@@ -44,10 +44,12 @@ class Sampling:
         batched, replicated = sharding.batched(mesh), sharding.replicated(mesh)
         self._fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
         self._noise = jax.jit(lambda keys: first_noise(keys, model.spec.shape), out_shardings=batched)
-        self._data = jax.jit(
-            lambda params, request, z: draw_data(request.bind(model, params), request.keys, z, config.output),
-            out_shardings=replicated,
-        )
+
+        def data(params, request, z_0):
+            """The data of z_0, and one number [B] per example, which is not finite if z_0 is not."""
+            return draw_data(request.bind(model, params), request.keys, z_0, config.output), sum_dims(z_0)
+
+        self._data = jax.jit(data, out_shardings=replicated)
 
     def images(self, params: Params, num: int, on_part: OnPart = lambda share: None, labels: Any = None) -> np.ndarray:
         """Data 0 .. num - 1 in the units of the data set, [num, ...]: the same data that `write` writes.
@@ -113,8 +115,9 @@ class Sampling:
                 request = Request(self._fold(key, there), given)
                 for z_0, share in self._sampler.walk(params, prepared, request, self._noise(request.keys)):  # noqa: B007
                     on_part(share * count / num)
-                drawn = np.asarray(self._data(params, request, z_0))
-            yield self._experiment.model.spec.restored(drawn[:count])
+                drawn, finite = (np.asarray(array)[:count] for array in self._data(params, request, z_0))
+            self._sampler.check_finite("sample {}", numbers[:count], finite, params)
+            yield self._experiment.model.spec.restored(drawn)
 
     def _describe(self, params: Params, step: int, config_hash: str) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""

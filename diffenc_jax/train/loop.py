@@ -19,7 +19,7 @@ from rich.console import Console
 from diffenc_jax.config import flatten
 from diffenc_jax.core import parts, versions
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason
+from diffenc_jax.core.errors import InputError, Interrupted, NotFinite, RunError, reason
 from diffenc_jax.core.numbers import record_line
 from diffenc_jax.core.progress import RunProgress
 from diffenc_jax.evaluation.evaluator import Evaluator
@@ -169,8 +169,6 @@ class _Training:
             save(done, state=state)
         record = self._evaluate(done, state)
         assert record is not None  # or `_evaluate` has raised
-        if not np.isfinite(total := record["bpd"]["total"]):
-            raise RunError(f"step {done}: {config.eval.split} bits/dim are {total}, not finite; {self._best()}")
         self._finish_saving(done, state)
         return state, record
 
@@ -297,6 +295,10 @@ class _Training:
                     self._write_samples(step, state.ema)
         except Interrupted:
             self._save_and_stop(step, state)
+        except NotFinite as error:
+            if is_last:
+                raise RunError(f"step {step}: {error}; {self._best()}") from error
+            self._progress.print_line(f"step {step}: {error}")
         return record
 
     def _write_samples(self, step: int, params: Params) -> None:
