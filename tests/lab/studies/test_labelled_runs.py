@@ -5,7 +5,7 @@ import pytest
 
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab.studies.by_time import measure_loss_by_time
-from diffenc_jax.lab.studies.rate_distortion import measure_rate_distortion
+from diffenc_jax.lab.studies.progressive import measure_rates
 from tests.evaluation import gaussian, gaussian_classes
 from tests.stored_runs import trained
 
@@ -27,5 +27,5 @@ def test_the_loss_by_time_adds_up_to_the_diffusion_term():
 
 def test_the_last_rate_is_the_bound():
     run, record = evaluated(loss__depth=5, eval__passes=16)
-    last = measure_rate_distortion(run).rate[..., -1]
+    last = measure_rates(run).rate[..., -1]
     assert last.mean() == pytest.approx(record["bpd"]["total"], abs=8 * record["standard_error"]["noise"])
