@@ -13,8 +13,8 @@ from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies import encoder_bounds as bounds
-from diffenc_jax.lab.studies.encoder import measure_by_gamma, rows_by_gamma
 from diffenc_jax.lab.studies.encoder_bounds import REPLACEMENTS
+from diffenc_jax.lab.studies.encoder_effects import measure_by_gamma, rows_by_gamma
 from tests import tiny
 from tests.diffusion.formulas import exact_velocity
 from tests.lab.studies import runs
