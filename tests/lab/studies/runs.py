@@ -14,15 +14,15 @@ from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
 from tests.diffusion.formulas import process_of
-from tests.formula_model import FormulaModel
+from tests.formula_model import formula_model
 from tests.stored_runs import trained
 
 
-def formula_model(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=tiny.LEVELS, schedule=FixedLinear):
+def model_of(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=tiny.LEVELS, schedule=FixedLinear):
     """A model whose score network is velocity(z, γ)."""
     schedule = schedule(*gamma_ends)
     process = process_of(encoder, velocity, pixel_levels=pixel_levels, gamma=lambda t: schedule.apply({}, t))
-    return FormulaModel(DataSpec(shape, pixel_levels), schedule, lambda params: process, encoder.has_slope)
+    return formula_model(DataSpec(shape, pixel_levels), schedule, encoder, lambda params: process)
 
 
 def opened(model, images, batch_size=8):

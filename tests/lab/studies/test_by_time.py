@@ -43,7 +43,7 @@ def gaussian(request):
     """A case, its γ of t, and its loss by time on 1,000 images with 2 draws each."""
     encoder, schedule, factor, *_ = request.param
     ends = GAMMA_0, GAMMA_1
-    model = runs.formula_model(encoder, exact_velocity(factor), ends, SHAPE, pixel_levels=2, schedule=schedule)
+    model = runs.model_of(encoder, exact_velocity(factor), ends, SHAPE, pixel_levels=2, schedule=schedule)
     run = runs.opened(model, runs.binary_images(1000), batch_size=250)
     return request.param, model.bind({}).gamma, measure_loss_by_time(run, CELLS, num_draws=2)
 
@@ -70,7 +70,7 @@ def test_the_area_is_the_bounds_term_whatever_the_schedule(gaussian):
 
 def test_values_do_not_depend_on_the_batch():
     """They do not depend on other images either, as long as an image keeps its position."""
-    model = runs.formula_model(CASES["nontrainable"][0], lambda z, gamma: jnp.cos(3 * z), (GAMMA_0, GAMMA_1), SHAPE)
+    model = runs.model_of(CASES["nontrainable"][0], lambda z, gamma: jnp.cos(3 * z), (GAMMA_0, GAMMA_1), SHAPE)
     whole, fewer = (
         measure_loss_by_time(runs.opened(model, tiny.images(7)[:n], batch_size=n - 3), 3, num_draws=2, seed=5).diffusion
         for n in (7, 5)

@@ -35,7 +35,7 @@ class Wave(Trainable):
 
 
 def opened(encoder, images=IMAGES, velocity=None, levels=tiny.LEVELS, batch_size=4):
-    model = runs.formula_model(encoder, velocity or runs.constant_image(X_HAT), GAMMA_ENDS, pixel_levels=levels)
+    model = runs.model_of(encoder, velocity or runs.constant_image(X_HAT), GAMMA_ENDS, pixel_levels=levels)
     return runs.opened(model, images, batch_size=batch_size)
 
 
