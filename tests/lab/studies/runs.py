@@ -25,10 +25,11 @@ def model_of(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=tiny.L
     return formula_model(DataSpec(shape, pixel_levels), schedule, encoder, lambda params: process)
 
 
-def opened(model, images, batch_size=8):
+def opened(model, images, batch_size=8, **changes):
     """A run with this model without parameters, opened in memory, which evaluates on `images`."""
     dataset = Dataset("made up", "1", model.spec.pixel_levels, {"test": images})
-    return trained(Experiment(tiny.config(eval__batch_size=batch_size), dataset, make_mesh(), model), {})
+    config = tiny.config(eval__batch_size=batch_size, **changes)
+    return trained(Experiment(config, dataset, make_mesh(), model), {})
 
 
 class DoubledIdentity(Identity):

@@ -1,4 +1,4 @@
-"""The loss by time against closed forms for Gaussian data, the model's bound, and itself in other batches."""
+"""The loss by time against closed forms for Gaussian data and the model's bound."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,6 @@ from diffenc_jax.diffusion.schedules import FixedLinear, FixedPoly10
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies import by_time
 from diffenc_jax.lab.studies.by_time import CellLosses, measure_loss_by_time, summarize
-from tests import tiny
 from tests.diffusion.formulas import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
 from tests.stored_runs import write_images, write_run
@@ -66,17 +65,6 @@ def test_the_area_is_the_bounds_term_whatever_the_schedule(gaussian):
     per_image = got.diffusion.mean(axis=2, keepdims=True)
     runs.assert_mean(per_image, DIMS * term, 0.005)
     assert summarize(got, DIMS).area == pytest.approx(got.diffusion.mean() / (DIMS * np.log(2)))
-
-
-def test_values_do_not_depend_on_the_batch():
-    """They do not depend on other images either, as long as an image keeps its position."""
-    model = runs.model_of(CASES["nontrainable"][0], lambda z, gamma: jnp.cos(3 * z), (GAMMA_0, GAMMA_1), SHAPE)
-    whole, fewer = (
-        measure_loss_by_time(runs.opened(model, tiny.images(7)[:n], batch_size=n - 3), 3, num_draws=2, seed=5).diffusion
-        for n in (7, 5)
-    )
-    np.testing.assert_allclose(fewer, whole[:, :5], rtol=1e-4)
-    assert len(np.unique(whole)) == whole.size
 
 
 def test_a_summary_averages_cells_over_draws_and_images():

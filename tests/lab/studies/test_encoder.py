@@ -1,4 +1,4 @@
-"""Effects of an encoder by γ, against closed forms and in other batches; the study's parts, and what it refuses."""
+"""Effects of an encoder by γ, against closed forms; the study's parts, and what it refuses."""
 
 import dataclasses
 
@@ -90,17 +90,6 @@ def test_the_estimate_of_a_derivative_head_is_used_where_there_is_one():
     missed = jax.jit(Wave().mean_and_slope)(np.float32(X), np.full(7, gamma, np.float32)).drift - 0.2
     weight = 0.5 * np.exp(gamma) / (1 + np.exp(gamma)) ** 2
     np.testing.assert_allclose(effects.price[:, 1], weight * np.square(missed).sum(axis=(1, 2, 3)), rtol=1e-4)
-
-
-def test_values_do_not_depend_on_the_batch():
-    """They do not depend on other images either, as long as an image keeps its position."""
-    velocity = lambda z, gamma: jnp.cos(3.0 * z)  # noqa: E731
-    whole = measure_by_gamma(opened(NonTrainable(), velocity=velocity, batch_size=7), 3)
-    fewer = measure_by_gamma(opened(NonTrainable(), IMAGES[:5], velocity, batch_size=2), 3)
-    for name in ("difference", "derivative", "residual", "price"):
-        np.testing.assert_allclose(getattr(fewer, name), getattr(whole, name)[:5], rtol=1e-5, atol=1e-6)
-    for values in (whole.residual, whole.price):
-        assert len(np.unique(values)) == values.size
 
 
 @pytest.fixture(scope="module")

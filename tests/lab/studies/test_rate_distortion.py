@@ -1,4 +1,4 @@
-"""Rate and distortion against closed forms for Gaussian data, the library's bound, and themselves in other batches."""
+"""Rate and distortion against closed forms for Gaussian data and the library's bound."""
 
 import dataclasses
 from functools import cache
@@ -108,17 +108,10 @@ def test_the_last_rate_is_the_bound_at_that_depth(arm):
     assert abs(by_pass.mean() - record["bpd"]["total"]) < 4 * error
 
 
-def test_values_depend_on_the_image_the_pass_and_the_seed_alone():
-    run, found = exact("nontrainable")
-    dataset = dataclasses.replace(run.dataset, splits={"test": run.dataset.splits["test"][:7]})
-    config = run.config.replace({"eval.batch_size": 3})
-    fewer = measure_rates(dataclasses.replace(run, dataset=dataset, config=config))
-    for name in ("rate", "square"):
-        np.testing.assert_allclose(getattr(fewer, name), getattr(found, name)[:, :7], rtol=1e-4)
-    assert np.all(found.rate[0, :, 1:] != found.rate[1, :, 1:])
-    config = config.replace({"eval.seed": 1})
-    other = measure_rates(dataclasses.replace(run, dataset=dataset, config=config))
-    assert np.all(fewer.rate[..., 1:] != other.rate[..., 1:])
+def test_another_seed_is_other_noise():
+    run, found = exact("vdm")
+    other = measure_rates(dataclasses.replace(run, config=run.config.replace({"eval.seed": 1})))
+    assert np.all(found.rate[..., 1:] != other.rate[..., 1:])
 
 
 def test_rates_and_errors_of_pixels_are_means_over_images_and_passes():
