@@ -7,8 +7,9 @@ import pytest
 
 from diffenc_jax.diffusion.schedules import FixedLinear, FixedPoly10
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.studies import by_time
 from diffenc_jax.lab.studies.by_time import CellLosses, measure_loss_by_time, summarize
+from diffenc_jax.runs.stored import StoredRun
+from diffenc_jax.runs.trained import open_trained
 from tests.diffusion.formulas import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
 from tests.stored_runs import write_images, write_run
@@ -81,10 +82,8 @@ def test_a_summary_averages_cells_over_draws_and_images():
     assert found.tables()[0].rows == [["3.0000", "1.0000"]]
 
 
-def test_the_study_is_of_all_images(tmp_path, monkeypatch):
-    measured = []
-    monkeypatch.setattr(by_time, "summarize", lambda values, dims: measured.append(values) or summarize(values, dims))
+def test_the_study_is_of_all_images(tmp_path):
     workdir = write_run(tmp_path / "vdm", write_images(tmp_path / "images.npz"))
-    result, nats = studies.measure("loss-by-time", workdir, cells=4, draws=2).result, measured[0].diffusion
-    assert nats.shape == (2, 13, 4)
-    assert result.area == pytest.approx(nats.mean() / (16 * np.log(2)), rel=1e-4)
+    values = measure_loss_by_time(open_trained(StoredRun(workdir)), cells=4, num_draws=2)
+    assert values.diffusion.shape == (2, 13, 4)
+    assert studies.measure("loss-by-time", workdir, cells=4, draws=2).result == summarize(values, 16)
