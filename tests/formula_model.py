@@ -1,73 +1,33 @@
-"""A model of formulas in place of networks, and the protocol by which code reads it or a `Model`."""
+"""A model of formulas in place of networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, ClassVar, Protocol
 
-import jax
-from flax import linen as nn
-
-from diffenc_jax.config.sections import LossConfig
-from diffenc_jax.data.images import Batch
+from diffenc_jax.config.sections import ENCODED, LossConfig
+from diffenc_jax.diffusion.decoders import Levels
+from diffenc_jax.diffusion.encoders import Encoder
+from diffenc_jax.diffusion.gaussian import velocity_from_velocity
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.diffusion.steps import Place
-from diffenc_jax.model import DataSpec, Model
-from diffenc_jax.model.model import Params
+from diffenc_jax.diffusion.reverse import linear
+from diffenc_jax.diffusion.schedules import Schedule
+from diffenc_jax.model import DataSpec, Model, Params
 from diffenc_jax.nets.compute import Compute
+from diffenc_jax.nets.network import ScoreNetwork
 
-
-class Bindable(Protocol):
-    """Protocol of the models whose gradients training computes and whose runs studies measure."""
-
-    @property
-    def spec(self) -> DataSpec: ...
-
-    @property
-    def schedule(self) -> nn.Module: ...
-
-    @property
-    def score(self) -> Any: ...
-
-    @property
-    def loss(self) -> LossConfig: ...
-
-    @property
-    def separate_losses(self) -> tuple[str, ...]: ...
-
-    @property
-    def estimates_slope(self) -> bool: ...
-
-    def condition(self, params: Params, batch: Batch, dropout_key: jax.Array | None = None) -> jax.Array | None: ...
-
-    def bind(
-        self, params: Params, dropout_key: jax.Array | None = None, condition: jax.Array | None = None
-    ) -> Process: ...
-
-    def place(self, params: Params, t: jax.Array) -> Place: ...
+NETWORK = ScoreNetwork(compute=Compute(scan=True))
 
 
 @dataclass(frozen=True)
-class FormulaModel:
-    """A model at infinite depth whose process is `process_of(params)`, without condition or dropout."""
+class FormulaModel(Model):
+    """A model whose process is `process_of(params)`."""
 
-    spec: DataSpec
-    schedule: nn.Module
-    process_of: Callable[[Params], Process]
-    estimates_slope: bool = False
-    score: ClassVar = SimpleNamespace(compute=Compute(scan=True))
-    loss: ClassVar = LossConfig()
-    separate_losses: ClassVar = ()
+    process_of: Callable[[Params], Process] = NotImplemented
 
-    def condition(self, params: Params, batch: Batch, dropout_key: jax.Array | None = None) -> None:
-        return None
-
-    def bind(self, params: Params, dropout_key: jax.Array | None = None, condition: jax.Array | None = None) -> Process:
+    def bind(self, params, dropout_key=None, condition=None):
         return self.process_of(params)
 
-    def place(self, params: Params, t: jax.Array) -> Place:
-        return self.bind(params).instant(t)
 
-
-# mypy checks that both satisfy the protocol.
-MODELS: tuple[type[Bindable], ...] = Model, FormulaModel
+def formula_model(spec: DataSpec, schedule: Schedule, encoder: Encoder, process_of: Callable[[Params], Process]):
+    """A FormulaModel at infinite depth, without condition or dropout."""
+    parts = encoder, Levels(spec.levels), velocity_from_velocity, linear, ENCODED, LossConfig()
+    return FormulaModel(spec, schedule, NETWORK, *parts, process_of=process_of)

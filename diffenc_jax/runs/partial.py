@@ -73,7 +73,7 @@ class PartialEvaluation:
         content = self._usable(self._path) if self._path is not None and hosts.is_first() else b""
         if arrays := read_arrays(hosts.broadcast(content)):
             self._started -= json.loads(str(arrays["about"]))["seconds"]
-            self._tables, self.values = _beginning(TABLE, arrays), _beginning(VALUE, arrays)
+            self._tables, self.values = prefixed(arrays, TABLE), prefixed(arrays, VALUE)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -127,7 +127,7 @@ class PartialEvaluation:
     def _flaw(self, arrays: dict[str, np.ndarray]) -> str:
         """Why a file is ignored; empty if it is used."""
         with suppress(AttributeError, KeyError, TypeError, ValueError):  # of a file that somebody else wrote
-            digest, values = str(arrays.pop("digest")), _beginning(VALUE, arrays)
+            digest, values = str(arrays.pop("digest")), prefixed(arrays, VALUE)
             about = parse_json(str(arrays["about"]))
             fits = all((array.dtype, array.shape) == (np.float64, self._shape) for array in values.values())
             is_saved = digest == digest_of(arrays) and fits and values.keys() >= set(self._terms)
@@ -137,7 +137,7 @@ class PartialEvaluation:
         return "is not as it was saved"
 
 
-def _beginning(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The arrays whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from diffenc_jax.config import Config, load
-from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.errors import refusing, require
 from diffenc_jax.model import DataSpec, build, spec_of
 from diffenc_jax.train.step import StepFunction
 
@@ -49,10 +49,8 @@ def count(config: Config, spec: DataSpec) -> Counts:
     step, seed = StepFunction(build(config, spec, "tpu"), config), np.uint32(config.seed)
     state = jax.eval_shape(step.init, seed)
     batch = step.model.batch_shapes(config.train.batch_size)
-    try:
+    with refusing("FLOPs are counted on the CPU", "add cpu to JAX_PLATFORMS"):
         cpu = jax.local_devices(backend="cpu")[0]
-    except RuntimeError as error:
-        raise InputError(f"FLOPs are counted on the CPU: {first_line(error)}; add cpu to JAX_PLATFORMS") from error
     with jax.default_device(cpu):
         flops = jax.jit(step).trace(state, batch, seed).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
     params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}

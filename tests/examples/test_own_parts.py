@@ -302,8 +302,3 @@ def test_commands_import_only_what_is_allowed(strangers, capsys):
             said = capsys.readouterr().err if name != "report" else Path(given[1].partition("=")[2]).read_text()
             assert answer in html.unescape(said), (name, plugins, said)
             assert code == (0 if name == "report" else 2)
-
-
-def test_a_run_whose_package_is_allowed_is_opened(tmp_path):
-    run = write_run(tmp_path / "run", write_images(tmp_path / "images.npz"), arm="vdm", model__encoder__kind=FADING)
-    assert type(dj.open(run, plugins=["own_parts"]).model.encoder) is parts.load("encoder", FADING)

@@ -123,12 +123,12 @@ def test_what_costs_money_or_is_deleted_waits_for_a_yes(cloud, script, action, o
     assert calls == 1 or first == calls.split()
 
 
-@pytest.mark.parametrize("script", ["tpu.sh", "gke.sh"])
-def test_a_bucket_holds_the_workdir_and_the_images(cloud, script):
+@pytest.mark.parametrize(
+    ("script", "options", "name"), [("tpu.sh", SLICE, "slice"), ("gke.sh", ["--name=set", *POOL[:-1]], "set")]
+)
+def test_a_bucket_holds_the_workdir_and_the_images(cloud, script, options, name):
     """--bucket=B is short for --workdir=gs://B/NAME and --config.data.dir=gs://B/data, unless that is given."""
-    action, options = ("run", SLICE) if script == "tpu.sh" else ("run", ["--name=set", *POOL[:-1]])
-    name = "slice" if script == "tpu.sh" else "set"
-    command = [LAUNCH / script, action, "--dry-run", "--bucket=b.c-d_1", *options, "--", CONFIG]
+    command = [LAUNCH / script, "run", "--dry-run", "--bucket=b.c-d_1", *options, "--", CONFIG]
     done = cloud.run(*command)
     assert done.returncode == 0, done.stderr
     assert f"--workdir=gs://b.c-d_1/{name}" in done.stdout

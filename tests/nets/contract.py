@@ -59,16 +59,6 @@ def assert_mask_matters_and_computation_does_not(net):
     assert 0 < np.linalg.norm(near - first) / np.linalg.norm(first) < 0.03
 
 
-def output_and_heads(net, key=None):
-    """The output and the outputs of both heads, [3, B, H, W, C]."""
-
-    def stacked(params, x=X):
-        output, heads = net.apply(params, x, TIME, key, with_heads=True)
-        return jnp.stack([output, *(heads[name] for name in HEADS)])
-
-    return stacked
-
-
 def last_arrays(variables):
     """One array of each part of a network."""
     return {name: jax.tree.leaves(part)[-1] for name, part in variables["params"].items()}
@@ -98,8 +88,8 @@ def assert_heads_leave_the_output(net):
     alone = {"params": {name: part for name, part in params["params"].items() if name not in HEADS}}
 
     def loss(params, x):
-        out, *heads = output_and_heads(with_head, KEY)(params, x)
-        return jnp.sum(jnp.sin(out)) + sum(jnp.sum(jnp.sin(head)) for head in heads), (out, heads)
+        out, heads = with_head.apply(params, x, TIME, KEY, with_heads=True)
+        return jnp.sum(jnp.sin(out)) + sum(jnp.sum(jnp.sin(heads[name])) for name in HEADS), (out, heads)
 
     def loss_alone(params, x):  # without `with_heads`, also the heads' parameters are not needed
         out = with_head.apply(params, x, TIME, KEY)
@@ -112,5 +102,5 @@ def assert_heads_leave_the_output(net):
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(by_x, expected_by_x, rtol=1e-4, atol=1e-4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), by_params, expected_by_params)
-    assert all(float(jnp.abs(head - out).max()) > 0.1 for head in heads)
+    assert all(float(jnp.abs(heads[name] - out).max()) > 0.1 for name in HEADS)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(by_head))

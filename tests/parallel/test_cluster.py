@@ -1,8 +1,7 @@
 """A process of a job of several does not run as if it were alone."""
 
-import http.server
+import io
 import os
-import threading
 
 import jax
 import pytest
@@ -69,32 +68,23 @@ def test_the_commands_of_jobs_ask(environment, command, options, message, capsys
 
 def test_the_hosts_of_a_slice_of_tpu_vms_are_known_to_the_metadata_server(environment, tmp_path, monkeypatch):
     """It is asked on machines with TPU chips; one that does not answer stops nothing."""
-    answers, asked = [b"a:8470:10.0.0.1,b:8470:10.0.0.2", b"10.0.0.1"], []
+    asked = []
 
-    class Server(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append((self.path, self.headers["Metadata-Flavor"]))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(answers[len(asked) - 1])
-
-        def log_message(self, *_):
-            pass
+    def answer(request, timeout):
+        asked.append((request.full_url, request.headers))
+        return io.BytesIO(b"a:8470:10.0.0.1,b:8470:10.0.0.2" if len(asked) == 1 else b"10.0.0.1")
 
     monkeypatch.setattr(cluster, "DEVICES", tmp_path)
-    with http.server.HTTPServer(("localhost", 0), Server) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        environment({"GCE_METADATA_IP": f"localhost:{server.server_port}"})
+    environment({"GCE_METADATA_IP": "localhost:1"})
+    with monkeypatch.context() as patch:
+        patch.setattr("urllib.request.urlopen", answer)
         cluster.require_alone()
         (tmp_path / "accel0").touch()
         with pytest.raises(InputError, match=r"^this is one of 2 hosts of a TPU job; "):
             cluster.require_alone()
         cluster.require_alone()
-        server.shutdown()
-        thread.join()
-    assert asked == [("/computeMetadata/v1/instance/attributes/worker-network-endpoints", "Google")] * 2
-    environment({"GCE_METADATA_IP": "localhost:1"})
+    url = "http://localhost:1/computeMetadata/v1/instance/attributes/worker-network-endpoints"
+    assert asked == [(url, {"Metadata-flavor": "Google"})] * 2
     cluster.require_alone()
 
 

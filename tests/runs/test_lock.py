@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,22 +49,12 @@ def test_a_silent_holder_is_replaced_and_notices_it(bucket, quick):
     assert storage.read(bucket.folder / LOCK) == b"process 12 on vm-7"
 
 
-def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient):
+def test_a_holder_that_gives_signs_of_life_is_not_replaced(bucket, patient, monkeypatch):
+    """It does while the other process waits."""
     holder_elsewhere(bucket.folder)
-    ended = threading.Event()
-
-    def live():
-        while not ended.wait(0.3):
-            holder_elsewhere(bucket.folder)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    try:
-        with pytest.raises(InputError, match=r"\(process 12 on vm-7\)"), locked(bucket.folder):
-            pass
-    finally:
-        ended.set()
-        thread.join()
+    monkeypatch.setattr(lock, "time", SimpleNamespace(sleep=lambda _: holder_elsewhere(bucket.folder)))
+    with pytest.raises(InputError, match=r"\(process 12 on vm-7\)"), locked(bucket.folder):
+        pass
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from diffenc_jax.train.state import averages
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.diffusion.formulas import exact_velocity
-from tests.formula_model import FormulaModel
+from tests.formula_model import formula_model
 
 SPEC = DataSpec((1, 1, 3), 256)
 BITS = SPEC.dims * math.log(2)
@@ -42,7 +42,7 @@ def toy(schedule):
         predict = lambda z, gamma: Prediction(params["scale"] * exact(z, gamma))  # noqa: E731
         return Process(encoder, predict, lambda t: schedule.apply({"params": params["schedule"]}, t))
 
-    return FormulaModel(SPEC, schedule, process_of)
+    return formula_model(SPEC, schedule, NonTrainable(), process_of)
 
 
 FIXED, LEARNED = map(toy, (FixedLinear(-13.3, 5.0), Monotone(-13.3, 5.0, hidden=16)))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import AbstractMesh, Mesh
 
-from diffenc_jax.core.errors import InputError, first_line, lookup, require
+from diffenc_jax.core.errors import lookup, refusing, require
 from diffenc_jax.lab.costs.targets import TARGETS, Target, target_of
 
 # Describes an absent machine to the compiler, and lets several processes compile at once, since none holds a TPU.
@@ -70,11 +70,8 @@ def describe(topology: str, slices: int = 1) -> Machines:
     options = _gpu_options(target, kind, shape, slices) if target.capability else _tpu_options(kind, shape, slices)
     from jax.experimental import topologies
 
-    try:
-        described = topologies.get_topology_desc(**{"topology_name": topology} | options)
-    except Exception as error:
-        raise InputError(f"the compiler for {kind} does not know {topology}: {first_line(error)}") from error
-    return Machines(target, described.devices)
+    with refusing(f"the compiler for {kind} does not know {topology}"):
+        return Machines(target, topologies.get_topology_desc(**{"topology_name": topology} | options).devices)
 
 
 def _tpu_options(kind: str, shape: str, slices: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from flax import serialization
 from flax.traverse_util import flatten_dict
 
 from diffenc_jax.config import Config
-from diffenc_jax.core.errors import InputError, first_line, lookup, require
+from diffenc_jax.core.errors import lookup, refusing, require
 from diffenc_jax.diffusion.gaussian import velocity_from_noise
 from diffenc_jax.lab.interop import names
 from diffenc_jax.model import DataSpec, Model, Params, build
@@ -59,13 +59,10 @@ def read_published(path: Path) -> tuple[int, dict[str, np.ndarray]]:
     read.
     """
     content = read_bytes(path)
-    try:
+    with refusing(f"{path} cannot be read as a flax checkpoint with step and ema_params"):
         state = serialization.msgpack_restore(content)
         step, leaves = operator.index(state["step"]), flatten_dict(state["ema_params"], sep="/")
         return step, {name: np.asarray(leaf, np.float32) for name, leaf in leaves.items()}
-    except Exception as error:  # libraries raise many types
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"{path} cannot be read as a flax checkpoint with step and ema_params: {reason}") from error
 
 
 def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Params:

@@ -28,6 +28,7 @@ from diffenc_jax.diffusion.steps import Step
 from diffenc_jax.lab.interop import names
 from diffenc_jax.model import DataSpec, Model, Params, build
 from diffenc_jax.runs.files import read_arrays, read_bytes
+from diffenc_jax.runs.partial import prefixed
 
 ADVICE = "give reference arrays of the published code, such as tests/reference/vdm.npz"
 LIMIT = 1e-4
@@ -173,11 +174,6 @@ def _error(name: str, ours: Any, theirs: np.ndarray, limit: float, near_enough: 
     size = np.linalg.norm(theirs)
     relative = float(np.linalg.norm(ours - theirs) / size) if size > 0 else float(np.linalg.norm(ours))
     return Error(name, relative, relative <= limit or near_enough)
-
-
-def prefixed(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The arrays whose names begin with `prefix`, by the rest of their names."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def report_file(path: Path) -> bool:

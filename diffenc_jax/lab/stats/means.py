@@ -43,18 +43,18 @@ def interval(mean: float, standard_error: float, df: float, level: float = 0.95)
 
 
 @quietly
-def mean_of(values: np.ndarray | Sequence[float], level: float = 0.95) -> Mean:
-    """Mean of `values` [n] with its interval mean ± t sd/√n, where t is the quantile at n − 1 degrees of freedom."""
+def mean_of(values: np.ndarray | Sequence[float]) -> Mean:
+    """Mean of `values` [n] with its 95 % interval mean ± t sd/√n, t the quantile at n − 1 degrees of freedom."""
     n, mean = len(values), float(np.mean(values))
     sd = float(np.std(values, ddof=1)) if n > 1 else math.nan
     if not math.isfinite(sd):
         return Mean(n, mean, None, None, None)
     error = sd / math.sqrt(n)
-    return Mean(n, mean, sd, error, interval(mean, error, n - 1, level))
+    return Mean(n, mean, sd, error, interval(mean, error, n - 1))
 
 
-def interval_of_sum(value: float, parts: Sequence[tuple[float, float]], level: float = 0.95) -> tuple[float, float]:
-    """t interval around `value`, a sum or difference of independent estimates.
+def interval_of_sum(value: float, parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """95 % t interval around `value`, a sum or difference of independent estimates.
 
     With standard errors e_i, e² = Σ e_i², and by Welch and Satterthwaite there are e⁴/Σ(e_i⁴/ν_i) degrees of freedom.
 
@@ -63,4 +63,4 @@ def interval_of_sum(value: float, parts: Sequence[tuple[float, float]], level: f
     """
     variance = sum(error**2 for error, _ in parts)
     df = variance**2 / sum(error**4 / df for error, df in parts)
-    return interval(value, math.sqrt(variance), df, level)
+    return interval(value, math.sqrt(variance), df)

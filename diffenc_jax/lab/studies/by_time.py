@@ -121,12 +121,10 @@ class CellLosses(NamedTuple):
     residual: "np.ndarray"
 
 
-def measure_loss_by_time(
-    run: Trained, cells: int, num_draws: int, seed: int = 0, on_part: "OnPart" = lambda part: None
-) -> CellLosses:
+def measure_loss_by_time(run: Trained, cells: int, num_draws: int, on_part: "OnPart" = lambda part: None) -> CellLosses:
     """The loss by time of all images of the split that `run` evaluates on.
 
-    The noise of a value depends only on (seed, position of the image in the split, cell, number of the draw), so no
+    The noise of a value depends only on (position of the image in the split, cell, number of the draw), so no
     value depends on the batch size or the devices, and runs are compared under common noise.
 
     Args:
@@ -139,7 +137,7 @@ def measure_loss_by_time(
     from diffenc_jax.lab.studies.sweep import by_image
 
     points = list(product(np.arange(num_draws, dtype=np.int32), np.arange(cells, dtype=np.int32)))
-    values = by_image(run, points, partial(_values, seed, cells), on_part)
+    values = by_image(run, points, partial(_values, cells), on_part)
     values = values.reshape(num_draws, cells, 3, -1).transpose(2, 0, 3, 1)
     t = np.arange(2 * cells + 1) / (2 * cells)  # edges and centres alternate
     gamma = np.asarray(run.model.bind(run.params).gamma(jnp.asarray(t, jnp.float32)), np.float64)
@@ -163,7 +161,7 @@ def summarize(values: CellLosses, dims: int) -> ByTime:
     return ByTime(rows_of_columns(columns), *map(float, area))
 
 
-def _values(seed: int, cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
+def _values(cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
     """[3, B]: diffusion, velocity and residual of `CellLosses`, at times uniform in `cell`."""
     import jax
     import jax.numpy as jnp
@@ -175,7 +173,7 @@ def _values(seed: int, cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
     process, pixels = chunk.process, chunk.data
 
     def time_and_noise(index):
-        key = jax.random.fold_in(stream(seed, "loss by time"), index)
+        key = jax.random.fold_in(stream(0, "loss by time"), index)
         key_t, key_eps = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, cell), draw))
         return (cell + uniform(key_t)) / cells, gaussian(key_eps, pixels.shape[1:])
 

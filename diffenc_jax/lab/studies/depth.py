@@ -94,7 +94,31 @@ class DepthStudy(Study[Arguments, Depths]):
         return given | {"eval.estimator": "bound", "eval.num_draws": 1}
 
     def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> Depths:
-        return measure_depths(run, arguments, watch)
+        """Bits/dim by depth and choice of steps, under common noise; finished records in the workdir are used again.
+
+        Raises InputError if a depth is too large, or the run has no error head and a choice needs one.
+        """
+        from diffenc_jax.evaluation.bound import Bound
+        from diffenc_jax.evaluation.evaluator import Evaluator
+        from diffenc_jax.evaluation.fit import Fit
+        from diffenc_jax.lab.studies.sweep import evaluated
+
+        run.model.check_depth("--depths", max(arguments.depths))
+        fit = Fit(Evaluator(run).experiment, run.params)
+
+        def evaluator(depth, times, ratio, passes):
+            changes = {"loss.depth": depth, "loss.variance_ratio": ratio, "loss.times": times}
+            loss = run.config.replace(changes).loss
+            return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
+
+        evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * arguments.passes)}
+        for depth, name in product(sorted(arguments.depths), dict.fromkeys((PLAIN, *arguments.choices))):
+            evaluators[depth, name] = evaluator(depth, *steps_of(name), min(2 * depth, arguments.passes))
+        evaluations = {}
+        with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
+            for key, one in evaluators.items():
+                evaluations[key] = evaluated(one, run, on_batch)
+        return excess_of(evaluations.pop(INFINITE), evaluations)
 
     def figures(self, shown: Sequence[Measured[Depths]]) -> dict[str, Chart | Board]:
         (measured,) = shown
@@ -108,37 +132,6 @@ class DepthStudy(Study[Arguments, Depths]):
         panel = Panel("bits/dim above infinite depth", curves, from_zero=False, logarithmic=True)
         caption = f"the cost of a finite depth; {BARS}"
         return {"": Chart(caption, "depth $T$ (steps)", [panel], MEANINGS, logarithmic=True, bars=True)}
-
-
-def measure_depths(run: Trained, arguments: Arguments, watch: Watch) -> Depths:
-    """Bits/dim by depth and choice of steps, under common noise; finished records in the workdir are used again.
-
-    Raises InputError if a depth is too large, or the run has no error head and a choice needs one.
-
-    Args:
-      run: opened with its training images, on which times and ratios are fitted.
-    """
-    from diffenc_jax.evaluation.bound import Bound
-    from diffenc_jax.evaluation.evaluator import Evaluator
-    from diffenc_jax.evaluation.fit import Fit
-    from diffenc_jax.lab.studies.sweep import evaluated
-
-    run.model.check_depth("--depths", max(arguments.depths))
-    fit = Fit(Evaluator(run).experiment, run.params)
-
-    def evaluator(depth, times, ratio, passes):
-        changes = {"loss.depth": depth, "loss.variance_ratio": ratio, "loss.times": times}
-        loss = run.config.replace(changes).loss
-        return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
-
-    evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * arguments.passes)}
-    for depth, name in product(sorted(arguments.depths), dict.fromkeys((PLAIN, *arguments.choices))):
-        evaluators[depth, name] = evaluator(depth, *steps_of(name), min(2 * depth, arguments.passes))
-    evaluations = {}
-    with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
-        for key, one in evaluators.items():
-            evaluations[key] = evaluated(one, run, on_batch)
-    return excess_of(evaluations.pop(INFINITE), evaluations)
 
 
 def steps_of(choice: str) -> tuple[str, float | str]:

@@ -1,11 +1,8 @@
 """Rate and distortion: the bits sent so far on the way from noise to data, and the error of the estimated image."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count
@@ -13,16 +10,10 @@ from diffenc_jax.core.numbers import with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, Trained, Watch
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from diffenc_jax.lab.studies.sweep import OnPart
-
 # Number of steps for a run at infinite depth.
 DEPTH = 100
 # Number of rows that are printed, and the last two.
 PRINTED = 5
-COLUMNS = ("steps", "gamma", "rate", "rate_se", "rmse", "rmse_se")
 SHOWN = "the image shown at z_t is the model's estimate of x, or x̂ where a trained encoder does not determine one"
 
 
@@ -90,8 +81,10 @@ diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
         return given | {"loss.depth": arguments.depth or given.get("loss.depth") or stored.loss.depth or DEPTH}
 
     def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> Rates:
+        from diffenc_jax.lab.studies.progressive import measure_rates, rows_of_rates
+
         with watch(f"rate and distortion over {run.config.loss.depth} steps", 1.0) as on_part:
-            return summarize(measure_rate_distortion(run, on_part))
+            return Rates(rows_of_rates(measure_rates(run, on_part)))
 
     def figures(self, shown: Sequence[Measured[Rates]]) -> dict[str, Chart | Board]:
         (measured,) = shown
@@ -99,60 +92,3 @@ diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
         note = f"{SHOWN}; bands: ±2 standard errors over images and noise"
         caption = f"the error of the image shown against the bits/dim that have been received; {note}"
         return {"": Chart(caption, "rate (bits/dim)", [Panel("RMSE (pixels 0 .. 255)", [curve])], note)}
-
-
-class ImageRates(NamedTuple):
-    """Rate and distortion of N images in P passes over T steps; float64.
-
-    Attributes:
-      gamma: [T + 1] γ of z_t, from γ_1 at the noise to γ_0 at the data.
-      rate: [P, N, T + 2] bits/dim of z_1 and of the steps down to each z_t, and last of the pixels as well.
-      square: [P, N, T + 1] mean squared error over the pixels of the image shown at each z_t, on a scale of 0 .. 255.
-    """
-
-    gamma: "np.ndarray"
-    rate: "np.ndarray"
-    square: "np.ndarray"
-
-
-def summarize(values: ImageRates) -> Rates:
-    """Means over images and passes. The errors include the noise, since each pass has separate noise."""
-    import numpy as np
-
-    from diffenc_jax.evaluation.means import mean_and_error
-    from diffenc_jax.lab.studies.sweep import root_mean
-
-    gamma, steps = [*map(float, values.gamma), None], [*range(len(values.gamma)), len(values.gamma) - 1]
-    rate, square = (one.mean(axis=0) for one in (values.rate, values.square))
-    known = np.zeros((len(square), 1))  # the pixels, which are shown as they are
-    columns = [*mean_and_error(rate), *root_mean(np.concatenate([square, known], axis=1))]
-    rows = zip(steps, gamma, *(column.tolist() for column in columns), strict=True)
-    return Rates([dict(zip(COLUMNS, row, strict=True)) for row in rows])
-
-
-def measure_rate_distortion(run: Trained, on_part: "OnPart" = lambda part: None) -> ImageRates:
-    """Rate and distortion over the steps of `run.config.loss`, of finite depth, in `run.config.eval.passes` passes.
-
-    z_t is drawn from q(z_t | x) anew for every step. Its noise depends only on (eval.seed, position of the image in the
-    split, pass, number of the step), so no value depends on the batch size or the devices.
-    """
-    import numpy as np
-
-    from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
-    from diffenc_jax.evaluation.fit import steps_for
-    from diffenc_jax.lab.studies.progressive import at_ends, at_step
-    from diffenc_jax.lab.studies.sweep import by_image
-
-    run, settings = in_eval_dtype(run), run.config.eval
-    seed, passes = np.uint32(settings.seed), np.arange(settings.passes, dtype=np.int32)
-    with eval_precision(settings):
-        steps = steps_for(run, run.params, run.config.loss)
-        places = product(np.arange(steps.depth, dtype=np.int32), passes)
-        stages = by_image(run, [(steps, *place) for place in places], partial(at_step, seed), on_part)
-        ends = by_image(run, [(np.int32(steps.depth), number) for number in passes], partial(at_ends, seed))
-    costs, squares = stages.reshape(steps.depth, len(passes), 2, -1).transpose(2, 1, 3, 0)
-    latent, reconstruction, last = ends.swapaxes(0, 1)[..., None]
-    nats = np.concatenate([latent, costs, reconstruction], axis=2)
-    rate = np.cumsum(nats, axis=2) / (math.log(2) * run.model.spec.dims)
-    gamma = np.asarray(steps.gamma, np.float64)[::-1]
-    return ImageRates(gamma, rate, np.concatenate([squares, last], axis=2))

@@ -105,13 +105,53 @@ class SampleQuality(Study[Arguments, Quality]):
     reads = ("data.dir",)
 
     def open(self, workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str] = ()) -> Any:
-        return open_samples(workdir, arguments, given, plugins)
+        """The samples to measure; raises InputError if there are none, or if they do not have the form of images."""
+        from diffenc_jax.data import checks
+        from diffenc_jax.data.dataset import load_dataset
+        from diffenc_jax.model import DataSpec
+        from diffenc_jax.runs.files import read_arrays, read_bytes
+        from diffenc_jax.runs.stored import StoredRun
+
+        config = StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
+        path = as_path(arguments.samples) if arguments.samples else _last(workdir)
+        is_short = len(os.fsencode(path.stem)) <= LONGEST
+        require(is_short, f"{path} has too long a name for the study's files; give it another")
+        arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
+        require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
+        dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
+        spec = DataSpec(dataset.shape, dataset.pixel_levels)
+        levels, images = spec.levels, spec.checked(checks.as_images(path, arrays["images"]))
+        fewest = min(len(images), len(dataset.splits["test"]))
+        require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
+        return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, levels, images)
 
     def path(self, workdir: Path, measured: Measured[Quality]) -> Path:
         return workdir / self.name / Path(measured.result.file).stem
 
     def measure(self, run: Samples, arguments: Arguments, watch: Watch) -> Quality:  # type: ignore[override]
-        return measure_quality(run)
+        import numpy as np
+        import scipy
+
+        samples = run.images
+        train, test = (np.asarray(run.dataset.splits[split]) for split in ("train", "test"))
+        (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
+        limit = np.quantile(theirs, NEAR)
+        quality = {
+            "median": [float(np.median(one)) for one in (ours, theirs)],
+            "near": [float(np.mean(one < limit)) for one in (ours, theirs)],
+            "copies": [float(np.mean(one == 0)) for one in (ours, theirs)],
+        }
+        z, p = scipy.stats.ranksums(ours, theirs)
+        first = np.argsort(ours, kind="stable")[:PAIRS]
+        return Quality(
+            file=run.file.name,
+            counts=[len(samples), len(train), len(test)],
+            numbers=quality,
+            copying=[float(z), float(p)],
+            nearest=ours,
+            unseen=theirs,
+            pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / (run.levels - 1) - 1).astype(np.float32),
+        )
 
     def figures(self, shown: Sequence[Measured[Quality]]) -> dict[str, Chart | Board]:
         (result,) = (measured.result for measured in shown)
@@ -122,28 +162,6 @@ class SampleQuality(Study[Arguments, Quality]):
         return {"": Board(caption, names, heads, [result.pairs])}
 
 
-def open_samples(workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str]) -> Samples:
-    """The samples to measure; raises InputError if there are none, or if their form is not that of the run's images."""
-    from diffenc_jax.data import checks
-    from diffenc_jax.data.dataset import load_dataset
-    from diffenc_jax.model import DataSpec
-    from diffenc_jax.runs.files import read_arrays, read_bytes
-    from diffenc_jax.runs.stored import StoredRun
-
-    config = StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
-    path = as_path(arguments.samples) if arguments.samples else _last(workdir)
-    is_short = len(os.fsencode(path.stem)) <= LONGEST
-    require(is_short, f"{path} has too long a name for the study's files; give it another")
-    arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
-    require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
-    dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
-    spec = DataSpec(dataset.shape, dataset.pixel_levels)
-    levels, images = spec.levels, spec.checked(checks.as_images(path, arrays["images"]))
-    fewest = min(len(images), len(dataset.splits["test"]))
-    require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
-    return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, levels, images)
-
-
 def _last(workdir: Path) -> Path:
     """The samples of the last step in a workdir."""
     from diffenc_jax.runs.files import list_paths
@@ -151,33 +169,6 @@ def _last(workdir: Path) -> Path:
     by_step = {(int(p.stem.split("-")[0]), p) for p in list_paths(workdir / "samples", "*.npz") if p.stem[0].isdigit()}
     require(bool(by_step), f"{workdir} holds no samples; draw some with diffenc sample, or give --samples=FILE")
     return max(by_step)[1]
-
-
-def measure_quality(given: Samples) -> Quality:
-    """Quality of samples, each number beside the number for test images."""
-    import numpy as np
-    import scipy
-
-    samples = given.images
-    train, test = (np.asarray(given.dataset.splits[split]) for split in ("train", "test"))
-    (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
-    limit = np.quantile(theirs, NEAR)
-    quality = {
-        "median": [float(np.median(one)) for one in (ours, theirs)],
-        "near": [float(np.mean(one < limit)) for one in (ours, theirs)],
-        "copies": [float(np.mean(one == 0)) for one in (ours, theirs)],
-    }
-    z, p = scipy.stats.ranksums(ours, theirs)
-    first = np.argsort(ours, kind="stable")[:PAIRS]
-    return Quality(
-        file=given.file.name,
-        counts=[len(samples), len(train), len(test)],
-        numbers=quality,
-        copying=[float(z), float(p)],
-        nearest=ours,
-        unseen=theirs,
-        pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / (given.levels - 1) - 1).astype(np.float32),
-    )
 
 
 def nearest(images: "np.ndarray", train: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

@@ -86,10 +86,13 @@ def test_a_vdm_of_google_research(tmp_path):
     assert abs(h([0.0])[0] + 13.3) > 0.1
 
 
+SCHEDULE = {"model__schedule__kind": "learned_linear"}
+
+
 @pytest.fixture(scope="module")
 def small():
     """A tiny DiffEnc's configuration, and random published parameters of it."""
-    config = tiny.config(model__schedule__kind="learned_linear")
+    config = tiny.config("diffenc", **SCHEDULE)
     return config, published_parameters(config)
 
 
@@ -184,22 +187,14 @@ def test_a_workdir_is_never_overwritten(tmp_path, small):
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
 
 
-CONFIG = """
-from ml_collections import ConfigDict
-def get_config():
-    return ConfigDict({values!r})
-"""
-
-
 @pytest.mark.slow
 def test_imported_evaluated_sampled_and_not_trained(tmp_path, small, capsys):
     """The commands as they follow one another; the record is of the file's step and parameters."""
     np.save(tmp_path / "images.npy", tiny.images(80))
-    config, ema = small
-    values = config.replace({"data.source": str(tmp_path / "images.npy")}).to_dict()
-    (tmp_path / "config.py").write_text(CONFIG.format(values=values))
+    changes, (_, ema) = {"data__source": str(tmp_path / "images.npy"), **SCHEDULE}, small
+    (tmp_path / "config.py").write_text(tiny.file(small=False, **changes))
     path = write(tmp_path / "checkpoint", ema | {"gamma/w": np.full(1, 14, np.float32)})
-    common = (f"--config={tmp_path}/config.py", f"--workdir={tmp_path}/run")
+    common = (f"--config={tmp_path}/config.py:diffenc", f"--workdir={tmp_path}/run")
     assert main(["import-checkpoint", str(path), *common]) == 0
     assert capsys.readouterr().out.startswith(f"step {STEP} of {path}, ")
     assert main(["eval", *common]) == 0

@@ -26,27 +26,14 @@ def test_the_tests_are_scipys(alternative):
         assert getattr(got, ALTERNATIVES[alternative]) == pytest.approx(expected.pvalue)
 
 
-@pytest.mark.parametrize("test", [welch_t, paired_t, sign_flip])
-def test_many_experiments_at_once_are_those_one_by_one(test):
-    a, b = np.random.default_rng(1).normal(size=(2, 3, 5))
-    many = test(a, b)
-    for index in range(3):
-        one = test(a[index], b[index])
-        for name in ("statistic", *ALTERNATIVES.values()):
-            assert isinstance(getattr(one, name), float)
-            assert getattr(many, name)[index] == pytest.approx(getattr(one, name))
-
-
 @pytest.mark.filterwarnings("error")
 def test_t_tests_without_variance_reject_nothing():
-    """Rounding is no variance. One experiment that does not vary spoils no other."""
+    """Rounding is no variance."""
     seeds = np.array([1.61, 2.64, 4.62, 0.66, 2.63])
     assert np.ptp(seeds + 0.02 - seeds) > 0
     for outcome in (paired_t(seeds + 0.02, seeds), welch_t(np.full(5, 2.7), np.full(5, 2.6))):
         assert astuple(outcome)[1:] == (0, 4, 1, 1, 1)
     assert welch_t(seeds, np.full(5, 2.6)).p_two_sided == pytest.approx(stats.ttest_1samp(seeds, 2.6).pvalue)
-    both = paired_t(np.stack([seeds, A[:5]]), np.stack([seeds, B[:5]])).p_two_sided
-    assert both == pytest.approx([1, paired_t(A[:5], B[:5]).p_two_sided])
 
 
 @pytest.mark.filterwarnings("error")
@@ -80,7 +67,7 @@ def test_many_seeds_are_flipped_at_random():
 def test_holm_by_hand():
     # Four tests: 4 x 0.01, 3 x 0.015, then 2 x 0.02 and 1 x 0.03, which may not fall below those before.
     assert holm(np.array([0.02, 0.01, 0.03, 0.015])) == pytest.approx([0.045, 0.04, 0.045, 0.045])
-    assert holm(np.array([[0.4, 0.9], [0.6, 0.7]])) == pytest.approx(np.array([[0.8, 0.9], [1, 1]]))
+    assert holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
     for p in (math.nan, -0.1, 1.1):
         with pytest.raises(ValueError, match="lie in"):
             holm(np.array([0.5, p]))
@@ -90,9 +77,10 @@ def test_holm_holds_the_family_wise_error():
     """Four arms against one baseline, which all comparisons share; without it one in ten families errs or so."""
     rng, experiments = np.random.default_rng(6), 4_000
     values = rng.normal(size=(experiments, 1, 5)) + rng.normal(size=(experiments, 5, 5))
-    p, most = paired_t(values[:, 1:], values[:, :1]).p_two_sided, 0.05 + 3 * math.sqrt(0.05 * 0.95 / experiments)
+    p = stats.ttest_rel(values[:, 1:], values[:, :1], axis=-1).pvalue
+    most = 0.05 + 3 * math.sqrt(0.05 * 0.95 / experiments)
     assert np.any(p <= 0.05, axis=1).mean() > 0.1
-    assert np.any(holm(p) <= 0.05, axis=1).mean() < most
+    assert np.mean([holm(family).min() <= 0.05 for family in p]) < most
     # One true difference among them, surely found, leaves three: the step down spends the level on those.
     p[:, 0] = 1e-9
-    assert np.any(holm(p)[:, 1:] <= 0.05, axis=1).mean() < most
+    assert np.mean([holm(family)[1:].min() <= 0.05 for family in p]) < most

@@ -14,21 +14,22 @@ from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.experiment import Experiment
 from tests import tiny
 from tests.diffusion.formulas import process_of
-from tests.formula_model import FormulaModel
+from tests.formula_model import formula_model
 from tests.stored_runs import trained
 
 
-def formula_model(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=tiny.LEVELS, schedule=FixedLinear):
+def model_of(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=tiny.LEVELS, schedule=FixedLinear):
     """A model whose score network is velocity(z, γ)."""
     schedule = schedule(*gamma_ends)
     process = process_of(encoder, velocity, pixel_levels=pixel_levels, gamma=lambda t: schedule.apply({}, t))
-    return FormulaModel(DataSpec(shape, pixel_levels), schedule, lambda params: process, encoder.has_slope)
+    return formula_model(DataSpec(shape, pixel_levels), schedule, encoder, lambda params: process)
 
 
-def opened(model, images, batch_size=8):
+def opened(model, images, batch_size=8, **changes):
     """A run with this model without parameters, opened in memory, which evaluates on `images`."""
     dataset = Dataset("made up", "1", model.spec.pixel_levels, {"test": images})
-    return trained(Experiment(tiny.config(eval__batch_size=batch_size), dataset, make_mesh(), model), {})
+    config = tiny.config(eval__batch_size=batch_size, **changes)
+    return trained(Experiment(config, dataset, make_mesh(), model), {})
 
 
 class DoubledIdentity(Identity):

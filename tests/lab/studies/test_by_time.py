@@ -1,4 +1,4 @@
-"""The loss by time against closed forms for Gaussian data, the model's bound, and itself in other batches."""
+"""The loss by time against closed forms for Gaussian data and the model's bound."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,9 @@ import pytest
 
 from diffenc_jax.diffusion.schedules import FixedLinear, FixedPoly10
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.studies import by_time
 from diffenc_jax.lab.studies.by_time import CellLosses, measure_loss_by_time, summarize
-from tests import tiny
+from diffenc_jax.runs.stored import StoredRun
+from diffenc_jax.runs.trained import open_trained
 from tests.diffusion.formulas import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
 from tests.stored_runs import write_images, write_run
@@ -43,7 +43,7 @@ def gaussian(request):
     """A case, its γ of t, and its loss by time on 1,000 images with 2 draws each."""
     encoder, schedule, factor, *_ = request.param
     ends = GAMMA_0, GAMMA_1
-    model = runs.formula_model(encoder, exact_velocity(factor), ends, SHAPE, pixel_levels=2, schedule=schedule)
+    model = runs.model_of(encoder, exact_velocity(factor), ends, SHAPE, pixel_levels=2, schedule=schedule)
     run = runs.opened(model, runs.binary_images(1000), batch_size=250)
     return request.param, model.bind({}).gamma, measure_loss_by_time(run, CELLS, num_draws=2)
 
@@ -68,17 +68,6 @@ def test_the_area_is_the_bounds_term_whatever_the_schedule(gaussian):
     assert summarize(got, DIMS).area == pytest.approx(got.diffusion.mean() / (DIMS * np.log(2)))
 
 
-def test_values_do_not_depend_on_the_batch():
-    """They do not depend on other images either, as long as an image keeps its position."""
-    model = runs.formula_model(CASES["nontrainable"][0], lambda z, gamma: jnp.cos(3 * z), (GAMMA_0, GAMMA_1), SHAPE)
-    whole, fewer = (
-        measure_loss_by_time(runs.opened(model, tiny.images(7)[:n], batch_size=n - 3), 3, num_draws=2, seed=5).diffusion
-        for n in (7, 5)
-    )
-    np.testing.assert_allclose(fewer, whole[:, :5], rtol=1e-4)
-    assert len(np.unique(whole)) == whole.size
-
-
 def test_a_summary_averages_cells_over_draws_and_images():
     """Two draws at two images in two cells of widths 1 and 3 in γ, with two dimensions."""
     nats = np.array([[[4.0, 8.0], [0.0, 4.0]], [[4.0, 16.0], [8.0, 4.0]]]) * np.log(2)
@@ -93,10 +82,8 @@ def test_a_summary_averages_cells_over_draws_and_images():
     assert found.tables()[0].rows == [["3.0000", "1.0000"]]
 
 
-def test_the_study_is_of_all_images(tmp_path, monkeypatch):
-    measured = []
-    monkeypatch.setattr(by_time, "summarize", lambda values, dims: measured.append(values) or summarize(values, dims))
+def test_the_study_is_of_all_images(tmp_path):
     workdir = write_run(tmp_path / "vdm", write_images(tmp_path / "images.npz"))
-    result, nats = studies.measure("loss-by-time", workdir, cells=4, draws=2).result, measured[0].diffusion
-    assert nats.shape == (2, 13, 4)
-    assert result.area == pytest.approx(nats.mean() / (16 * np.log(2)), rel=1e-4)
+    values = measure_loss_by_time(open_trained(StoredRun(workdir)), cells=4, num_draws=2)
+    assert values.diffusion.shape == (2, 13, 4)
+    assert studies.measure("loss-by-time", workdir, cells=4, draws=2).result == summarize(values, 16)

@@ -1,4 +1,4 @@
-"""Effects of an encoder by γ, against closed forms and in other batches; the study's parts, and what it refuses."""
+"""Effects of an encoder by γ, against closed forms; the study's parts, and what it refuses."""
 
 import dataclasses
 
@@ -13,8 +13,8 @@ from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies import encoder_bounds as bounds
-from diffenc_jax.lab.studies.encoder import measure_by_gamma, rows_by_gamma
 from diffenc_jax.lab.studies.encoder_bounds import REPLACEMENTS
+from diffenc_jax.lab.studies.encoder_effects import measure_by_gamma, rows_by_gamma
 from tests import tiny
 from tests.diffusion.formulas import exact_velocity
 from tests.lab.studies import runs
@@ -35,7 +35,7 @@ class Wave(Trainable):
 
 
 def opened(encoder, images=IMAGES, velocity=None, levels=tiny.LEVELS, batch_size=4):
-    model = runs.formula_model(encoder, velocity or runs.constant_image(X_HAT), GAMMA_ENDS, pixel_levels=levels)
+    model = runs.model_of(encoder, velocity or runs.constant_image(X_HAT), GAMMA_ENDS, pixel_levels=levels)
     return runs.opened(model, images, batch_size=batch_size)
 
 
@@ -90,17 +90,6 @@ def test_the_estimate_of_a_derivative_head_is_used_where_there_is_one():
     missed = jax.jit(Wave().mean_and_slope)(np.float32(X), np.full(7, gamma, np.float32)).drift - 0.2
     weight = 0.5 * np.exp(gamma) / (1 + np.exp(gamma)) ** 2
     np.testing.assert_allclose(effects.price[:, 1], weight * np.square(missed).sum(axis=(1, 2, 3)), rtol=1e-4)
-
-
-def test_values_do_not_depend_on_the_batch():
-    """They do not depend on other images either, as long as an image keeps its position."""
-    velocity = lambda z, gamma: jnp.cos(3.0 * z)  # noqa: E731
-    whole = measure_by_gamma(opened(NonTrainable(), velocity=velocity, batch_size=7), 3)
-    fewer = measure_by_gamma(opened(NonTrainable(), IMAGES[:5], velocity, batch_size=2), 3)
-    for name in ("difference", "derivative", "residual", "price"):
-        np.testing.assert_allclose(getattr(fewer, name), getattr(whole, name)[:5], rtol=1e-5, atol=1e-6)
-    for values in (whole.residual, whole.price):
-        assert len(np.unique(values)) == values.size
 
 
 @pytest.fixture(scope="module")

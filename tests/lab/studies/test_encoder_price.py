@@ -11,7 +11,7 @@ from flax import linen as nn
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.diffusion.encoders import Trainable
 from diffenc_jax.lab.studies import encoder_price as price
-from diffenc_jax.lab.studies.encoder import measure_by_gamma
+from diffenc_jax.lab.studies.encoder_effects import measure_by_gamma
 from diffenc_jax.lab.studies.encoder_price import with_head
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.experiment import Experiment

@@ -1,7 +1,6 @@
 """The command on held-out digits, copies of training digits and noise, which it distinguishes; and its refusals."""
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,25 +19,15 @@ TRAIN, TEST = 1100, 350
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A run's folder with samples: 'held-out', which are digits of neither split; 'copies'; 'noise'."""
-    patch, folder = pytest.MonkeyPatch(), tmp_path_factory.mktemp("run")
-    digits = load_digits()
-    given, others = np.split(np.random.RandomState(1).permutation(len(digits.images)), [TRAIN + TEST])
-    fewer = SimpleNamespace(images=digits.images[given], target=digits.target[given])
-    patch.setattr("sklearn.datasets.load_digits", lambda: fewer)
-    patch.setattr("diffenc_jax.data.sources.DIGITS_TRAIN", TRAIN)
-    StoredRun(folder).write(tiny.config("vdm"))
-    as_images = lambda x: x.astype(np.uint8)[..., None]  # noqa: E731
-    train = fewer.images[np.random.RandomState(0).permutation(TRAIN + TEST)[:TRAIN]]
-    kinds = {
-        "held-out": as_images(digits.images[others]),
-        "copies": as_images(train[:300]),
-        "noise": tiny.images(300, (8, 8, 1)),
-    }
+    folder, digits = tmp_path_factory.mktemp("run"), load_digits().images.astype(np.uint8)[..., None]
+    train, test, others = np.split(np.random.RandomState(1).permutation(digits), [TRAIN, TRAIN + TEST])
+    np.savez(folder / "digits.npz", train=train, test=test)
+    StoredRun(folder).write(tiny.config("vdm", data__source=str(folder / "digits.npz")))
+    kinds = {"held-out": others, "copies": train[:300], "noise": tiny.images(300, (8, 8, 1))}
     (folder / "samples").mkdir()
     for name, images in kinds.items():
         np.savez(folder / "samples" / f"{name}.npz", images=images)
-    yield folder
-    patch.undo()
+    return folder
 
 
 def run(home, name, **options):

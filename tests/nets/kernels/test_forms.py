@@ -1,5 +1,9 @@
 """Every platform's forms of the operations against those of CPUs, in whole networks."""
 
+import sys
+import types
+
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -7,8 +11,8 @@ from diffenc_jax.nets import compute
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.kernels import triton_norm
 from diffenc_jax.nets.kernels.forms import PLATFORMS, forms_of
-from tests.nets.contract import TIME, UNET, assert_computed_alike
-from tests.processes import python
+from tests import tiny
+from tests.nets.contract import KEY, TIME, UNET, X, assert_computed_alike, output_and_slope
 
 CPU = Compute(platform="cpu")
 
@@ -28,38 +32,33 @@ def test_derivatives_in_time_have_equal_gradients(monkeypatch, platform, kernels
     assert_computed_alike(UNET.clone(layers=2, levels=levels, fourier_bins=()), Compute(platform=platform), CPU)
 
 
-WITHOUT_TRITON = """
-import contextlib, io, sys, types
-sys.modules["jax.experimental.pallas.triton"] = None
+@pytest.fixture
+def without_kernels(monkeypatch):
+    """The norm's kernels are not imported yet, and the backend that they import is replaced by a module."""
+    monkeypatch.delitem(sys.modules, triton_norm.__name__)
+    monkeypatch.delattr(triton_norm.__name__)
 
-import jax
-from diffenc_jax.nets.compute import Compute
-from diffenc_jax.nets.kernels.forms import forms_of
-from tests import tiny
-from tests.nets.contract import KEY, TIME, UNET, X, output_and_slope
+    def replace_backend(module):
+        monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", module)
+        forms_of.cache_clear()
 
-params = tiny.drawn(UNET, X, TIME)
+    yield replace_backend
+    forms_of.cache_clear()
 
-def lower(platform):
-    net = UNET.clone(compute=Compute(platform=platform))
+
+def lower(name):
+    """Lower a loss, with a derivative in time, and its gradient for a platform."""
+    params, net = tiny.drawn(UNET, X, TIME), UNET.clone(compute=Compute(platform=name))
     loss = jax.value_and_grad(lambda params: output_and_slope(lambda t: net.apply(params, X, t, KEY)))
-    jax.jit(loss).trace(params).lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
-
-def warnings(f, platform):
-    with contextlib.redirect_stderr(io.StringIO()) as said:
-        f(platform)
-    print(platform, said.getvalue().count("Triton"))
-
-for platform in ("cpu", "tpu", "gpu"):
-    warnings(lower, platform)
-warnings(forms_of, "gpu")
-sys.modules["jax.experimental.pallas.triton"] = types.ModuleType("triton")  # all names have changed
-forms_of.cache_clear()
-warnings(forms_of, "gpu")
-"""
+    jax.jit(loss).trace(params).lower(lowering_platforms=("cuda" if name == "gpu" else name,))
 
 
-def test_networks_are_lowered_for_all_platforms_by_a_jax_without_triton_kernels():
-    """A loss and its gradient, through a derivative in time; one warning, where a GPU is compiled for."""
-    said = python("-c", WITHOUT_TRITON).stdout.splitlines()
-    assert said == ["cpu 0", "tpu 0", "gpu 1", "gpu 0", "gpu 1"]
+def test_networks_are_lowered_for_all_platforms_by_a_jax_without_triton_kernels(without_kernels, capsys):
+    """There is one warning, where a GPU is compiled for."""
+    without_kernels(None)
+    for act, name, warnings in ((lower, "cpu", 0), (lower, "tpu", 0), (lower, "gpu", 1), (forms_of, "gpu", 0)):
+        act(name)
+        assert capsys.readouterr().err.count("Triton") == warnings
+    without_kernels(types.ModuleType("triton"))  # all names have changed
+    forms_of("gpu")
+    assert capsys.readouterr().err.count("Triton") == 1
