@@ -1,6 +1,7 @@
 """examples/known_truth: probabilities that sum to one, draws with exact moments, and a regret of an exact model."""
 
 import importlib
+import json
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
+from tests import ROOT
 
 PACKAGE = "known_truth"
 SMALL = {"ising": (4, 2), "mesh": (2, 16)}  # sides and pixel levels of which all images can be listed
@@ -49,11 +51,27 @@ def test_probabilities_sum_to_one_and_draws_have_their_moments(world, monkeypatc
         np.testing.assert_array_less(np.abs(drawn.mean(1) - features(images) @ p), 4 * drawn.std(1) / np.sqrt(4000))
 
 
-def test_the_partition_function_is_the_trace_of_transfer_matrices():
+def test_the_partition_function_and_the_entropy_are_those_of_transfer_matrices(monkeypatch):
+    """The entropy is ln Z - b d ln Z / db."""
     ising = importlib.import_module("known_truth.ising")
+    critical = ising.COUPLING
+
+    def log_trace(side, change=0.0):
+        monkeypatch.setattr(ising, "COUPLING", critical + change)
+        return np.log(np.trace(np.linalg.matrix_power(ising.transfer_matrix(side), side)))
+
     for side in range(3, 9):
-        trace = np.trace(np.linalg.matrix_power(ising.transfer_matrix(side), side))
-        assert ising.log_partition(side) == pytest.approx(np.log(trace), rel=1e-13)
+        derivative = (log_trace(side, 1e-5) - log_trace(side, -1e-5)) / 2e-5
+        expected = log_trace(side)
+        assert ising.log_partition(side) == pytest.approx(expected, rel=1e-13)
+        assert ising.entropy(side) == pytest.approx(expected - critical * derivative, rel=1e-7)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_results_name_the_entropy(side):
+    bits = importlib.import_module("known_truth.ising").entropy(side) / (side**2 * np.log(2))
+    (step,) = json.loads((ROOT / f"docs/results/ising-{side}-parts.json").read_text())
+    assert step["tables"][0]["caption"].endswith(f"The entropy of their distribution is {bits:.4f} bits/dim.")
 
 
 def test_an_exact_model_has_only_the_regret_of_its_ends():
