@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -110,17 +111,22 @@ def test_images_are_drawn_once(announced, tmp_path, monkeypatch):
         assert len(first.splits[split]) == count
         np.testing.assert_array_equal(first.splits[split], again.splits[split])
         assert again.fingerprint(split)["true_bpd"] == pytest.approx(2.1, abs=0.3)
+    os.truncate(tmp_path / "kept/mesh-4-test.npy", 500)
+    with pytest.raises(InputError, match=r"mesh-4-test\.npy: .*; delete it, and its images are drawn again"):
+        load_dataset(config, "test")
 
 
 REFUSED = {
     "ising": "data.source=ising: give ising:SIDE",
     "ising:11": "data.source=ising:SIDE needs a side from 3 to 10, or an even one up to 32, not '11'",
+    "ising:08": "needs a side from 3 to 10, or an even one up to 32, not '08'",
     "mesh:-1": "needs a side from 2 to 64, not '-1'",
+    f"mesh:{'9' * 5000}": f"needs a side from 2 to 64, not '{'9' * 20}'",
     "digits:8": "data.source=digits:8: give digits alone",
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", REFUSED, ids=lambda name: name[:20])
 def test_other_sides_are_refused(announced, name):
     with pytest.raises(InputError) as error:
         load_dataset(DataConfig(name, pixel_levels=17), "test")
