@@ -1,6 +1,7 @@
 """Where the regret of models comes from, on data whose log p is known.
 
-For a folder of `diffenc significance` on such data, prints per arm the regret over its seeds and, of its first seed,
+For a folder of `diffenc significance` on such data, prints the true bits/dim of the evaluated images and, if known, the
+entropy of their distribution. Per arm it prints the regret over its seeds and, of its first seed,
 
 - the parts of the law in docs/encoder-law.md: the end terms of the bound, the price of the encoder's drift, and the
   rest. The first two are upper bounds on what they cost, so the network's error is at least the rest;
@@ -12,6 +13,7 @@ The records are kept in the runs, so that the same command resumes. examples/kno
 """
 
 import argparse
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +24,9 @@ from diffenc_jax.commands.arguments import location, positive
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import UNKNOWN, format_number, with_error
+from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.evaluation.fit import Fit
+from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.comparisons.significance.analysis import find
@@ -64,9 +68,21 @@ def run(arguments: argparse.Namespace) -> None:
         regrets = [evaluated(first, changes | images, fit).record["regret"] for changes in OTHERS.values()]
         beside = (above_bound(first, changes | images, fit) for changes in SLOW.values())
         others.append([name, *(with_error(of["bpd"], of["total"]) for of in regrets), *beside])
-    about = f"The entropy is {analysis.true_bpd:.4f} bits/dim."
+    about = about_truth(analysis.true_bpd, trained.experiment.dataset, trained.config.eval.split)
     print(markdown(Table(["", "regret ± seeds ± images", "end terms", "drift", "rest"], parts, about)) + "\n")
     print(markdown(Table(["", *OTHERS, *(f"{name}, to the bound" for name in SLOW)], others, "Regrets, one seed")))
+
+
+def about_truth(true_bpd: float, dataset: Dataset, split: str) -> str:
+    """Mean true -log2 p of the images of a split, with its error, and the entropy of their distribution if known."""
+    mean, entropy = with_error(true_bpd, mean_and_error(dataset.true_bits(split))[1]), "not known exactly"
+    world, _, side = dataset.name.partition("-")
+    if world == "ising":
+        from known_truth import ising
+
+        entropy = f"{ising.entropy(int(side)) / (math.prod(dataset.shape) * math.log(2)):.4f} bits/dim"
+    text = f"The evaluated images have {mean} true bits/dim, ± the error by the choice of images."
+    return f"{text} The entropy of their distribution is {entropy}."
 
 
 def evaluated(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> Evaluation:

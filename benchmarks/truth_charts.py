@@ -43,12 +43,12 @@ def by_part(tables: dict[str, list[dict[str, str]]]) -> Any:
 def by_flops(steps: Sequence[Step]) -> Chart:
     """The regret of each arm by the FLOPs of its training, a line per width, with a power law for all trainings."""
     curves, table = [], rows(*steps)
-    entropy = np.mean([float(row["mean"]) - float(row["mean regret"]) for row in table])
+    truth = np.mean([float(row["mean"]) - float(row["mean regret"]) for row in table])
     for arm in dict.fromkeys(row[""].split()[0] for row in table):
         own = [row for row in table if row[""].startswith(f"{arm} ")]
         cost = np.array([float(row["TFLOP"]) for row in own])
         taken = np.array([float(row["steps"].replace(",", "")) for row in own])
-        regrets = np.array([seeds(row) for row in own]) - entropy
+        regrets = np.array([seeds(row) for row in own]) - truth
         factors = np.stack([np.ones(len(own)), np.log(taken), np.log(cost / taken)], axis=1)
         _, *exponents = np.linalg.lstsq(factors, np.log(regrets))[0]
         by_steps, by_size = (with_error(*mean_and_error(exponent)) for exponent in exponents)

@@ -164,7 +164,11 @@ class Step(NamedTuple):
     def warped(self, warp: Warp) -> "Step":
         """The place with the γ of each dimension.
 
-        Where the warp is flat, rounding could put γ_s above γ_t, and the variance of the step below 0.
+        Where the warp is flat, rounding could put γ_s above γ_t, and the variance of the step below 0. Steps of a
+        dimension that are shorter than `SHORTEST` are therefore given this length, which adds up to ½ `SHORTEST` α_t²
+        (v_t - v̂)² nats per step and dimension to the loss. A schedule that is flat over 500 of 1,000 steps has all of
+        these 500 moved. With errors v_t - v̂ of 1 this adds 2.5e-3 nats per dimension near the data, and less at
+        larger γ.
         """
         gamma_t = warp(self.gamma_t)
         return self._replace(gamma_s=jnp.minimum(warp(self.gamma_s), gamma_t - SHORTEST), gamma_t=gamma_t)

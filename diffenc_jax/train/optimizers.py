@@ -1,5 +1,6 @@
 """Optimizers, and the schedules of the learning rate."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from diffenc_jax.model import Params
 
 Decayed = Callable[[Params], Params]
 Transformation: TypeAlias = optax.GradientTransformation
+MASKS = "mask", "weight_decay_mask"  # parameters by which functions such as optax.lion take a `Decayed`
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Optimizer(ABC):
     """Base class of the optimizers.
 
     A part of the kind "optimizer" is a subclass, whose fields are its keys, or a function of the learning rate's
-    schedule that returns an optax transformation, such as optax.adabelief.
+    schedule that returns an optax transformation, such as optax.adabelief. A function with one of the parameters
+    `MASKS` is given `decayed` by it.
 
     Attributes:
       stays_finite: whether finite gradients always have finite updates and a finite state of the optimizer. Otherwise
@@ -71,7 +74,7 @@ def make_optimizer(config: TrainConfig, decayed: Decayed, mesh: Mesh | None = No
         options = parts.options("optimizer", kind, config.optimizer.options)
         return part(**options).transformation(rate, decayed, mesh)
     given = f"train.optimizer.kind={kind}"
-    made = part(rate)
+    made = part(rate, **{name: decayed for name in MASKS if name in inspect.signature(part).parameters})
     fits = isinstance(made, optax.GradientTransformation)
     require(fits, f"{given} must return an optax.GradientTransformation, not {type(made).__name__}")
     return made

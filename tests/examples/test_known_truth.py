@@ -1,6 +1,8 @@
 """examples/known_truth: probabilities that sum to one, draws with exact moments, and a regret of an exact model."""
 
 import importlib
+import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
+from tests import ROOT
 
 PACKAGE = "known_truth"
 SMALL = {"ising": (4, 2), "mesh": (2, 16)}  # sides and pixel levels of which all images can be listed
@@ -49,11 +52,27 @@ def test_probabilities_sum_to_one_and_draws_have_their_moments(world, monkeypatc
         np.testing.assert_array_less(np.abs(drawn.mean(1) - features(images) @ p), 4 * drawn.std(1) / np.sqrt(4000))
 
 
-def test_the_partition_function_is_the_trace_of_transfer_matrices():
+def test_the_partition_function_and_the_entropy_are_those_of_transfer_matrices(monkeypatch):
+    """The entropy is ln Z - b d ln Z / db."""
     ising = importlib.import_module("known_truth.ising")
+    critical = ising.COUPLING
+
+    def log_trace(side, change=0.0):
+        monkeypatch.setattr(ising, "COUPLING", critical + change)
+        return np.log(np.trace(np.linalg.matrix_power(ising.transfer_matrix(side), side)))
+
     for side in range(3, 9):
-        trace = np.trace(np.linalg.matrix_power(ising.transfer_matrix(side), side))
-        assert ising.log_partition(side) == pytest.approx(np.log(trace), rel=1e-13)
+        derivative = (log_trace(side, 1e-5) - log_trace(side, -1e-5)) / 2e-5
+        expected = log_trace(side)
+        assert ising.log_partition(side) == pytest.approx(expected, rel=1e-13)
+        assert ising.entropy(side) == pytest.approx(expected - critical * derivative, rel=1e-7)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_results_name_the_entropy(side):
+    bits = importlib.import_module("known_truth.ising").entropy(side) / (side**2 * np.log(2))
+    (step,) = json.loads((ROOT / f"docs/results/ising-{side}-parts.json").read_text())
+    assert step["tables"][0]["caption"].endswith(f"The entropy of their distribution is {bits:.4f} bits/dim.")
 
 
 def test_an_exact_model_has_only_the_regret_of_its_ends():
@@ -92,17 +111,22 @@ def test_images_are_drawn_once(announced, tmp_path, monkeypatch):
         assert len(first.splits[split]) == count
         np.testing.assert_array_equal(first.splits[split], again.splits[split])
         assert again.fingerprint(split)["true_bpd"] == pytest.approx(2.1, abs=0.3)
+    os.truncate(tmp_path / "kept/mesh-4-test.npy", 500)
+    with pytest.raises(InputError, match=r"mesh-4-test\.npy: .*; delete it, and its images are drawn again"):
+        load_dataset(config, "test")
 
 
 REFUSED = {
     "ising": "data.source=ising: give ising:SIDE",
     "ising:11": "data.source=ising:SIDE needs a side from 3 to 10, or an even one up to 32, not '11'",
+    "ising:08": "needs a side from 3 to 10, or an even one up to 32, not '08'",
     "mesh:-1": "needs a side from 2 to 64, not '-1'",
+    f"mesh:{'9' * 5000}": f"needs a side from 2 to 64, not '{'9' * 20}'",
     "digits:8": "data.source=digits:8: give digits alone",
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", REFUSED, ids=lambda name: name[:20])
 def test_other_sides_are_refused(announced, name):
     with pytest.raises(InputError) as error:
         load_dataset(DataConfig(name, pixel_levels=17), "test")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from diffenc_jax.train.muon import are_matrices, orthogonalized
+from diffenc_jax.train.muon import are_matrices, orthogonal_factors, orthogonalized
 from diffenc_jax.train.optimizers import make_optimizer
 from diffenc_jax.train.step import decayed
 from tests import tiny
@@ -39,6 +39,15 @@ def test_an_update_has_the_singular_vectors_of_its_matrix_and_singular_values_ne
         values = u.T @ factor @ v.T
         np.testing.assert_allclose(values, np.diag(np.diag(values)), atol=1e-4)
         assert np.all((np.diag(values) > 0.68) & (np.diag(values) < 1.21))
+
+
+def test_a_change_does_not_depend_on_the_size_of_the_momentum():
+    """Also where float32 cannot hold the squares of its entries; without a momentum there is no change."""
+    matrix = drawn(6, 36)
+    whole, *scaled, of_zeros = orthogonal_factors(np.stack([np.float32(s) * matrix for s in (1, 1e-8, 1e-30, 1e30, 0)]))
+    for change in scaled:
+        np.testing.assert_allclose(change, whole, atol=1e-5)
+    np.testing.assert_array_equal(of_zeros, 0.0)
 
 
 def test_steps_are_those_of_the_paper():

@@ -20,9 +20,12 @@ MODEL = tiny.model(tiny.config("vdm", small=True))
 SEED = np.uint32(0)
 
 
-def test_weights_of_networks_decay_and_biases_end_points_and_ratios_do_not():
+@pytest.mark.parametrize("kind", ["adamw", "optax:lion", "optax:lars"])
+def test_weights_of_networks_decay_and_biases_end_points_and_ratios_do_not(kind, monkeypatch):
     """After a step with zero gradients: networks but for their biases, not end points of a schedule nor ratios."""
-    optimizer = make_optimizer(tiny.config(train__warmup_steps=0).train, partial(decayed, interior=("network",)))
+    monkeypatch.setattr(optax, "lars", partial(optax.lars, weight_decay=0.1))  # without one by default
+    config = tiny.config(train__warmup_steps=0, train__optimizer__kind=kind)
+    optimizer = make_optimizer(config.train, partial(decayed, interior=("network",)))
     stays = {
         "schedule": {"gamma_0": 1.0, "span": 1.0, "network": {"bias": 1.0}},
         "ratio": {"log": 1.0},

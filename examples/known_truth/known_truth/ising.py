@@ -32,13 +32,27 @@ def log_partition(side: int) -> float:
 
     At the critical temperature γ_0 = 0, so that the last product is 0.
     """
+    return float(logsumexp(_log_products(side)[:3]) - np.log(2) + 0.5 * side**2 * np.log(2 * np.sinh(2 * COUPLING)))
+
+
+def entropy(side: int) -> float:
+    """Entropy of an image, nats: ln Z - b E[Σ s s'], where E[Σ s s'] = d ln Z / db.
+
+    At the critical temperature dγ_0/db = 4, and the other γ_r have the derivative 0. So of the products only the last
+    one has a derivative, 4 L Π 2 sinh(½ L γ_r) over even r > 0, and that of ½ L² ln(2 sinh 2b) is L² coth 2b.
+    """
+    *products, last = _log_products(side)
+    pairs = side**2 / np.tanh(2 * COUPLING) + 4 * side * np.exp(last - logsumexp(products))
+    return log_partition(side) - COUPLING * float(pairs)
+
+
+def _log_products(side: int) -> list[float]:
+    """ln of the products of Kaufman's formula: cosh and sinh of odd r, cosh of even r, and sinh of even r > 0."""
     cosine = np.cos(np.pi * np.arange(1, 2 * side) / side)
     gamma = np.arccosh(np.cosh(2 * COUPLING) / np.tanh(2 * COUPLING) - cosine)
     half = 0.5 * side * np.append(0.0, gamma)
-    odd, even = half[1::2], half[::2]
-    products = [odd.sum() + np.log1p(sign * np.exp(-2 * odd)).sum() for sign in (1, -1)]
-    products.append(even.sum() + np.log1p(np.exp(-2 * even)).sum())
-    return float(logsumexp(products) - np.log(2) + 0.5 * side**2 * np.log(2 * np.sinh(2 * COUPLING)))
+    factors = (half[1::2], 1), (half[1::2], -1), (half[::2], 1), (half[2::2], -1)
+    return [values.sum() + np.log1p(sign * np.exp(-2 * values)).sum() for values, sign in factors]
 
 
 def transfer_matrix(side: int) -> np.ndarray:

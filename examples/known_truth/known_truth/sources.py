@@ -6,7 +6,7 @@ images, 10,000 test images and 200 test images of 8x8 pixels; `few` is for slow 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import refusing, require
 from diffenc_jax.data.images import Source
 from diffenc_jax.data.sources import NamedSource
 from known_truth import ising, mesh
@@ -23,14 +23,13 @@ SIZES = {"train": 100_000, "test": 10_000}
 PIXELS = {"seen": ("train", 5000 * 64), "part": ("test", 10_000 * 64), "few": ("test", 200 * 64)}
 
 
-def opened(world: ModuleType, fits: Callable[[int], bool], sides: str, data: DataConfig) -> Source:
+def opened(world: ModuleType, known: Iterable[int], sides: str, data: DataConfig) -> Source:
     """The source of a module with `draw` and `log_prob`.
 
-    Raises InputError unless the side `fits`; `sides` says which do.
+    Raises InputError unless the side is one of `known`; `sides` says which these are.
     """
     name, _, given = data.source.partition(":")
-    is_side = given.isdecimal() and fits(int(given))
-    require(is_side, f"data.source={name}:SIDE needs {sides}, not {given[:20]!r}")
+    require(given in map(str, known), f"data.source={name}:SIDE needs {sides}, not {given[:20]!r}")
     folder, side = Path(data.dir or "~/known_truth").expanduser(), int(given)
     splits = {split: partial(kept, world, folder, side, split) for split in SIZES}
     splits |= {split: partial(kept, world, folder, side, of, n // side**2) for split, (of, n) in PIXELS.items()}
@@ -46,13 +45,11 @@ def kept(world: ModuleType, folder: Path, side: int, split: str, count: int | No
         part = path.with_suffix(f".{os.getpid()}.npy")
         np.save(part, world.draw(rng, side, SIZES[split]))
         part.replace(path)  # complete, if another process reads it
-    return np.load(path)[:count]
+    with refusing(str(path), "delete it, and its images are drawn again"):
+        return np.load(path)[:count]
 
 
-def _is_torus(side: int) -> bool:
-    return side >= 3 and (side <= ising.LONGEST_ROW or (side <= 32 and side % 2 == 0))
-
-
+TORI = [*range(3, ising.LONGEST_ROW), *range(ising.LONGEST_ROW, 33, 2)]
 TORUS = "a side from 3 to 10, or an even one up to 32"
-ISING = NamedSource(None, partial(opened, ising, _is_torus, TORUS), argument="SIDE")
-MESH = NamedSource(None, partial(opened, mesh, range(2, 65).__contains__, "a side from 2 to 64"), argument="SIDE")
+ISING = NamedSource(None, partial(opened, ising, TORI, TORUS), argument="SIDE")
+MESH = NamedSource(None, partial(opened, mesh, range(2, 65), "a side from 2 to 64"), argument="SIDE")
