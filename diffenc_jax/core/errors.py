@@ -53,13 +53,23 @@ def noting(notes: list[str]) -> Iterator[None]:
 
 
 @contextmanager
+def without_exit() -> Iterator[None]:
+    """Turn the SystemExit of a user's program, which would end this one with exit code 0, into a RuntimeError."""
+    try:
+        yield
+    except SystemExit as stop:
+        raise RuntimeError(f"it ends the program by {stop!r}") from stop
+
+
+@contextmanager
 def refusing(what: str, advice: str = "") -> Iterator[None]:
-    """Turn any error of the block into an InputError: `what` is wrong, the reason, then `advice`.
+    """Turn any error of the block, and SystemExit, into an InputError: `what` is wrong, the reason, then `advice`.
 
     Libraries and programs of users raise errors that they do not document.
     """
     try:
-        yield
+        with without_exit():
+            yield
     except InputError:
         raise
     except Exception as error:

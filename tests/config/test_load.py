@@ -90,6 +90,7 @@ def test_unknown_files_arms_and_keys_are_refused_in_one_line(spec, override, mes
 FAILING_FILES = [
     ("", "module 'diffenc_jax_configuration' has no attribute 'get_config'"),
     ("def get_config():\n    raise RuntimeError('not\\ntoday')", "mine.py: today"),
+    ("raise SystemExit", "mine.py: it ends the program by SystemExit()"),
     ("def get_config(:", "invalid syntax (mine.py, line 1)"),
     ("from ml_collections import ConfigDict\nget_config = ConfigDict", "'sample', 'seed', 'train'"),
     ("def get_config():\n    return 3", "'int' object has no attribute 'to_dict'"),
