@@ -37,6 +37,7 @@ from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import check_trainable
 from diffenc_jax.runs.workdir import claimed
+from diffenc_jax.train import overfitting
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState, averages
 from diffenc_jax.train.step import Program, StepReport
@@ -172,6 +173,8 @@ class _Training:
         if not np.isfinite(total := record["bpd"]["total"]):
             raise RunError(f"step {done}: {config.eval.split} bits/dim are {total}, not finite; {self._best()}")
         self._finish_saving(done, state)
+        if caution := overfitting.caution(self._stored, record):
+            self._progress.print_line(caution)
         return state, record
 
     def _described(self, part: Callable[[str], MetricWriter]) -> MetricWriter:

@@ -103,6 +103,13 @@ def test_a_file_that_fails_is_refused_in_one_line(tmp_path, text, message):
     assert message in refusal(str(tmp_path / "mine.py"))
 
 
+@pytest.mark.parametrize("arm", ["vdm", "vdm-fast", "vdm-few", "diffenc-series-few-fast", "vdm-fields-few-fast"])
+def test_arms_of_arrays_are_evaluated_ten_times_and_keep_the_best(arm):
+    config = load_config(f"arrays:{arm}")
+    assert config.train.steps // config.eval.every_steps >= 10
+    assert config.checkpoint.every_steps == config.eval.every_steps
+
+
 @pytest.mark.parametrize("name", shipped.ARMS)
 def test_every_shipped_configuration_is_valid(name):
     """Each opens with its command, and each arm is parsed under its own name."""
