@@ -45,12 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         case ["--version"]:
             print(f"{OURS} {package_version()}")
             return _code_of_output()
-        case [name] if name not in COMMANDS and name not in (known := commands()):
-            return _fail(f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}", 2)
     name, *rest = words
-    computes = argv is None and _entry(name)[1].computes
     try:
-        command = command_of(name)
+        command, computes = command_of(name), argv is None and _entry(name)[1].computes
     except InputError as error:
         return _fail(str(error), 2)
     return execute(command, f"diffenc {name}", rest, computes)
@@ -62,12 +59,20 @@ def commands() -> dict[str, tuple[str, parts.Entry]]:
 
 
 def _entry(name: str) -> tuple[str, parts.Entry]:
-    """The kind and the entry of a command; other packages are read only for a name that this package lacks."""
-    return COMMANDS.get(name) or commands()[name]
+    """The kind and the entry of a command; other packages are read only for a name that this package lacks.
+
+    Raises InputError for an unknown command.
+    """
+    if name not in COMMANDS and name not in (known := commands()):
+        raise InputError(f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
+    return COMMANDS.get(name) or known[name]
 
 
 def command_of(name: str) -> Any:
-    """The module of a command, or an object with the same attributes; InputError if another package's is broken."""
+    """The module of a command, or an object with the same attributes.
+
+    Raises InputError if the command is unknown, or cannot be imported from another package.
+    """
     kind, entry = _entry(name)
     with parts.trying([] if name in COMMANDS else [f"the command {name}"]):
         if kind == "command":

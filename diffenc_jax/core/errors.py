@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from diffenc_jax.core.text import has_controls, printable
+from diffenc_jax.core.text import has_controls, printable, shortened
 
 T = TypeVar("T")
 # Exit code of a command if another process works on its run: "try again later" in sysexits.h.
@@ -20,7 +20,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's share of it
 
 
 class InputError(ValueError):
-    """Wrong input from the user. The text is one line: what is wrong, then what to do."""
+    """Wrong input from the user. The text is one line: what is wrong, then what to do. Long texts are shortened."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(shortened(message))
 
 
 class InUse(InputError):

@@ -70,12 +70,12 @@ class Trainer:
     def __init__(self, experiment: Experiment, workdir: Path, draw_samples: DrawSamples | None = None):
         """Raises InputError if the experiment cannot be trained or evaluated."""
         self.experiment, self.config, self.workdir = experiment, experiment.config, workdir
-        self.program = Program(experiment.model, self.config, experiment.mesh)
-        check_dtypes(self.program.state)
-        self.batches = Batches(experiment.dataset.examples("train"), self.config, experiment.mesh)
         self.evaluator = Evaluator(experiment)
         self.draw_samples = draw_samples
         self.writers = {name: parts.load("writer", name) for name in self.config.log.writers}
+        self.program = Program(experiment.model, self.config, experiment.mesh)
+        check_dtypes(self.program.state)
+        self.batches = Batches(experiment.dataset.examples("train"), self.config, experiment.mesh)
 
     def run(self, console: Console, profiled: StepRange | None = None) -> tuple[TrainState, Record]:
         """Train to the last step, and trace the steps `profiled`; returns the state and the record of its evaluation.
