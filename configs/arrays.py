@@ -46,8 +46,6 @@ def get_config(arm="vdm"):
         "train.ema_decay": 0.999,
         "log.every_steps": 100,
         "log.samples": 0,
-        "checkpoint.every_steps": 1000,
-        "eval.every_steps": 1000,
         "eval.batch_size": 512,
         "sample.sampler": "flow",
         "ode.divergence": "exact",
@@ -57,4 +55,7 @@ def get_config(arm="vdm"):
     networks = FORMS | {suffix: own | {"train.steps": 3000} for suffix, own in FEW.items()}
     models = ARMS | {"diffenc": {"model.derivative_head": True}}  # which the flow needs
     arms = {f"{name}{suffix}": own | models[name] for name in models for suffix, own in networks.items()}
-    return choose_arm(with_changes(recipe("arrays", arm), changes), arms)
+    config = choose_arm(with_changes(recipe("arrays", arm), changes), arms)
+    # Ten evaluations at least, since networks may learn few examples by heart, and the best checkpoint is kept.
+    config.eval.every_steps = config.checkpoint.every_steps = min(1000, config.train.steps // 10)
+    return config

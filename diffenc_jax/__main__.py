@@ -18,6 +18,7 @@ import importlib
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         case ["--version"]:
             print(f"{OURS} {package_version()}")
             return _code_of_output()
-        case [name] if name not in COMMANDS and name not in (known := commands()):
-            return _fail(f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}", 2)
     name, *rest = words
-    computes = argv is None and _entry(name)[1].computes
-    return execute(command_of(name), f"diffenc {name}", rest, computes)
+    try:
+        command, computes = command_of(name), argv is None and _entry(name)[1].computes
+    except InputError as error:
+        return _fail(str(error), 2)
+    return execute(command, f"diffenc {name}", rest, computes)
 
 
 def commands() -> dict[str, tuple[str, parts.Entry]]:
@@ -57,17 +59,26 @@ def commands() -> dict[str, tuple[str, parts.Entry]]:
 
 
 def _entry(name: str) -> tuple[str, parts.Entry]:
-    """The kind and the entry of a command; other packages are read only for a name that this package lacks."""
-    return COMMANDS.get(name) or commands()[name]
+    """The kind and the entry of a command; other packages are read only for a name that this package lacks.
+
+    Raises InputError for an unknown command.
+    """
+    if name not in COMMANDS and name not in (known := commands()):
+        raise InputError(f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
+    return COMMANDS.get(name) or known[name]
 
 
 def command_of(name: str) -> Any:
-    """The module of a command, or an object with the same attributes."""
+    """The module of a command, or an object with the same attributes.
+
+    Raises InputError if the command is unknown, or cannot be imported from another package.
+    """
     kind, entry = _entry(name)
-    if kind == "command":
-        return importlib.import_module(entry.target)
-    module, _, maker = parts.kinds()[kind].command.partition(":")
-    return getattr(importlib.import_module(module), maker)(name)
+    with parts.trying([] if name in COMMANDS else [f"the command {name}"]):
+        if kind == "command":
+            return importlib.import_module(entry.target)
+        module, _, maker = parts.kinds()[kind].command.partition(":")
+        return getattr(importlib.import_module(module), maker)(name)
 
 
 def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False) -> int:
@@ -81,6 +92,7 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
         `core.process`.
     """
     output.escape_what_has_no_code()
+    arguments = None
     try:
         arguments = parse(make_parser(command, prog), argv)
         if computes:
@@ -93,9 +105,7 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
             _note(folder, shlex.join([*prog.split(), *argv]))
         return code or (0 if arguments.wrote_to else _code_of_output())
     except SystemExit as stop:
-        if stop.code:
-            raise
-        return _code_of_output()  # argparse has printed the help
+        return _code_of_output() if arguments is None else _fail(_ended_by(stop), 2)  # argparse has printed the help
     except (InUse, TakenOver) as error:
         return _fail(str(error), IN_USE)
     except InputError as error:
@@ -151,6 +161,13 @@ def _code_of_output() -> int:
 def _fail(message: str, code: int) -> int:
     print(f"error: {printable(message)}", file=sys.stderr)
     return code
+
+
+def _ended_by(stop: SystemExit) -> str:
+    """Message that a part called sys.exit(), and where; the package itself never does in a command."""
+    frames = [frame for frame in traceback.extract_tb(stop.__traceback__) if not frame.filename.startswith("<")]
+    place = f"{frames[-1].filename}, line {frames[-1].lineno},"
+    return f"{place} ends the program by {stop!r}; a part must raise an error instead, see docs/extending.md"
 
 
 def _silence_libraries() -> None:

@@ -237,11 +237,13 @@ class Run:
 
         Args:
           state: as for `evaluate`.
-          num: number of images.
+          num: number of images, at least 1.
           labels: as for `terms`; None: the labels of `sample.label`.
           changes: other values of `config.sample`, such as depth=100 or seed=1.
         """
         params, _ = self._params_and_step(state)
+        is_count = isinstance(num, int | np.integer) and num >= 1
+        require(is_count, f"num={num!r} must be a whole number of at least 1")
         if return_log_prob:
             self.model.checked_labels(labels, num)
             changes |= {"sampler": "flow"}
@@ -299,6 +301,9 @@ class Run:
 
     def _changed(self, section: str, changes: Mapping[str, Any]) -> Experiment:
         config = self.config.replace(parts.allowed({f"{section}.{name}": value for name, value in changes.items()}))
+        split, loaded = config.eval.split, self.experiment.dataset.splits
+        advice = f"give a run {{'eval.split': {split!r}}}, by dj.Run or dj.open"
+        require(split in loaded, f"the split {split!r} is not loaded, only {', '.join(loaded)}; {advice}")
         return dataclasses.replace(self.experiment, config=config)
 
     @property

@@ -120,6 +120,21 @@ def test_an_unknown_option_of_an_evaluation_names_the_nearest(run):
         run.evaluate(run.init(), pases=2)
 
 
+def test_a_split_that_is_not_loaded_is_refused(run, trained):
+    state, _, workdir = trained
+    for verb, given in ((run.evaluate, (state,)), (run.log_prob, (run.test, None, "bound", state))):
+        with pytest.raises(dj.InputError, match=r"^the split 'nosuch' is not loaded, only train, test; give a run {"):
+            verb(*given, split="nosuch")
+    with pytest.raises(dj.InputError, match=r"the split 'train' is not loaded, only test; give"):
+        dj.open(workdir).evaluate(split="train")
+
+
+@pytest.mark.parametrize("num", [0, -1, 2.0, "2"])
+def test_a_number_of_samples_is_at_least_one(run, trained, num):
+    with pytest.raises(dj.InputError, match=f"^num={num!r} must be a whole number of at least 1$"):
+        run.sample(trained[0], num)
+
+
 def test_a_loop_of_ones_own_compiles_once(run):
     """With an optimizer of one's own, for parameters of the run or other arrays."""
     optimizer, compiled = optax.sgd(0.1, momentum=0.9), []

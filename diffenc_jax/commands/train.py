@@ -1,7 +1,7 @@
 """Train a model, evaluate it and draw samples.
 
 Training continues from the newest checkpoint in the workdir. The workdir receives the configuration, checkpoints,
-metrics, the record of each evaluation and the samples. The last lines show bits/dim by term.
+metrics, the record of each evaluation and, unless log.samples is 0, samples. The last lines show bits/dim by term.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="train anew: move a run in the workdir to DIR.1, .2, ...")
     text = "trace these steps, counted from 1, into WORKDIR/plugins/profile, for XProf and TensorBoard"
     add("--profile", type=_steps, metavar="FIRST:LAST", help=text)
-    add("--no-samples", action="store_true", help="draw no samples, during training (log.samples) or at its end")
+    add("--no-samples", action="store_true", help="draw no samples, as with log.samples=0")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     sampling = run.sampling  # an impossible sampler is refused here, not after training
     state, record = run.fit(job.stored.workdir, job.console, arguments.overwrite, profiled)
     trained = StoredRun(job.stored.workdir)  # which was perhaps no run when the job started
-    files = {} if arguments.no_samples else job.write_samples(sampling, state.ema, record["step"], trained)
+    files = job.write_samples(sampling, state.ema, record["step"], trained) if job.config.log.samples else {}
     job.print_record(record)
     job.print(f"parameters: {record['params']:,}")
     job.print(f"time: {time.perf_counter() - start:.0f} s")

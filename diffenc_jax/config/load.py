@@ -11,7 +11,7 @@ from diffenc_jax.config.config import Config
 from diffenc_jax.config.recipe import recipe
 from diffenc_jax.config.schema import find_key, flatten, unknown_key
 from diffenc_jax.core import parts
-from diffenc_jax.core.errors import InputError, require, suggestion
+from diffenc_jax.core.errors import InputError, require, suggestion, without_exit
 from diffenc_jax.core.keys import REQUIRED, Key, literal
 
 _PACKAGE = Path(__file__).parents[1]
@@ -36,7 +36,8 @@ def load_config(spec: str, changes: Changes = ()) -> Config:
     is_file = path.suffix == ".py" and path.is_file()
     require(is_file, f"--config={spec} is no configuration{suggestion(name, installed_configs())}; {advice}")
     try:
-        values = parts.allowed(_module(path).get_config(*([arm] if colon else [])).to_dict())
+        with without_exit():
+            values = parts.allowed(_module(path).get_config(*([arm] if colon else [])).to_dict())
     except Exception as error:  # a configuration file is a program and may raise anything
         raise InputError(f"--config={spec}: {(str(error).strip().splitlines() or [repr(error)])[-1]}") from error
     given = parts.allowed(changes if isinstance(changes, Mapping) else read_overrides(values, changes))

@@ -288,7 +288,8 @@ class LogConfig(Section, section="log"):
     )
     samples: int = key(
         16,
-        "Images to draw for the writers at each evaluation during training, with the settings of `sample`.",
+        "Images to draw for the writers at each evaluation during training, with the settings of `sample`; 0 for none, "
+        "and `diffenc train` then draws none at its end either.",
         unit="images",
         limits=at_least(0),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from diffenc_jax.core.text import has_controls, printable
+from diffenc_jax.core.text import has_controls, printable, shortened
 
 T = TypeVar("T")
 # Exit code of a command if another process works on its run: "try again later" in sysexits.h.
@@ -20,7 +20,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's share of it
 
 
 class InputError(ValueError):
-    """Wrong input from the user. The text is one line: what is wrong, then what to do."""
+    """Wrong input from the user. The text is one line: what is wrong, then what to do. Long texts are shortened."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(shortened(message))
 
 
 class InUse(InputError):
@@ -57,13 +60,23 @@ def noting(notes: list[str]) -> Iterator[None]:
 
 
 @contextmanager
+def without_exit() -> Iterator[None]:
+    """Turn the SystemExit of a user's program, which would end this one with exit code 0, into a RuntimeError."""
+    try:
+        yield
+    except SystemExit as stop:
+        raise RuntimeError(f"it ends the program by {stop!r}") from stop
+
+
+@contextmanager
 def refusing(what: str, advice: str = "") -> Iterator[None]:
-    """Turn any error of the block into an InputError: `what` is wrong, the reason, then `advice`.
+    """Turn any error of the block, and SystemExit, into an InputError: `what` is wrong, the reason, then `advice`.
 
     Libraries and programs of users raise errors that they do not document.
     """
     try:
-        yield
+        with without_exit():
+            yield
     except InputError:
         raise
     except Exception as error:

@@ -219,16 +219,15 @@ def entries(kind: str) -> dict[str, Entry]:
 def _import(place: str, given: str) -> Any:
     """The object at a place; raises InputError, which names what was `given`."""
     module, _, attribute = place.partition(":")
-    try:
-        imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name
-        if missing != module.partition(".")[0] or os.getcwd() in sys.path:
-            raise InputError(f"{given}: {first_line(error)}; install it, or start where its file is") from error
-        sys.path.append(os.getcwd())  # where `python -m` finds modules, and a console script does not
-        return _import(place, given)
-    except Exception as error:  # a module is a program and may raise anything
-        raise InputError(f"{given}: {module} cannot be imported: {first_line(error)}") from error
+    with refusing(f"{given}: {module} cannot be imported"):  # a module is a program and may raise anything
+        try:
+            imported = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            missing = error.name
+            if missing != module.partition(".")[0] or os.getcwd() in sys.path:
+                raise InputError(f"{given}: {first_line(error)}; install it, or start where its file is") from error
+            sys.path.append(os.getcwd())  # where `python -m` finds modules, and a console script does not
+            return _import(place, given)
     known = [name for name in vars(imported) if not name.startswith("_")]
     near, some = suggestion(attribute, known), ", ".join(known[:20])
     require(hasattr(imported, attribute), f"{given}: {module} has no {attribute}{near}; it has {some}")

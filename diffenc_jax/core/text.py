@@ -7,9 +7,15 @@ the order in which a text is shown.
 import re
 from typing import Any
 
+LONGEST = 1000  # most characters of a message; what it quotes may be longer
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Also surrogates: Python decodes the bytes of a file's name that are not Unicode to surrogates.
 _ESCAPED = re.compile(f"{CONTROLS.pattern}|[\ud800-\udfff]")
+
+
+def shortened(text: str) -> str:
+    """`text`, without its middle if it is longer than `LONGEST` characters."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 2 :]}"
 
 
 def printable(text: str) -> str:

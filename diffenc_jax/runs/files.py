@@ -95,9 +95,12 @@ def parse_file(path: Path, content: bytes, advice: str = "") -> Any:
 
 
 def parse_json(content: bytes | str) -> Any:
-    """Value of a JSON text; raises ValueError, also for huge integers, control characters and too deep nesting."""
+    """Value of a JSON text.
+
+    Raises ValueError, also for huge integers, control characters, too deep nesting, and a key that an object has twice.
+    """
     try:
-        value = json.loads(content, parse_int=_parse_int)
+        value = json.loads(content, parse_int=_parse_int, object_pairs_hook=_parse_object)
         if has_controls(value):
             raise ValueError("a text in it holds control characters")
     except RecursionError as error:
@@ -109,6 +112,15 @@ def _parse_int(digits: str) -> int:
     if abs(int(digits)) >= LARGEST:  # int() raises ValueError for thousands of digits
         raise ValueError("it holds an integer of more than 64 bits")
     return int(digits)
+
+
+def _parse_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for name, member in pairs:
+        if name in value:
+            raise ValueError(f"the key {name!r} is in it twice")
+        value[name] = member
+    return value
 
 
 def read_arrays(content: bytes, packed: bool = False) -> dict[str, np.ndarray] | None:

@@ -37,6 +37,7 @@ from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import check_trainable
 from diffenc_jax.runs.workdir import claimed
+from diffenc_jax.train import overfitting
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState, averages
 from diffenc_jax.train.step import Program, StepReport
@@ -69,12 +70,12 @@ class Trainer:
     def __init__(self, experiment: Experiment, workdir: Path, draw_samples: DrawSamples | None = None):
         """Raises InputError if the experiment cannot be trained or evaluated."""
         self.experiment, self.config, self.workdir = experiment, experiment.config, workdir
-        self.program = Program(experiment.model, self.config, experiment.mesh)
-        check_dtypes(self.program.state)
-        self.batches = Batches(experiment.dataset.examples("train"), self.config, experiment.mesh)
         self.evaluator = Evaluator(experiment)
         self.draw_samples = draw_samples
         self.writers = {name: parts.load("writer", name) for name in self.config.log.writers}
+        self.program = Program(experiment.model, self.config, experiment.mesh)
+        check_dtypes(self.program.state)
+        self.batches = Batches(experiment.dataset.examples("train"), self.config, experiment.mesh)
 
     def run(self, console: Console, profiled: StepRange | None = None) -> tuple[TrainState, Record]:
         """Train to the last step, and trace the steps `profiled`; returns the state and the record of its evaluation.
@@ -170,6 +171,8 @@ class _Training:
         record = self._evaluate(done, state)
         assert record is not None  # or `_evaluate` has raised
         self._finish_saving(done, state)
+        if caution := overfitting.caution(self._stored, record):
+            self._progress.print_line(caution)
         return state, record
 
     def _described(self, part: Callable[[str], MetricWriter]) -> MetricWriter:

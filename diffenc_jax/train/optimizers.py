@@ -68,13 +68,14 @@ def make_optimizer(config: TrainConfig, decayed: Decayed, mesh: Mesh | None = No
 
     Raises InputError if it cannot be built, or if its learning rate falls to 0 before the warm-up ends.
     """
-    kind, rate = config.optimizer.kind, learning_rate(config)
+    kind = config.optimizer.kind
     part = parts.load("optimizer", kind)
     if isinstance(part, type) and issubclass(part, Optimizer):
-        options = parts.options("optimizer", kind, config.optimizer.options)
-        return part(**options).transformation(rate, decayed, mesh)
+        optimizer = part(**parts.options("optimizer", kind, config.optimizer.options))
+        return optimizer.transformation(learning_rate(config), decayed, mesh)
     given = f"train.optimizer.kind={kind}"
-    made = part(rate, **{name: decayed for name in MASKS if name in inspect.signature(part).parameters})
+    masks = {name: decayed for name in MASKS if name in inspect.signature(part).parameters}
+    made = part(learning_rate(config), **masks)
     fits = isinstance(made, optax.GradientTransformation)
     require(fits, f"{given} must return an optax.GradientTransformation, not {type(made).__name__}")
     return made

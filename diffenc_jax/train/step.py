@@ -200,11 +200,11 @@ class Program:
         size, count = f"train.batch_size={train.batch_size}", f"train.accumulate={train.accumulate}"
         self._advice = f"lower {size}, raise {count}, or take model.remat=block"
         self.seed = np.uint32(config.seed)
+        sharding.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
         outside = outside_parts(config, "optimizer")
         with parts.trying(outside):
             self.function = StepFunction(model, config, mesh)
             shapes = jax.eval_shape(self.function.init, self.seed)
-        sharding.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
         shardings = sharding.state_shardings(mesh, shapes)
         batched, whole = sharding.batched(mesh), sharding.replicated(mesh)
         self.init = partial(jax.jit(self.function.init, out_shardings=shardings), self.seed)

@@ -13,7 +13,7 @@ from typing import Any
 from clu.metric_writers import AsyncWriter, MetricWriter, SummaryWriter
 
 from diffenc_jax.core.buckets import as_path, is_remote
-from diffenc_jax.core.errors import reason
+from diffenc_jax.core.errors import reason, without_exit
 from diffenc_jax.core.tensorflow import hide_gpus
 from diffenc_jax.core.text import printable
 from diffenc_jax.runs import storage
@@ -94,8 +94,9 @@ class Guard(Writer):
         if self._writer is None and method in ("flush", "close"):
             return
         try:
-            self._writer = self._writer or self._make()
-            getattr(self._writer, method)(*args, **kwargs)
+            with without_exit():
+                self._writer = self._writer or self._make()
+                getattr(self._writer, method)(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  of the disk, of a bucket or of a library
             self._writer, said = None, printable(reason(error)[:200])
             if said != self._said:

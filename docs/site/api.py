@@ -9,6 +9,7 @@ import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,9 +31,18 @@ def page() -> str:
 def _list(name: str, value: Any) -> str:
     """A public name, and the members of a class or a module, one per line."""
     node = _parsed(value)
-    members = [] if isinstance(node, ast.FunctionDef) else [member for member in node.body if _is_shown(member)]
-    lines = "".join(f"- {_entry(member.name, getattr(value, member.name), member)}\n" for member in members)
+    lines = "" if isinstance(node, ast.FunctionDef) else "".join(_lines(value, node))
     return f"### {name}\n\n{_entry(name, value, node)}\n" + (lines and f"\n{lines}")
+
+
+def _lines(owner: Any, node: Any) -> Iterator[str]:
+    """A line per member of a class or a module, and a line per property of a module's classes."""
+    for member in filter(_is_shown, node.body):
+        value = getattr(owner, member.name)
+        yield f"- {_entry(member.name, value, member)}\n"
+        for name, inner in vars(value).items() if isinstance(owner, ModuleType) else ():
+            if isinstance(inner, property) and not name.startswith("_") and inner.__doc__:
+                yield f"  - {_entry(name, inner, _parsed(inner.fget))}\n"
 
 
 def _parsed(value: Any) -> Any:

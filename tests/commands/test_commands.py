@@ -97,6 +97,12 @@ def test_a_command_exits_by_how_it_ends(run, code, message, monkeypatch, capsys)
     assert capsys.readouterr() == ("", message)
 
 
+def test_a_part_that_ends_the_program_is_named(capsys):
+    error = refused(lambda argv: execute(command(raising(SystemExit())), "do", argv), ["--config=x"], capsys)
+    assert f"error: {__file__}, line " in error
+    assert "ends the program by SystemExit(); a part must raise an error instead" in error
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError(), OSError("no file's name"), RuntimeError("a bug")])
 def test_other_errors_keep_their_traceback(error):
     with pytest.raises(type(error)):

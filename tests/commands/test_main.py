@@ -74,8 +74,9 @@ def test_trains_evaluates_and_samples(tmp_path, monkeypatch, capsys):
     assert "--config.train.learning_rate is not read by this command; it reads eval, fit, loss," in error
     error = refused(main, [*flags, "--mode=eval", "--config.eval.checkpoints=1,2"], capsys)
     assert "no checkpoint of the steps [1]; it has [2]" in error
-    assert main([*flags, "--config.train.steps=3", "--no-samples"]) == 0
-    assert "resuming from step 2" in capsys.readouterr().out
+    for steps, none in ((3, "--no-samples"), (4, "--config.log.samples=0")):
+        assert main([*flags, f"--config.train.steps={steps}", none]) == 0
+        assert f"resuming from step {steps - 1}" in capsys.readouterr().out
     assert {path.name[0] for path in (run / "samples").iterdir()} == {"2"}
     assert [place.name for place in Path("runs").glob("tiny*")] == [run.name]
 

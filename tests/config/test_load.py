@@ -90,6 +90,7 @@ def test_unknown_files_arms_and_keys_are_refused_in_one_line(spec, override, mes
 FAILING_FILES = [
     ("", "module 'diffenc_jax_configuration' has no attribute 'get_config'"),
     ("def get_config():\n    raise RuntimeError('not\\ntoday')", "mine.py: today"),
+    ("raise SystemExit", "mine.py: it ends the program by SystemExit()"),
     ("def get_config(:", "invalid syntax (mine.py, line 1)"),
     ("from ml_collections import ConfigDict\nget_config = ConfigDict", "'sample', 'seed', 'train'"),
     ("def get_config():\n    return 3", "'int' object has no attribute 'to_dict'"),
@@ -100,6 +101,13 @@ FAILING_FILES = [
 def test_a_file_that_fails_is_refused_in_one_line(tmp_path, text, message):
     (tmp_path / "mine.py").write_text(text + "\n")
     assert message in refusal(str(tmp_path / "mine.py"))
+
+
+@pytest.mark.parametrize("arm", ["vdm", "vdm-fast", "vdm-few", "diffenc-series-few-fast", "vdm-fields-few-fast"])
+def test_arms_of_arrays_are_evaluated_ten_times_and_keep_the_best(arm):
+    config = load_config(f"arrays:{arm}")
+    assert config.train.steps // config.eval.every_steps >= 10
+    assert config.checkpoint.every_steps == config.eval.every_steps
 
 
 @pytest.mark.parametrize("name", shipped.ARMS)

@@ -37,6 +37,7 @@ from tests import tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.extending_page import shown
 from tests.nets import contract
+from tests.refusals import refused
 from tests.stored_runs import change, write_images, write_run
 from tests.train.running import shared_program, train
 
@@ -111,6 +112,11 @@ class Raising(Encoder):
         raise KeyError("mean")
 
 
+class Exiting(Encoder):
+    def mean(self, x, gamma):
+        raise SystemExit
+
+
 class Wrong(Encoder):
     def mean(self, x, gamma):
         return x[..., None] * jnp.ones(3)
@@ -120,7 +126,7 @@ class Abstract(Encoder):
     pass
 
 
-BROKEN = ("Raising", "Wrong", "Abstract")  # encoders
+BROKEN = ("Raising", "Exiting", "Wrong", "Abstract")  # encoders
 
 
 def prediction(z):
@@ -156,6 +162,16 @@ def test_installed_parts_have_short_names(announced):
     parts.entries.cache_clear()
     with pytest.raises(InputError, match=r"two installed parts are called encoder.identity: diffenc_jax\S+ and own_p"):
         parts.entries("encoder")
+
+
+@pytest.mark.parametrize("statement", ["raise SystemExit", "raise KeyError('mine')"])
+@pytest.mark.parametrize("entry", ["command.halt = halting", "study.halt = halting:Halt"])
+def test_an_installed_command_that_cannot_be_imported_is_refused(announced, entry, statement, capsys):
+    (announced / "entry_points.txt").write_text(f"[diffenc_jax.parts]\n{entry}\n")
+    (announced.parent / "halting.py").write_text(statement)
+    parts.entries.cache_clear()
+    error = refused(main, ["halt", "--help"], capsys)
+    assert "the program by SystemExit()" in error or "'mine'" in error
 
 
 def test_the_encoder_agrees_with_what_the_base_class_derives_from_its_mean(x64):

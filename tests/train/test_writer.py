@@ -61,6 +61,20 @@ def test_values_are_written_before_and_after_a_disk_is_full(tmp_path, small_disk
     assert [row["step"] for row in read_metrics(tmp_path)] == [*range(1, 101)]
 
 
+def test_a_writer_that_ends_the_program_loses_its_values_with_one_warning(tmp_path, capsys):
+    class Exiting(Writer):
+        def write_scalars(self, step, scalars):
+            raise SystemExit
+
+    writer = MultiWriter([JsonLines(tmp_path, 0), Background(Guard("exiting", lambda: Exiting(str(tmp_path))))])
+    for step in range(1, 4):
+        writer.write_scalars(step, {"train/a": 1.0})
+    writer.close()
+    warning = "warning: log.writers=exiting loses values: it ends the program by SystemExit()\n"
+    assert capsys.readouterr().err == warning
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3]
+
+
 def test_flush_waits_for_no_other_writer(tmp_path):
     class Slow(Writer):
         def write_scalars(self, step, scalars):
