@@ -1,5 +1,8 @@
 """Vectors, series and fields of real numbers, from a file to log p."""
 
+import json
+import shutil
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import load_dataset
 from tests import tiny
+from tests.stored_runs import change
 
 SMALL = {
     "model.score": {"kind": "mlp", "width": 16, "layers": 1, "dropout": 0.0, "fourier_bins": ()},
@@ -121,6 +125,46 @@ def test_a_trained_run_keeps_its_standardisation(tmp_path):
         run_on(tmp_path / "table.npz", train__steps=4).fit(tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def workdir(made, tmp_path_factory):
+    """The run on vectors with conditions, trained."""
+    folder = tmp_path_factory.mktemp("arrays") / "run"
+    made[0].fit(folder)
+    return folder
+
+
+def number(index, value):
+    """Edit of a standard: its first mean (0) or deviation (1) becomes `value`."""
+    return lambda standard: standard[("mean", "deviation")[index]].__setitem__(0, value)
+
+
+def entries(count):
+    """Edit of a standard: it has `count` times its first entries."""
+    return lambda standard: standard.update({name: numbers[:1] * count for name, numbers in standard.items()})
+
+
+OUT_OF_RANGE = [(1, 0), (1, -1.0), (1, np.nan), (1, 1e308), (1, 5e-324), (0, np.nan), (0, np.inf), (0, 1e308)]
+EDITS = {
+    **{f"{index} {value}": (number(index, value), "which float32 cannot hold or") for index, value in OUT_OF_RANGE},
+    **{f"{count} entries": (entries(count), f"there are {count} means and {count} dev") for count in (0, 1, 4)},
+    "a longer mean": (lambda standard: standard["mean"].append(0.0), r"there are \d means and \d deviations"),
+    "no mean": (lambda standard: standard.pop("mean"), r"config.json is damaged, .*: standards\..*\.mean is wrong"),
+    "a plausible mean": (number(0, 0.2), "the standards in config.json are not those that the run was trained with"),
+}
+
+
+@pytest.mark.parametrize("kind", ["data", "labels"])
+@pytest.mark.parametrize("name", EDITS)
+def test_edited_standards_are_refused(workdir, kind, name, tmp_path):
+    edit, message = EDITS[name]
+    run = shutil.copytree(workdir, tmp_path / "run")
+    standards = json.loads((run / "config.json").read_text())["standards"]
+    edit(standards[kind])
+    change(run / "config.json", standards=standards)
+    with pytest.raises(InputError, match=f"{message}.*; restore"):
+        dj.open(run)
+
+
 TINY = {f"model.score.{name}": value for name, value in dict(width=16, layers=1, levels=1).items()}
 SHAPES = {
     "series, U-Net": ((8, 2), "vdm-series", TINY),
@@ -146,7 +190,7 @@ def test_shapes(name, tmp_path):
 BAD = {
     "nan": (lambda x: x.__setitem__((3, 1), np.nan), "1 values are NaN or infinite, the first at"),
     "constant": (lambda x: x.__setitem__((slice(None), 2), 7.0), r"\[..., 2\] is constant, 7; leave it out"),
-    "large": (lambda x: np.multiply(x, 1e200, out=x), r"\[..., 0\] is too large or too small for a deviation"),
+    "large": (lambda x: np.multiply(x, 1e200, out=x), r"\[..., 0\] has the mean .* and the deviation inf, which"),
     "ties": (lambda x: np.round(x[:, 0], 1, out=x[:, 0]), r"\[..., 0\] has .* times the value"),
 }
 

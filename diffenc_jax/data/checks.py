@@ -144,13 +144,6 @@ def check_continuous(what: str, data: np.ndarray) -> None:
         require(most < MOST_TIED or most <= LARGEST_TIE * size, f"{repeated}; {advice}")
 
 
-def check_deviations(what: str, deviations: Sequence[float]) -> None:
-    """Raise InputError, which begins with `what`, unless the standard deviations can be divided by."""
-    for number, deviation in enumerate(deviations):
-        extreme = f"{what}: [..., {number}] is too large or too small for a deviation in float64, or constant"
-        require(0 < deviation < math.inf, f"{extreme}; take another unit, or leave it out")
-
-
 def _not_pixels(array: np.ndarray) -> str:
     """Part of a message: the range of an array whose values are not all pixels, and what to do."""
     least, greatest = array.min(), array.max()

@@ -158,28 +158,41 @@ def load_dataset(
     images = {split: _read(source, split, part if split == TRAIN else None, data.pixel_levels) for split in splits}
     shapes = {split: images[split].shape[1:] for split in splits}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits differ in shape: {shapes}")
-    standard = standards.get("data", UNCHANGED)
-    if data.pixel_levels is None and "data" not in standards:
+    standard = UNCHANGED
+    if data.pixel_levels is None:
         train = source.splits[TRAIN]()
-        standard = Standard.of(train.shape, train.__getitem__)
-        checks.check_deviations(source.name, standard.deviation)
+        computed = None if "data" in standards else Standard.of(train.shape, train.__getitem__)
+        standard = _checked("data", standards, computed, train.shape[-1], source.name)
     dataset = Dataset(
         source.name, source.version, data.pixel_levels, images, standard=standard, log_prob=source.log_prob
     )
     if not labels:
         return dataset
-    stored = _labels(source)
+    stored, name = _labels(source), f"labels of {source.name}"
     read = {split: stored.read(f"{source.name} ({split})", split, images[split]) for split in splits}
-    spec = stored.spec if "labels" not in standards else replace(stored.spec, standard=standards["labels"])
+    spec = stored.spec
     for split, held in read.items() if isinstance(stored, LabelArrays) else ():
-        what, local = f"labels of {source.name} ({split})", held.local if isinstance(held, LocalPart) else held
+        what, local = f"{name} ({split})", held.local if isinstance(held, LocalPart) else held
         if spec.standard:
             checks.check_finite(what, local)
         else:
             _check_pixels(what, local, data.pixel_levels or checks.MOST_LEVELS)
-    if spec.standard:
-        checks.check_deviations(f"labels of {source.name}", spec.standard.deviation)
+    if spec.standard and spec.shape:
+        standard = _checked("labels", standards, spec.standard, spec.shape[-1], name)
+        spec = replace(spec, standard=standard)
     return replace(dataset, labels=read, label_spec=spec)
+
+
+def _checked(kind: str, kept: Mapping[str, Standard], computed: Standard | None, size: int, what: str) -> Standard:
+    """The standardisation of 'data' or of 'labels' that a run kept, or else the computed one.
+
+    Raises InputError unless it suits `size` features.
+    """
+    if computed is None or kind in kept:
+        kept[kind].check(f"standards.{kind} in the run's config.json", size, "restore that file")
+        return kept[kind]
+    computed.check(what, size, "take another unit, or leave it out if it is constant")
+    return computed
 
 
 def prepare(data: DataConfig) -> Source | None:
