@@ -187,21 +187,94 @@ def test_shapes(name, tmp_path):
     assert run.sample(state, 2).shape == (2, *shape)
 
 
+def put(name, value, row=3, column=0):
+    """Change of arrays by name: one value of `name`."""
+    return lambda arrays: arrays[name].__setitem__((row, column), value)
+
+
+def become(change, name="train"):
+    """Change of arrays by name: the first feature of `name` becomes `change` of it."""
+    return lambda arrays: arrays[name].__setitem__((slice(None), 0), change(arrays[name][:, 0]))
+
+
+LOST = r"only \d+ of \d+ values still differ in float32, .*, because of {} in row 3, perhaps a fill value; remove such"
+ROUNDED = (
+    r"\[..., 0\] is rounded to multiples of {}, .* standard deviations, and 0.002 are allowed; add noise that is uni"
+)
 BAD = {
-    "nan": (lambda x: x.__setitem__((3, 1), np.nan), "1 values are NaN or infinite, the first at"),
-    "constant": (lambda x: x.__setitem__((slice(None), 2), 7.0), r"\[..., 2\] is constant, 7; leave it out"),
-    "large": (lambda x: np.multiply(x, 1e200, out=x), r"\[..., 0\] has the mean .* and the deviation inf, which"),
-    "ties": (lambda x: np.round(x[:, 0], 1, out=x[:, 0]), r"\[..., 0\] has .* times the value"),
+    "nan": (put("train", np.nan), r"\(train\): 1 values are NaN or infinite, the first at \[3, 0\]"),
+    "constant": (become(lambda x: 0 * x + 7), r"\[..., 0\] has the mean 7 and the deviation 0, .*, or leave it out if"),
+    "constant but for rounding": (become(lambda x: 0 * x + 0.1), r"\[..., 0\] is constant, 0.1; leave it out"),
+    "large": (become(lambda x: 1e200 * x), r"\[..., 0\] has the mean .* and the deviation inf, which"),
+    "ties": (
+        become(lambda x: np.maximum(x, 0.5)),
+        r"\[..., 0\] has \d+ times the value 0.5 in 360, first in row 4, which",
+    ),
+    "an outlier": (put("train", 1e30), LOST.format(r"1e\+30")),
+    "a smaller outlier": (put("train", 1e9), LOST.format(r"1e\+09")),
+    "fill values": (put("train", 9.97e36, slice(3, 30)), LOST.format(r"9.97e\+36")),
+    "more fill values than others": (put("train", 9.97e36, slice(3, 300)), LOST.format(r"9.97e\+36")),
+    "a distant zero": (become(lambda x: np.where(np.arange(360) == 3, 0, x + 1e12)), LOST.format("0")),
+    "an outlier of the conditions": (put("y_train", 1e30), "^labels of .*train.*" + LOST.format(r"1e\+30")),
+    "an outlier among two conditions": (
+        lambda arrays: [become(np.sign, "y_train")(arrays), put("y_train", 1e30)(arrays)],
+        "^labels of .*train.*only 2 of 3 values still differ.* 1e\\+30 in row 3",
+    ),
+    "fill values of the test split": (
+        put("test", 1e20),
+        r"\(test\): .*: 1e\+20 in row 3, perhaps a fill value, is too far",
+    ),
+    "beyond float32, test split": (
+        put("test", -1e300),
+        r"\(test\): .*: -1e\+300 in row 3, perhaps a fill value, is too far",
+    ),
+    "beyond float32, conditions": (
+        put("y_test", 1e300),
+        r"^labels of .*\(test\): .*: 1e\+300 in row 3, perhaps a fill",
+    ),
+    "bytes": (become(lambda x: np.round(x * 50 + 128)), ROUNDED.format(1)),
+    "scaled bytes": (become(lambda x: np.round(x * 50 + 128) / 255), ROUNDED.format("0.00392157")),
+    "decimals": (become(lambda x: np.round(x, 2)), ROUNDED.format("0.01")),
+}
+RNG = np.random.RandomState(1)
+GOOD = {
+    "counts with a deviation of thousands": RNG.normal(20_000, 3000, (6000, 1)).round(),
+    "few counts": RNG.normal(20_000, 1200, (600, 1)).round(),
+    "a heavy tail": RNG.standard_cauchy((20_000, 1)),
+    "another heavy tail": np.exp(3 * RNG.normal(size=(20_000, 1))),
+    "half precision": RNG.normal(size=(5000, 1)).astype(np.float16),
+    "a large unit": 1e30 * RNG.normal(size=(200, 1)),
+    "a row twice": np.repeat(RNG.normal(size=(300, 1)), [2] + [1] * 299, axis=0),
+    "fields": RNG.normal(size=(150, 32, 32, 1)),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_data_without_a_density(name, tmp_path):
+def test_data_without_a_density_in_float32(name, tmp_path):
     change, message = BAD[name]
-    x, _ = table()
-    change(x)
-    np.save(tmp_path / "x.npy", x)
+    rng = np.random.RandomState(0)
+    sizes = {"train": (360, 2), "test": (40, 2), "y_train": (360, 1), "y_test": (40, 1)}
+    arrays = {name: rng.normal(size=size) for name, size in sizes.items()}
+    change(arrays)
+    np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(InputError, match=message):
+        load_dataset(DataConfig(str(tmp_path / "x.npz"), pixel_levels=None), "train", "test", labels=True)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_data_with_a_density(name, tmp_path):
+    """Conditions may be few different values."""
+    np.savez(tmp_path / "x.npz", x=GOOD[name], y=np.arange(len(GOOD[name]))[:, None] % 3 / 4)
+    load_dataset(DataConfig(str(tmp_path / "x.npz"), pixel_levels=None), "train", "test", labels=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+def test_a_message_names_the_row_of_the_file(value, tmp_path):
+    """Also if a tenth of the rows is held out."""
+    x = np.random.RandomState(0).normal(size=(400, 2))
+    x[217, 1] = value
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(InputError, match=r"the first at \[217, 1\]|1e\+30 in row 217"):
         load_dataset(DataConfig(str(tmp_path / "x.npy"), pixel_levels=None), "train", "test")
 
 
