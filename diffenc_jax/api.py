@@ -200,7 +200,7 @@ class Run:
         """
         model, (params, _) = self.model, self._params_and_step(state)
         require(model.code is None, "the process depends on the codes of a batch; take model.bind")
-        labels = model.checked_labels(labels, 1 if labels is None else len(labels))
+        labels = model.checked_labels(labels)
         inputs = None if labels is None else jnp.asarray(model.spec.label_inputs(jnp.asarray(labels)))
         return model.bind(params, condition=inputs)
 

@@ -112,6 +112,39 @@ def test_conditions_matter(made):
         run.log_prob(run.test, run.test, state=params)
 
 
+NO_NUMBERS = {
+    "complex": (lambda x: x + 1j, "are complex128; give an array of real or whole numbers"),
+    "masked": (lambda x: np.ma.masked_array(x, x > 0), "are a masked array, whose mask would be lost; leave out"),
+    "boolean": (lambda x: x > 0, "are bool; give an array of real"),
+    "text": (lambda x: x.astype(str), "are str1024; give an array of real"),
+    "objects": (lambda x: x.astype(object), "are object; give an array of real"),
+    "four times the precision": (lambda x: x.astype(np.longdouble), "at most 64 bits"),
+    "ragged": (lambda x: [[1.0, 2.0], [3.0]], "are no array: .* inhomogeneous shape .*; give rows of the same length"),
+    "one number": (lambda x: 1.0, r"must be \[N, \d\]; these are \[\]"),
+    "beyond float32": (
+        lambda x: 0 * x - 1e42,
+        ", standardised in float32: .* values are NaN or infinite, the first at",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_what_is_no_array_of_numbers_is_refused(made, name):
+    """As data and as conditions, by every verb that takes them."""
+    run, params = made
+    change, message = NO_NUMBERS[name]
+    x, y = run.test, run.test_labels
+    for what, call in (
+        ("data", lambda: run.log_prob(change(x), y, "bound", params)),
+        ("data", lambda: run.terms(params, change(x), labels=y)),
+        ("labels", lambda: run.log_prob(x, change(y), "bound", params)),
+        ("labels", lambda: run.process(change(y), params)),
+        ("labels", lambda: run.sample(params, len(y), change(y))),
+    ):
+        with pytest.raises(InputError, match=f"^(the )?{what}.*{message}"):
+            call()
+
+
 def test_a_trained_run_keeps_its_standardisation(tmp_path):
     """Evaluation takes the stored means, also if the training data are another file's."""
     x, _ = table()

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -122,6 +122,17 @@ def real_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
 
 
 IMAGES, REALS = Form(image_shape, as_images, 3), Form(real_shape, as_reals, 2)
+
+
+def as_numbers(what: str, values: Any) -> np.ndarray:
+    """Array of real or whole numbers that a caller gives; raises InputError, which begins with `what`, for others."""
+    masked = f"{what} are a masked array, whose mask would be lost; leave out the masked rows"
+    require(not isinstance(values, np.ma.MaskedArray), masked)
+    with refusing(f"{what} are no array", "give rows of the same length"):
+        array = np.asarray(values)
+    suits = array.dtype.kind in "fiu" and array.dtype.itemsize <= 8
+    require(suits, f"{what} are {array.dtype.name[:20]}; give an array of real or whole numbers of at most 64 bits")
+    return array
 
 
 def check_finite(what: str, data: np.ndarray, rows: np.ndarray | None = None) -> None:
