@@ -180,7 +180,7 @@ class Run:
           labels: as for `terms`.
           estimator: "ode", "bound", "importance_weighted" or another name of `eval.estimator`.
           state: as for `evaluate`.
-          changes: other values of `config.eval`, such as passes=8.
+          changes: other values of `config.eval`, such as passes=8; or of full keys, such as **{"ode.rtol": 1e-6}.
         """
         settings = {"estimator": estimator, **changes}
         key = repr(sorted(settings.items()))
@@ -282,7 +282,11 @@ class Run:
         return jax.eval_shape(self.model.init, stream(0, "params"))
 
     def _changed(self, section: str, changes: Mapping[str, Any]) -> Experiment:
-        config = self.config.replace(parts.allowed({f"{section}.{name}": value for name, value in changes.items()}))
+        """The experiment with other values of a section, or of the full keys that hold a dot."""
+        keys = {name if "." in name else f"{section}.{name}": value for name, value in changes.items()}
+        config = self.config.replace(parts.allowed(keys))
+        other = config.differences(self.config)
+        require(not other, f"{'; '.join(other)}: this model has another value; give such keys to dj.Run or dj.open")
         return dataclasses.replace(self.experiment, config=config)
 
     @property

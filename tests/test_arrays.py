@@ -112,6 +112,19 @@ def test_conditions_matter(made):
         run.log_prob(run.test, run.test, state=params)
 
 
+def test_full_keys_may_be_changed_for_one_call(made):
+    """Not those that decide what the model is."""
+    run, params = made
+    x, y, coarse = run.test[:4], run.test_labels[:4], {"ode.rtol": 1e-1, "ode.atol": 1e-1}
+    other = dj.Run(run.config, coarse).log_prob(x, y, state=params).nats
+    np.testing.assert_array_equal(run.log_prob(x, y, state=params, **coarse).nats, other)
+    assert (run.log_prob(x, y, state=params).nats != other).any()
+    with pytest.raises(
+        InputError, match=r"^model.score.width=8 .*: this model has another value; give such keys to dj"
+    ):
+        run.log_prob(x, y, state=params, **{"model.score.width": 8})
+
+
 NO_NUMBERS = {
     "complex": (lambda x: x + 1j, "are complex128; give an array of real or whole numbers"),
     "masked": (lambda x: np.ma.masked_array(x, x > 0), "are a masked array, whose mask would be lost; leave out"),
@@ -315,11 +328,20 @@ def test_a_message_names_the_row_of_the_file(value, tmp_path):
     ("array", "levels", "message"),
     [
         (np.zeros((9, 2), complex), None, "must hold real numbers, and this is complex128"),
-        (np.zeros((9, 2), int), None, "leave out data.pixel_levels=None, or add noise"),
+        (
+            np.zeros((9, 2), int),
+            None,
+            "this is int64; add noise .*; or, for pixels 0 .. 255, take a configuration of im",
+        ),
+        (np.zeros((9, 2), np.longdouble), None, "must hold real numbers, and this is .*; save float32 or float64"),
         (np.zeros(9), None, r"must hold vectors \[N, D\]"),
         (np.full((9, 2, 2), 4000), 256, "subtract 4000, and save them as uint8, which loses nothing"),
-        (np.arange(36).reshape(9, 2, 2) * 1000, 256, "save the 2 bytes of each value as channels of uint8"),
-        (np.full((9, 2, 2), 2.5), 256, "give data.pixel_levels=None and model.decoder.kind=gaussian"),
+        (
+            np.arange(36).reshape(9, 2, 2) * 1000,
+            256,
+            "save the 2 bytes of each value as .*; or add noise .*, and take --config=arrays",
+        ),
+        (np.full((9, 2, 2), 2.5), 256, "take a configuration of real numbers, --config=arrays"),
     ],
 )
 def test_arrays_of_another_kind(array, levels, message, tmp_path):
@@ -335,7 +357,10 @@ def test_arrays_of_another_kind(array, levels, message, tmp_path):
             {"model.decoder.kind": "levels"},
             "model.decoder.kind=levels is for whole numbers, and data.pixel_levels=None",
         ),
-        ({"model.score.kind": "transformer"}, "these are vectors of 3 features; take model.score.kind=mlp"),
+        (
+            {"model.score.kind": "transformer"},
+            r"these are vectors \[N, 3\]; save series of one channel as x\[:, :, None\]; or take an arm for vectors",
+        ),
         ({"train.augment": "flip"}, "train.augment=flip is for images"),
         ({"eval.estimator": "code_length"}, "there is no code for a model with model.decoder.kind=gaussian"),
         ({"ode.dequantisation_draws": 2, "eval.estimator": "ode"}, "real numbers are not dequantised"),

@@ -108,7 +108,8 @@ def as_reals(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.nda
     """
     real_shape(path, array.shape)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        advice = "leave out data.pixel_levels=None, or add noise that is uniform over the distance between two values"
+        advice = "add noise that is uniform over the distance between two values; or, for pixels 0 .. 255, take"
+        advice = f"{advice} a configuration of images, such as fashion_mnist_small"
         what_to_do = advice if array.dtype.kind in "biu" else "save float32 or float64"
         raise refused(path, f"must hold real numbers, and this is {str(array.dtype)[:40]}; {what_to_do}")
     return array[rows].astype(np.float64 if array.dtype.itemsize > 4 else np.float32, copy=False)
@@ -228,11 +229,12 @@ def _not_pixels(array: np.ndarray) -> str:
     if array.dtype.kind != "f":
         count = max(1, math.ceil(math.log(int(greatest) - int(least) + 1, MOST_LEVELS)))
         each = "save them as uint8" if count == 1 else f"save the {count} bytes of each value as channels of uint8"
-        advice = f"subtract {least}, and {each}, which loses nothing"
+        dense = "" if count == 1 else "; or add noise that is uniform over 0 .. 1, and take --config=arrays:vdm-fields"
+        advice = f"subtract {least}, and {each}, which loses nothing{dense}"
     elif least >= -1 and greatest <= 1:
         advice = "if pixels 0 .. N were scaled, undo that, as by np.round(array * N).astype(np.uint8)"
     else:
-        advice = "give data.pixel_levels=None and model.decoder.kind=gaussian, as in configs/arrays.py"
+        advice = "take a configuration of real numbers, --config=arrays:vdm-fields"
     levels = "whole numbers of 2 to 256 levels, 0 .. 255 (data.pixel_levels)"
     return f"holds {array.dtype} from {least:g} to {greatest:g}, but pixels are {levels}; {advice}"
 

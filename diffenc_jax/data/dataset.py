@@ -283,8 +283,8 @@ def _read(
     if pixel_levels:
         _check_pixels(what, held, pixel_levels)
     else:
-        whole = f"{what}: these are {held.dtype}, not real numbers"
-        require(held.dtype in (np.float32, np.float64), f"{whole}; take a configuration of images, or give float32")
+        whole = f"{what}: these are {held.dtype}, not real numbers, which data.pixel_levels=None is for"
+        require(held.dtype in (np.float32, np.float64), f"{whole}; take a configuration of images, such as digits")
     return held if len(rows) == count else LocalPart(held, rows, images.shape)
 
 
