@@ -170,18 +170,15 @@ def check_reals(what: str, data: np.ndarray, rows: np.ndarray, standard: Standar
         if far:
             too_far = f"{_farthest(column, rows, mean)}, is too far from the mean {mean:g} of the training data"
             raise InputError(f"{name}: {too_far} for float32; {NO_FILL_VALUES}")
-        values, counts = np.unique(_sample(column), return_counts=True)
-        x = Standard((mean,), (deviation,)).single(values)
-        kept, first = np.unique(x, return_index=True)
-        equal = np.diff(first, append=len(x))  # number of the values that become one value
-        if len(kept) < LEAST_KEPT * len(x) or equal.max() > max(MOST_TIED_ROUNDED, LARGEST_TIE * len(x)):
-            lost = (
-                f"only {len(kept)} of {len(x)} values still differ in float32, divided by the deviation {deviation:g}"
-            )
+        values, counts = _different(column)
+        kept, first = np.unique(Standard((mean,), (deviation,)).single(values), return_index=True)
+        count, equal = len(values), np.diff(first, append=len(values))  # `equal`: how many values become one value
+        if len(kept) < LEAST_KEPT * count or equal.max() > max(MOST_TIED_ROUNDED, LARGEST_TIE * count):
+            lost = f"only {len(kept)} of {count} values differ in float32, divided by the deviation {deviation:g}"
             far_off = _farthest(column, rows, values[first[equal.argmax()]])
             raise InputError(f"{name}: {lost}, because of {far_off}; {NO_FILL_VALUES}")
         if have_density:
-            _check_density(name, column, rows, values, counts, float(np.diff(x).min(initial=np.inf)))
+            _check_density(name, column, rows, values, counts, float(np.diff(kept).min(initial=np.inf)))
 
 
 def _check_density(
@@ -199,7 +196,7 @@ def _check_density(
     require(len(values) > 1, f"{name} is constant, {values[0]:g}; leave it out")
     most, size = int(counts.max()), int(counts.sum())
     is_rounded = most > 1 and step > CLOSEST / size**2
-    rounded = f"{name} is rounded to multiples of {np.diff(values).min():g}, {step:.2g} standard deviations"
+    rounded = f"{name} is rounded to multiples of {np.diff(values).min():g}, {step:.3g} standard deviations"
     noise = "add noise that is uniform over this width, or leave it out"
     require(not is_rounded or step <= LARGEST_STEP, f"{rounded}, and {LARGEST_STEP} are allowed; {noise}")
     if most > max(MOST_TIED_ROUNDED if is_rounded else MOST_TIED, LARGEST_TIE * size):
@@ -209,11 +206,17 @@ def _check_density(
         raise InputError(f"{times}, which no density gives; if it is a fill value, remove these rows; or leave it out")
 
 
-def _sample(column: np.ndarray) -> np.ndarray:
-    """Values [n] of a feature [N, ...], evenly spaced: all, or about MOST_COMPARED."""
+def _different(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different values [n] of a feature [N, ...] and how often each occurs, among all or about MOST_COMPARED values.
+
+    Values that differ by rounding are one.
+    """
     rows = max(LEAST_ROWS, MOST_COMPARED // math.prod(column.shape[1:]))
     values = column[:: math.ceil(len(column) / rows)].ravel()
-    return values[:: math.ceil(len(values) / MOST_COMPARED) | 1]  # an odd step visits every column of a field
+    values = values[:: math.ceil(len(values) / MOST_COMPARED) | 1]  # an odd step visits every column of a field
+    values, counts = np.unique(values, return_counts=True)
+    starts = np.flatnonzero(np.diff(values, prepend=-np.inf) > 4 * np.spacing(np.abs(values)))
+    return values[starts], np.add.reduceat(counts, starts)
 
 
 def _farthest(column: np.ndarray, rows: np.ndarray, center: float) -> str:

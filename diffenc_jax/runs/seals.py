@@ -51,10 +51,11 @@ def _unsealed(folder: epath.Path, host: int, stamp: Stamp) -> dict[str, Any]:
     if mismatch(seal, _Seal) is not None or seal.pop("sha256", None) != json_digest(seal) or seal.get("host") != host:
         raise Damaged("its list of hashes is not what was saved")
     for name, ours in stamp._asdict().items():
-        theirs = seal.get(name, ours if name == "standards" else None)
-        edited = "the standards in config.json are not those that the run was trained with; restore that file"
-        require(theirs == ours or name != "standards", edited)
-        if theirs != ours:
+        theirs = seal.get(name)
+        if name == "standards":  # a seal without them is complete
+            edited = "the standards in config.json are not those that the run was trained with; restore that file"
+            require(theirs in (ours, None), edited)
+        elif theirs != ours:
             raise Damaged(f"it is of another {name} ({theirs} in place of {ours})")
     return seal
 
