@@ -189,7 +189,7 @@ class Run:
           state: as for `evaluate`.
           index: whole numbers from 0, [N], or one for all rows, that choose the rows' noise. None: 0 .. N - 1. Rows of
             one index share their noise, which cancels in their differences: give one to all labels of the same x.
-          changes: other values of `config.eval`, such as passes=8.
+          changes: other values of `config.eval`, such as passes=8; or of full keys, such as **{"ode.rtol": 1e-6}.
 
         Raises:
           InputError: the data, the labels or the index are not of this model, or the estimator does not suit it.
@@ -216,7 +216,7 @@ class Run:
         """
         model, (params, _) = self.model, self._params_and_step(state)
         require(model.code is None, "the process depends on the codes of a batch; take model.bind")
-        labels = model.checked_labels(labels, 1 if labels is None else len(labels))
+        labels = model.checked_labels(labels)
         inputs = None if labels is None else jnp.asarray(model.spec.label_inputs(jnp.asarray(labels)))
         return model.bind(params, condition=inputs)
 
@@ -300,7 +300,11 @@ class Run:
         return jax.eval_shape(self.model.init, stream(0, "params"))
 
     def _changed(self, section: str, changes: Mapping[str, Any]) -> Experiment:
-        config = self.config.replace(parts.allowed({f"{section}.{name}": value for name, value in changes.items()}))
+        """The experiment with other values of a section, or of the full keys that hold a dot."""
+        keys = {name if "." in name else f"{section}.{name}": value for name, value in changes.items()}
+        config = self.config.replace(parts.allowed(keys))
+        other = config.differences(self.config)
+        require(not other, f"{'; '.join(other)}: this model has another value; give such keys to dj.Run or dj.open")
         split, loaded = config.eval.split, self.experiment.dataset.splits
         advice = f"give a run {{'eval.split': {split!r}}}, by dj.Run or dj.open"
         require(split in loaded, f"the split {split!r} is not loaded, only {', '.join(loaded)}; {advice}")

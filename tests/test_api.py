@@ -88,6 +88,8 @@ NO_IMAGES = [
     (tiny.images(4) / 17, "images must be uint8, with the values 0 .. 16; these are float64"),
     (tiny.images(4) + np.uint8(17), "pixels must lie in 0 .. 16; those of these images lie in 17 .. 3"),
     (tiny.images(4).astype(int) - 1, "pixels must lie in 0 .. 16; those of these images lie in -1 .. 1"),
+    (tiny.images(4) > 8, "images are bool; give an array of"),
+    (np.ma.masked_array(tiny.images(4), tiny.images(4) > 8), "images are a masked array, whose mask would be lost"),
     (tiny.images(4)[0], r"images must be \[N, 4, 4, 1\]; these are \[4, 4, 1\]"),
 ]
 

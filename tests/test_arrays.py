@@ -1,6 +1,8 @@
 """Vectors, series and fields of real numbers, from a file to log p."""
 
+import json
 import re
+import shutil
 from functools import partial
 
 import jax
@@ -14,6 +16,7 @@ from diffenc_jax.core import progress
 from diffenc_jax.core.errors import InputError, NotFinite
 from diffenc_jax.data.dataset import load_dataset
 from tests import tiny
+from tests.stored_runs import change
 
 SMALL = {
     "model.score": {"kind": "mlp", "width": 16, "layers": 1, "dropout": 0.0, "fourier_bins": ()},
@@ -196,6 +199,52 @@ def test_conditions_matter(made):
         run.log_prob(run.test, run.test, state=params)
 
 
+def test_full_keys_may_be_changed_for_one_call(made):
+    """Not those that decide what the model is."""
+    run, params = made
+    x, y, coarse = run.test[:4], run.test_labels[:4], {"ode.rtol": 1e-1, "ode.atol": 1e-1}
+    other = dj.Run(run.config, coarse).log_prob(x, y, state=params).nats
+    np.testing.assert_array_equal(run.log_prob(x, y, state=params, **coarse).nats, other)
+    assert (run.log_prob(x, y, state=params).nats != other).any()
+    with pytest.raises(
+        InputError, match=r"^model.score.width=8 .*: this model has another value; give such keys to dj"
+    ):
+        run.log_prob(x, y, state=params, **{"model.score.width": 8})
+
+
+NO_NUMBERS = {
+    "complex": (lambda x: x + 1j, "are complex128; give an array of real or whole numbers"),
+    "masked": (lambda x: np.ma.masked_array(x, x > 0), "are a masked array, whose mask would be lost; leave out"),
+    "boolean": (lambda x: x > 0, "are bool; give an array of real"),
+    "text": (lambda x: x.astype(str), "are str1024; give an array of real"),
+    "objects": (lambda x: x.astype(object), "are object; give an array of real"),
+    "four times the precision": (lambda x: x.astype(np.longdouble), "at most 64 bits"),
+    "ragged": (lambda x: [[1.0, 2.0], [3.0]], "are no array: .* inhomogeneous shape .*; give rows of the same length"),
+    "one number": (lambda x: 1.0, r"must be \[N, \d\]; these are \[\]"),
+    "beyond float32": (
+        lambda x: 0 * x - 1e42,
+        ", standardised in float32: .* values are NaN or infinite, the first at",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_what_is_no_array_of_numbers_is_refused(made, name):
+    """As data and as conditions, by every verb that takes them."""
+    run, params = made
+    change, message = NO_NUMBERS[name]
+    x, y = run.test, run.test_labels
+    for what, call in (
+        ("data", lambda: run.log_prob(change(x), y, "bound", params)),
+        ("data", lambda: run.terms(params, change(x), labels=y)),
+        ("labels", lambda: run.log_prob(x, change(y), "bound", params)),
+        ("labels", lambda: run.process(change(y), params)),
+        ("labels", lambda: run.sample(params, len(y), change(y))),
+    ):
+        with pytest.raises(InputError, match=f"^(the )?{what}.*{message}"):
+            call()
+
+
 def test_a_trained_run_keeps_its_standardisation(tmp_path):
     """Evaluation takes the stored means, also if the training data are another file's."""
     x, _ = table()
@@ -207,6 +256,46 @@ def test_a_trained_run_keeps_its_standardisation(tmp_path):
     np.testing.assert_allclose(opened.log_prob(opened.test).nats, nats, rtol=1e-6)
     with pytest.raises(InputError, match="was trained on other images"):
         run_on(tmp_path / "table.npz", train__steps=4).fit(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def workdir(made, tmp_path_factory):
+    """The run on vectors with conditions, trained."""
+    folder = tmp_path_factory.mktemp("arrays") / "run"
+    made[0].fit(folder)
+    return folder
+
+
+def number(index, value):
+    """Edit of a standard: its first mean (0) or deviation (1) becomes `value`."""
+    return lambda standard: standard[("mean", "deviation")[index]].__setitem__(0, value)
+
+
+def entries(count):
+    """Edit of a standard: it has `count` times its first entries."""
+    return lambda standard: standard.update({name: numbers[:1] * count for name, numbers in standard.items()})
+
+
+OUT_OF_RANGE = [(1, 0), (1, -1.0), (1, np.nan), (1, 1e308), (1, 5e-324), (0, np.nan), (0, np.inf), (0, 1e308)]
+EDITS = {
+    **{f"{index} {value}": (number(index, value), "which float32 cannot hold or") for index, value in OUT_OF_RANGE},
+    **{f"{count} entries": (entries(count), f"there are {count} means and {count} dev") for count in (0, 1, 4)},
+    "a longer mean": (lambda standard: standard["mean"].append(0.0), r"there are \d means and \d deviations"),
+    "no mean": (lambda standard: standard.pop("mean"), r"config.json is damaged, .*: standards\..*\.mean is wrong"),
+    "a plausible mean": (number(0, 0.2), "the standards in config.json are not those that the run was trained with"),
+}
+
+
+@pytest.mark.parametrize("kind", ["data", "labels"])
+@pytest.mark.parametrize("name", EDITS)
+def test_edited_standards_are_refused(workdir, kind, name, tmp_path):
+    edit, message = EDITS[name]
+    run = shutil.copytree(workdir, tmp_path / "run")
+    standards = json.loads((run / "config.json").read_text())["standards"]
+    edit(standards[kind])
+    change(run / "config.json", standards=standards)
+    with pytest.raises(InputError, match=f"{message}.*; restore"):
+        dj.open(run)
 
 
 TINY = {f"model.score.{name}": value for name, value in dict(width=16, layers=1, levels=1).items()}
@@ -231,21 +320,99 @@ def test_shapes(name, tmp_path):
     assert run.sample(state, 2).shape == (2, *shape)
 
 
+def put(name, value, row=3, column=0):
+    """Change of arrays by name: one value of `name`."""
+    return lambda arrays: arrays[name].__setitem__((row, column), value)
+
+
+def become(change, name="train"):
+    """Change of arrays by name: the first feature of `name` becomes `change` of it."""
+    return lambda arrays: arrays[name].__setitem__((slice(None), 0), change(arrays[name][:, 0]))
+
+
+LOST = r"only \d+ of \d+ values differ in float32, .*, because of {} in row 3, perhaps a fill value; remove such"
+ROUNDED = (
+    r"\[..., 0\] is rounded to multiples of {}, .* standard deviations, and 0.002 are allowed; add noise that is uni"
+)
 BAD = {
-    "nan": (lambda x: x.__setitem__((3, 1), np.nan), "1 values are NaN or infinite, the first at"),
-    "constant": (lambda x: x.__setitem__((slice(None), 2), 7.0), r"\[..., 2\] is constant, 7; leave it out"),
-    "large": (lambda x: np.multiply(x, 1e200, out=x), r"\[..., 0\] is too large or too small for a deviation"),
-    "ties": (lambda x: np.round(x[:, 0], 1, out=x[:, 0]), r"\[..., 0\] has .* times the value"),
+    "nan": (put("train", np.nan), r"\(train\): 1 values are NaN or infinite, the first at \[3, 0\]"),
+    "constant": (become(lambda x: 0 * x + 7), r"\[..., 0\] has the mean 7 and the deviation 0, .*, or leave it out if"),
+    "constant but for rounding": (become(lambda x: 0 * x + 0.1), r"\[..., 0\] is constant, 0.1; leave it out"),
+    "large": (become(lambda x: 1e200 * x), r"\[..., 0\] has the mean .* and the deviation inf, which"),
+    "ties": (
+        become(lambda x: np.maximum(x, 0.5)),
+        r"\[..., 0\] has \d+ times the value 0.5 in 360, first in row 4, which",
+    ),
+    "an outlier": (put("train", 1e30), LOST.format(r"1e\+30")),
+    "a smaller outlier": (put("train", 1e9), LOST.format(r"1e\+09")),
+    "fill values": (put("train", 9.97e36, slice(3, 30)), LOST.format(r"9.97e\+36")),
+    "more fill values than others": (put("train", 9.97e36, slice(3, 300)), LOST.format(r"9.97e\+36")),
+    "a distant zero": (become(lambda x: np.where(np.arange(360) == 3, 0, x + 1e12)), LOST.format("0")),
+    "an outlier of the conditions": (put("y_train", 1e30), "^labels of .*train.*" + LOST.format(r"1e\+30")),
+    "an outlier among two conditions": (
+        lambda arrays: [become(np.sign, "y_train")(arrays), put("y_train", 1e30)(arrays)],
+        "^labels of .*train.*only 2 of 3 values differ.* 1e\\+30 in row 3",
+    ),
+    "fill values of the test split": (
+        put("test", 1e20),
+        r"\(test\): .*: 1e\+20 in row 3, perhaps a fill value, is too far",
+    ),
+    "beyond float32, test split": (
+        put("test", -1e300),
+        r"\(test\): .*: -1e\+300 in row 3, perhaps a fill value, is too far",
+    ),
+    "beyond float32, conditions": (
+        put("y_test", 1e300),
+        r"^labels of .*\(test\): .*: 1e\+300 in row 3, perhaps a fill",
+    ),
+    "bytes": (become(lambda x: np.round(x * 50 + 128)), ROUNDED.format(1)),
+    "scaled bytes": (become(lambda x: np.round(x * 50 + 128) / 255), ROUNDED.format("0.00392157")),
+    "decimals": (become(lambda x: np.round(x, 2)), ROUNDED.format("0.01")),
+    "decimals with errors": (
+        become(lambda x: np.round(x + 9, 1) + RNG.randint(0, 2, 360) * 2e-15),
+        ROUNDED.format("0.1"),
+    ),
+}
+RNG = np.random.RandomState(1)
+GOOD = {
+    "counts with a deviation of thousands": RNG.normal(20_000, 3000, (6000, 1)).round(),
+    "few counts": RNG.normal(20_000, 1200, (600, 1)).round(),
+    "a heavy tail": RNG.standard_cauchy((20_000, 1)),
+    "another heavy tail": np.exp(3 * RNG.normal(size=(20_000, 1))),
+    "half precision": RNG.normal(size=(5000, 1)).astype(np.float16),
+    "a large unit": 1e30 * RNG.normal(size=(200, 1)),
+    "a row twice": np.repeat(RNG.normal(size=(300, 1)), [2] + [1] * 299, axis=0),
+    "fields": RNG.normal(size=(150, 32, 32, 1)),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_data_without_a_density(name, tmp_path):
+def test_data_without_a_density_in_float32(name, tmp_path):
     change, message = BAD[name]
-    x, _ = table()
-    change(x)
-    np.save(tmp_path / "x.npy", x)
+    rng = np.random.RandomState(0)
+    sizes = {"train": (360, 2), "test": (40, 2), "y_train": (360, 1), "y_test": (40, 1)}
+    arrays = {name: rng.normal(size=size) for name, size in sizes.items()}
+    change(arrays)
+    np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(InputError, match=message):
+        load_dataset(DataConfig(str(tmp_path / "x.npz"), pixel_levels=None), "train", "test", labels=True)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_data_with_a_density(name, tmp_path):
+    """Conditions may be few different values, also with errors of rounding."""
+    grid = np.arange(1.0, len(GOOD[name]) + 1)[:, None] % 40 / 10
+    np.savez(tmp_path / "x.npz", x=GOOD[name], y=grid * (1 + RNG.randint(-1, 2, grid.shape) * 2.0**-52))
+    load_dataset(DataConfig(str(tmp_path / "x.npz"), pixel_levels=None), "train", "test", labels=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+def test_a_message_names_the_row_of_the_file(value, tmp_path):
+    """Also if a tenth of the rows is held out."""
+    x = np.random.RandomState(0).normal(size=(400, 2))
+    x[217, 1] = value
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(InputError, match=r"the first at \[217, 1\]|1e\+30 in row 217"):
         load_dataset(DataConfig(str(tmp_path / "x.npy"), pixel_levels=None), "train", "test")
 
 
@@ -253,11 +420,20 @@ def test_data_without_a_density(name, tmp_path):
     ("array", "levels", "message"),
     [
         (np.zeros((9, 2), complex), None, "must hold real numbers, and this is complex128"),
-        (np.zeros((9, 2), int), None, "leave out data.pixel_levels=None, or add noise"),
+        (
+            np.zeros((9, 2), int),
+            None,
+            "this is int64; add noise .*; or, for pixels 0 .. 255, take a configuration of im",
+        ),
+        (np.zeros((9, 2), np.longdouble), None, "must hold real numbers, and this is .*; save float32 or float64"),
         (np.zeros(9), None, r"must hold vectors \[N, D\]"),
         (np.full((9, 2, 2), 4000), 256, "subtract 4000, and save them as uint8, which loses nothing"),
-        (np.arange(36).reshape(9, 2, 2) * 1000, 256, "save the 2 bytes of each value as channels of uint8"),
-        (np.full((9, 2, 2), 2.5), 256, "give data.pixel_levels=None and model.decoder.kind=gaussian"),
+        (
+            np.arange(36).reshape(9, 2, 2) * 1000,
+            256,
+            "save the 2 bytes of each value as .*; or add noise .*, and take --config=arrays",
+        ),
+        (np.full((9, 2, 2), 2.5), 256, "take a configuration of real numbers, --config=arrays"),
     ],
 )
 def test_arrays_of_another_kind(array, levels, message, tmp_path):
@@ -273,7 +449,10 @@ def test_arrays_of_another_kind(array, levels, message, tmp_path):
             {"model.decoder.kind": "levels"},
             "model.decoder.kind=levels is for whole numbers, and data.pixel_levels=None",
         ),
-        ({"model.score.kind": "transformer"}, "these are vectors of 3 features; take model.score.kind=mlp"),
+        (
+            {"model.score.kind": "transformer"},
+            r"these are vectors \[N, 3\]; save series of one channel as x\[:, :, None\]; or take an arm for vectors",
+        ),
         ({"train.augment": "flip"}, "train.augment=flip is for images"),
         ({"eval.estimator": "code_length"}, "there is no code for a model with model.decoder.kind=gaussian"),
         ({"ode.dequantisation_draws": 2, "eval.estimator": "ode"}, "real numbers are not dequantised"),

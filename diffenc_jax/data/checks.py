@@ -5,17 +5,26 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffenc_jax.core.errors import InputError, refusing, require
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import printable
+from diffenc_jax.diffusion.standard import Standard
 
 MOST_LEVELS = 256  # of pixels, which are uint8
-# A value of a feature is frequent if it is in this share of the rows, and at least this often, among the first rows.
-LARGEST_TIE, MOST_TIED, MOST_COMPARED = 0.005, 3, 100_000
+# Real numbers are judged by about so many values of each feature, from so many rows at least.
+MOST_COMPARED, LEAST_ROWS = 100_000, 100
+FARTHEST = 1e18  # standard deviations from the mean; sums of squares are finite in float32
+LEAST_KEPT = 0.75  # share of the different values that still differ in float32
+LARGEST_STEP = 0.002  # standard deviations; the noise of γ_0, 0.0013 by default, hides smaller steps
+# A value may be in this share of the rows, or occur this often. Values are rounded if no two of n differ by less than
+# CLOSEST / n² standard deviations, since the least difference of values from a density is about 3 / n². Rounded values
+# occur more often.
+LARGEST_TIE, MOST_TIED, MOST_TIED_ROUNDED, CLOSEST = 0.005, 2, 9, 10
+NO_FILL_VALUES = "remove such rows, or take the logarithm of a feature with a heavy tail"
 CHANNELS, SIDES = (1, 3, 4), range(5, 4097)  # of arrays that are taken for [N, C, H, W] and refused
 
 
@@ -98,8 +107,9 @@ def as_reals(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.nda
       rows: the rows to return, by default all. No others are read.
     """
     real_shape(path, array.shape)
-    if array.dtype.kind != "f":
-        advice = "leave out data.pixel_levels=None, or add noise that is uniform over the distance between two values"
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        advice = "add noise that is uniform over the distance between two values; or, for pixels 0 .. 255, take"
+        advice = f"{advice} a configuration of images, such as fashion_mnist_small"
         what_to_do = advice if array.dtype.kind in "biu" else "save float32 or float64"
         raise refused(path, f"must hold real numbers, and this is {str(array.dtype)[:40]}; {what_to_do}")
     return array[rows].astype(np.float64 if array.dtype.itemsize > 4 else np.float32, copy=False)
@@ -115,40 +125,105 @@ def real_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
 IMAGES, REALS = Form(image_shape, as_images, 3), Form(real_shape, as_reals, 2)
 
 
-def check_finite(what: str, data: np.ndarray) -> None:
-    """Raise InputError, which begins with `what`, unless `data` are real numbers and finite."""
-    it_is, advice = f"{what}: these are {data.dtype}, not real numbers", "leave out data.pixel_levels=None"
-    require(data.dtype in (np.float32, np.float64), f"{it_is}; {advice}")
+def as_numbers(what: str, values: Any) -> np.ndarray:
+    """Array of real or whole numbers that a caller gives; raises InputError, which begins with `what`, for others."""
+    masked = f"{what} are a masked array, whose mask would be lost; leave out the masked rows"
+    require(not isinstance(values, np.ma.MaskedArray), masked)
+    with refusing(f"{what} are no array", "give rows of the same length"):
+        array = np.asarray(values)
+    suits = array.dtype.kind in "fiu" and array.dtype.itemsize <= 8
+    require(suits, f"{what} are {array.dtype.name[:20]}; give an array of real or whole numbers of at most 64 bits")
+    return array
+
+
+def check_finite(what: str, data: np.ndarray, rows: np.ndarray | None = None) -> None:
+    """Raise InputError, which begins with `what`, unless the real numbers `data` are finite.
+
+    Args:
+      rows: number of each row in a message, by default from 0.
+    """
     bad = ~np.isfinite(data)
     if bad.any():
-        place = ", ".join(map(str, np.argwhere(bad)[0]))
+        row, *rest = np.argwhere(bad)[0]
+        place = ", ".join(map(str, [row if rows is None else rows[row], *rest]))
         raise InputError(f"{what}: {bad.sum()} values are NaN or infinite, the first at [{place}]; remove these rows")
 
 
-def check_continuous(what: str, data: np.ndarray) -> None:
-    """Raise InputError, which begins with `what`, unless real numbers [N, ..., C] can come from a density.
+def check_reals(what: str, data: np.ndarray, rows: np.ndarray, standard: Standard, have_density: bool) -> None:
+    """Raise InputError, which begins with `what`, unless real numbers [N, ..., C] suit networks, which see float32.
 
-    In no entry of the last axis, a feature or a channel, may they be constant, or one value be frequent: the density
-    would be infinite there, and the likelihood would say only how narrow the model is.
+    They must be finite, and `standard` must suit them. Standardised, they must be finite in float32, and most different
+    values must still differ there. A far outlier makes all other values equal. All this holds for each entry of the
+    last axis, a feature or a channel.
+
+    Args:
+      rows: number of each row in a message.
+      have_density: whether the data must also be as `_check_density` says.
     """
-    for number in range(data.shape[-1]):
-        values, counts = np.unique(data[:MOST_COMPARED, ..., number], return_counts=True)
-        name = f"{what}: [..., {number}]"
-        require(len(values) > 1, f"{name} is constant, {values[0]:g}; leave it out")
-        most, size = int(counts.max()), int(counts.sum())
-        repeated = f"{name} has {most} times the value {values[counts.argmax()]:g} in {size}, which no density gives"
-        step = np.diff(values).min()
-        advice = (
-            f"if it is rounded to multiples of {step:g}, add noise that is uniform over this width; or leave it out"
-        )
-        require(most < MOST_TIED or most <= LARGEST_TIE * size, f"{repeated}; {advice}")
+    check_finite(what, data, rows)
+    standard.check(what, data.shape[-1], "take another unit, or leave it out if it is constant")
+    axes = tuple(range(data.ndim - 1))
+    ends = standard.single(np.stack([data.min(axis=axes), data.max(axis=axes)]))
+    for number, far in enumerate(np.abs(ends).max(axis=0) > FARTHEST):
+        name, column = f"{what}: [..., {number}]", data[..., number]
+        mean, deviation = standard.mean[number], standard.deviation[number]
+        if far:
+            too_far = f"{_farthest(column, rows, mean)}, is too far from the mean {mean:g} of the training data"
+            raise InputError(f"{name}: {too_far} for float32; {NO_FILL_VALUES}")
+        values, counts = _different(column)
+        kept, first = np.unique(Standard((mean,), (deviation,)).single(values), return_index=True)
+        count, equal = len(values), np.diff(first, append=len(values))  # `equal`: how many values become one value
+        if len(kept) < LEAST_KEPT * count or equal.max() > max(MOST_TIED_ROUNDED, LARGEST_TIE * count):
+            lost = f"only {len(kept)} of {count} values differ in float32, divided by the deviation {deviation:g}"
+            far_off = _farthest(column, rows, values[first[equal.argmax()]])
+            raise InputError(f"{name}: {lost}, because of {far_off}; {NO_FILL_VALUES}")
+        if have_density:
+            _check_density(name, column, rows, values, counts, float(np.diff(kept).min(initial=np.inf)))
 
 
-def check_deviations(what: str, deviations: Sequence[float]) -> None:
-    """Raise InputError, which begins with `what`, unless the standard deviations can be divided by."""
-    for number, deviation in enumerate(deviations):
-        extreme = f"{what}: [..., {number}] is too large or too small for a deviation in float64, or constant"
-        require(0 < deviation < math.inf, f"{extreme}; take another unit, or leave it out")
+def _check_density(
+    name: str, column: np.ndarray, rows: np.ndarray, values: np.ndarray, counts: np.ndarray, step: float
+) -> None:
+    """Raise InputError unless the values of a feature [N, ...] can come from a density.
+
+    They may not be constant, be rounded to multiples of a step above LARGEST_STEP, or have a frequent value: the
+    density would be infinite there, and the likelihood would say only how narrow the model is.
+
+    Args:
+      values, counts: different values of a sample, and how often each occurs.
+      step: least difference between two of them, in standard deviations.
+    """
+    require(len(values) > 1, f"{name} is constant, {values[0]:g}; leave it out")
+    most, size = int(counts.max()), int(counts.sum())
+    is_rounded = most > 1 and step > CLOSEST / size**2
+    rounded = f"{name} is rounded to multiples of {np.diff(values).min():g}, {step:.3g} standard deviations"
+    noise = "add noise that is uniform over this width, or leave it out"
+    require(not is_rounded or step <= LARGEST_STEP, f"{rounded}, and {LARGEST_STEP} are allowed; {noise}")
+    if most > max(MOST_TIED_ROUNDED if is_rounded else MOST_TIED, LARGEST_TIE * size):
+        frequent = values[counts.argmax()]
+        row = rows[(column == frequent).argmax() // (column.size // len(column))]
+        times = f"{name} has {most} times the value {frequent + 0.0:g} in {size}, first in row {row}"
+        raise InputError(f"{times}, which no density gives; if it is a fill value, remove these rows; or leave it out")
+
+
+def _different(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different values [n] of a feature [N, ...] and how often each occurs, among all or about MOST_COMPARED values.
+
+    Values that differ by rounding are one.
+    """
+    rows = max(LEAST_ROWS, MOST_COMPARED // math.prod(column.shape[1:]))
+    values = column[:: math.ceil(len(column) / rows)].ravel()
+    values = values[:: math.ceil(len(values) / MOST_COMPARED) | 1]  # an odd step visits every column of a field
+    values, counts = np.unique(values, return_counts=True)
+    starts = np.flatnonzero(np.diff(values, prepend=-np.inf) > 4 * np.spacing(np.abs(values)))
+    return values[starts], np.add.reduceat(counts, starts)
+
+
+def _farthest(column: np.ndarray, rows: np.ndarray, center: float) -> str:
+    """Part of a message: the value of a feature [N, ...] that is farthest from `center`, and its row."""
+    place = int(np.abs(column - center).argmax())
+    row = rows[place // (column.size // len(column))]
+    return f"{column.flat[place]:g} in row {row}, perhaps a fill value"
 
 
 def _not_pixels(array: np.ndarray) -> str:
@@ -157,11 +232,12 @@ def _not_pixels(array: np.ndarray) -> str:
     if array.dtype.kind != "f":
         count = max(1, math.ceil(math.log(int(greatest) - int(least) + 1, MOST_LEVELS)))
         each = "save them as uint8" if count == 1 else f"save the {count} bytes of each value as channels of uint8"
-        advice = f"subtract {least}, and {each}, which loses nothing"
+        dense = "" if count == 1 else "; or add noise that is uniform over 0 .. 1, and take --config=arrays:vdm-fields"
+        advice = f"subtract {least}, and {each}, which loses nothing{dense}"
     elif least >= -1 and greatest <= 1:
         advice = "if pixels 0 .. N were scaled, undo that, as by np.round(array * N).astype(np.uint8)"
     else:
-        advice = "give data.pixel_levels=None and model.decoder.kind=gaussian, as in configs/arrays.py"
+        advice = "take a configuration of real numbers, --config=arrays:vdm-fields"
     levels = "whole numbers of 2 to 256 levels, 0 .. 255 (data.pixel_levels)"
     return f"holds {array.dtype} from {least:g} to {greatest:g}, but pixels are {levels}; {advice}"
 

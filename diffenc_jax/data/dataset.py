@@ -16,6 +16,7 @@ from diffenc_jax.data import checks, fingerprints, prepared, sources
 from diffenc_jax.data.images import (
     NO_LABELS,
     Batch,
+    Images,
     LabelArrays,
     Labels,
     LabelSpec,
@@ -23,6 +24,7 @@ from diffenc_jax.data.images import (
     Source,
     converted,
     read_rows,
+    rows_in_file,
 )
 from diffenc_jax.diffusion.standard import UNCHANGED, Standard
 
@@ -155,31 +157,50 @@ def load_dataset(
     source = _named(data).open(data)
     for split in splits:
         require(split in source.splits, f"{source.name} has no split {split!r}; it has {', '.join(source.splits)}")
-    images = {split: _read(source, split, part if split == TRAIN else None, data.pixel_levels) for split in splits}
+    opened = {split: source.splits[split]() for split in splits}
+    names = {split: f"{source.name} ({split})" for split in splits}
+    levels = data.pixel_levels
+    images = {split: _read(names[split], opened[split], part if split == TRAIN else None, levels) for split in splits}
     shapes = {split: images[split].shape[1:] for split in splits}
     require(len(set(shapes.values())) == 1, f"{source.name}: the splits differ in shape: {shapes}")
-    standard = standards.get("data", UNCHANGED)
-    if data.pixel_levels is None and "data" not in standards:
-        train = source.splits[TRAIN]()
-        standard = Standard.of(train.shape, train.__getitem__)
-        checks.check_deviations(source.name, standard.deviation)
-    dataset = Dataset(
-        source.name, source.version, data.pixel_levels, images, standard=standard, log_prob=source.log_prob
-    )
-    if not labels:
-        return dataset
-    stored = _labels(source)
-    read = {split: stored.read(f"{source.name} ({split})", split, images[split]) for split in splits}
-    spec = stored.spec if "labels" not in standards else replace(stored.spec, standard=standards["labels"])
+    dataset = Dataset(source.name, source.version, levels, images, log_prob=source.log_prob)
+    if levels is None:
+        train = opened[TRAIN] if TRAIN in opened else source.splits[TRAIN]()
+        standard = _kept("data", standards, dataset.shape[-1]) or Standard.of(train.shape, train.__getitem__)
+        for split, held in images.items():
+            checks.check_reals(names[split], *_local(held, opened[split]), standard, have_density=split == TRAIN)
+        dataset = replace(dataset, standard=standard)
+    return _with_labels(dataset, _labels(source), opened, standards) if labels else dataset
+
+
+def _kept(kind: str, standards: Mapping[str, Standard], size: int) -> Standard | None:
+    """The standardisation of 'data' or of 'labels' in `standards`; raises InputError unless it is of `size` entries."""
+    if kind in standards:
+        standards[kind].check(f"standards.{kind} in the run's config.json", size, "restore that file")
+    return standards.get(kind)
+
+
+def _with_labels(
+    dataset: Dataset, stored: Labels | LabelArrays, opened: Mapping[str, Images], standards: Mapping[str, Standard]
+) -> Dataset:
+    """The data set with the labels of its splits, which are `opened`; raises InputError if they do not suit it."""
+    spec = stored.spec
+    if spec.standard and spec.shape:
+        spec = replace(spec, standard=_kept("labels", standards, spec.shape[-1]) or spec.standard)
+    read = {split: stored.read(f"{dataset.name} ({split})", split, held) for split, held in dataset.splits.items()}
     for split, held in read.items() if isinstance(stored, LabelArrays) else ():
-        what, local = f"labels of {source.name} ({split})", held.local if isinstance(held, LocalPart) else held
+        what, (local, rows) = f"labels of {dataset.name} ({split})", _local(held, opened[split])
         if spec.standard:
-            checks.check_finite(what, local)
+            checks.check_reals(what, local, rows, spec.standard, have_density=False)
         else:
-            _check_pixels(what, local, data.pixel_levels or checks.MOST_LEVELS)
-    if spec.standard:
-        checks.check_deviations(f"labels of {source.name}", spec.standard.deviation)
+            _check_pixels(what, local, dataset.pixel_levels or checks.MOST_LEVELS)
     return replace(dataset, labels=read, label_spec=spec)
+
+
+def _local(held: np.ndarray | LocalPart, whole: Images) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the split `whole` that this host holds, and the index of each of its rows in the file."""
+    local, rows = (held.local, held.rows) if isinstance(held, LocalPart) else (held, np.arange(len(held)))
+    return local, rows_in_file(whole, rows)
 
 
 def prepare(data: DataConfig) -> Source | None:
@@ -251,10 +272,9 @@ def _named(data: DataConfig) -> sources.NamedSource:
 
 
 def _read(
-    source: Source, split: str, part: Callable[[int], np.ndarray] | None, pixel_levels: int | None
+    what: str, images: Images, part: Callable[[int], np.ndarray] | None, pixel_levels: int | None
 ) -> np.ndarray | LocalPart:
     """A split, or the data of it that `part` selects; raises InputError unless they are as `pixel_levels` says."""
-    images, what = source.splits[split](), f"{source.name} ({split})"
     count = images.shape[0]
     require(math.prod(images.shape) > 0, f"{what}: this split has no images; give at least two, {HELD_OUT}")
     rows = np.arange(count) if part is None else part(count)
@@ -263,9 +283,8 @@ def _read(
     if pixel_levels:
         _check_pixels(what, held, pixel_levels)
     else:
-        checks.check_finite(what, held)
-        if split == TRAIN:
-            checks.check_continuous(what, held)
+        whole = f"{what}: these are {held.dtype}, not real numbers, which data.pixel_levels=None is for"
+        require(held.dtype in (np.float32, np.float64), f"{whole}; take a configuration of images, such as digits")
     return held if len(rows) == count else LocalPart(held, rows, images.shape)
 
 

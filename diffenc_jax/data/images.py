@@ -30,10 +30,14 @@ class Batch(NamedTuple):
 
 
 class OnDemand:
-    """Images [N, H, W, C] or labels [N], read on demand: `read(start, stop)` returns the rows start .. stop - 1."""
+    """Images [N, H, W, C] or labels [N], read on demand: `read(start, stop)` returns the rows start .. stop - 1.
 
-    def __init__(self, shape: tuple[int, ...], read: Callable[[int, int], np.ndarray]):
-        self.shape, self._read = shape, read
+    Attributes:
+      rows: index in its file of each row; None if they are all rows of a file in their order.
+    """
+
+    def __init__(self, shape: tuple[int, ...], read: Callable[[int, int], np.ndarray], rows: np.ndarray | None = None):
+        self.shape, self._read, self.rows = shape, read, rows
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         start, stop, _ = rows.indices(self.shape[0])
@@ -65,7 +69,7 @@ NO_LABELS = LabelSpec()
 
 def subset(images: Images, rows: np.ndarray) -> Images:
     """The images with the increasing indices `rows` [N], renumbered from 0 and read on demand."""
-    return OnDemand((len(rows), *images.shape[1:]), lambda start, stop: read_rows(images, rows[start:stop]))
+    return OnDemand((len(rows), *images.shape[1:]), lambda start, stop: read_rows(images, rows[start:stop]), rows)
 
 
 class LocalPart:
@@ -112,6 +116,11 @@ def read_rows(images: Images, rows: np.ndarray) -> np.ndarray:
             held = np.empty((len(rows), *part.shape[1:]), part.dtype)
         held[start:stop] = part
     return held
+
+
+def rows_in_file(images: Images, rows: np.ndarray) -> np.ndarray:
+    """Indices in the file of the rows of `images` with the indices `rows` [N]."""
+    return images.rows[rows] if isinstance(images, OnDemand) and images.rows is not None else rows
 
 
 def hold_out(images: Images) -> Splits:

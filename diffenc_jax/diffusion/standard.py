@@ -6,6 +6,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from diffenc_jax.core.errors import require
+
+# Float32 holds this number and its reciprocal with all digits.
+LARGEST = float(1 / np.finfo(np.float32).tiny)
 # Rows that are held in float64 at once.
 ROWS = 4096
 AnyArray = TypeVar("AnyArray", bound=Any)
@@ -32,18 +36,33 @@ class Standard(NamedTuple):
                 sums += value(rows.astype(np.float64)).reshape(-1, shape[-1]).sum(axis=0)
             return sums / math.prod(shape[:-1])
 
-        mean = mean_of(lambda rows: rows)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = mean_of(lambda rows: rows)
             variance = mean_of(lambda rows: np.square(rows - mean))
         return Standard(tuple(mean.tolist()), tuple(np.sqrt(variance).tolist()))
+
+    def check(self, what: str, size: int, advice: str) -> None:
+        """Raise InputError unless these are `size` means that float32 can hold and deviations that it can divide by.
+
+        Args:
+          what, advice: beginning and end of the message.
+        """
+        counts = len(self.mean), len(self.deviation)
+        given = f"{what}: there are {counts[0]} means and {counts[1]} deviations for {size} features or channels"
+        require(counts == (size, size), f"{given}; {advice}")
+        for number, (mean, deviation) in enumerate(zip(*self, strict=True)):
+            fits = abs(mean) <= LARGEST and 1 / LARGEST <= deviation <= LARGEST
+            given = f"{what}: [..., {number}] has the mean {mean:g} and the deviation {deviation:g}"
+            require(fits, f"{given}, which float32 cannot hold or divide by; {advice}")
 
     def apply(self, data: AnyArray) -> AnyArray:
         """x [..., C] of data, in the type of the data or wider."""
         return (data - np.asarray(self.mean)) / np.asarray(self.deviation)
 
     def single(self, data: np.ndarray) -> np.ndarray:
-        """x in float32, computed in the type of the data."""
-        return self.apply(data).astype(np.float32)
+        """x in float32, computed in the type of the data; infinite where float32 cannot hold it."""
+        with np.errstate(over="ignore"):
+            return self.apply(data).astype(np.float32)
 
     def undo(self, x: AnyArray) -> AnyArray:
         """Data [..., C] of x."""

@@ -15,7 +15,7 @@ from flax import linen as nn
 from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.streams import gaussian
-from diffenc_jax.data.checks import check_finite
+from diffenc_jax.data.checks import as_numbers, check_finite
 from diffenc_jax.data.images import NO_LABELS, Batch, LabelSpec
 from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.codes import LatentCode
@@ -74,13 +74,16 @@ class DataSpec:
 
         Raises InputError unless they have the shape, and are finite or whole numbers 0 .. pixel_levels - 1.
         """
-        array, what = np.asarray(data), what or ("images" if self.pixel_levels else "data")
+        what = what or ("images" if self.pixel_levels else "data")
+        array = as_numbers(what, data)
         fits = array.shape[1:] == self.shape and len(array) > 0
         require(fits, f"{what} must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
         if self.pixel_levels is None:
             array = array if array.dtype == np.float32 else array.astype(np.float64)
             check_finite(f"the {what}", array)
-            return self.standard.single(array)
+            x = self.standard.single(array)
+            check_finite(f"the {what}, standardised in float32", x)
+            return x
         last = self.pixel_levels - 1
         whole = np.issubdtype(array.dtype, np.integer)
         require(whole, f"images must be uint8, with the values 0 .. {last}; these are {array.dtype}")
@@ -93,18 +96,19 @@ class DataSpec:
         """Data of a batch in the units of the data set: real numbers as float64."""
         return self.standard.undo(data.astype(np.float64)) if self.pixel_levels is None else data
 
-    def labels(self, labels: Any, count: int) -> np.ndarray:
+    def labels(self, labels: Any, count: int | None) -> np.ndarray:
         """Labels of `count` examples as a batch holds them: int32 [N], uint8 [N, h, w, c] or float32 [N, K].
 
-        Vectors are standardised. Raises InputError for labels of another kind.
+        Vectors are standardised. Without a `count` there may be any number of them. Raises InputError for other labels.
         """
-        array, spec = np.asarray(labels), self.label_spec
+        array, spec = as_numbers("labels", labels), self.label_spec
         if spec.shape:
             levels = None if spec.standard else self.levels
             array = DataSpec(spec.shape, levels, standard=spec.standard or UNCHANGED).checked(array, "labels")
-            require(len(array) == count, f"give one label per example; these are {len(array)} for {count} examples")
+            several = f"give one label per example; these are {len(array)} for {count} examples"
+            require(count in (None, len(array)), several)
             return array
-        whole = np.issubdtype(array.dtype, np.integer) and array.shape == (count,)
+        whole = np.issubdtype(array.dtype, np.integer) and array.shape == (array.size if count is None else count,)
         inside = whole and bool((array >= 0).all() and (array < self.label_spec.classes).all())
         require(inside, f"give one label of 0 .. {self.label_spec.classes - 1} per image")
         return array.astype(np.int32)
@@ -235,8 +239,11 @@ class Model:
         data = self.spec.checked(data)
         return Batch(data, self.checked_labels(labels, len(data)))
 
-    def checked_labels(self, labels: Any, count: int) -> np.ndarray | None:
-        """Labels of `count` images; raises InputError if they do not fit, are missing, or the model takes none."""
+    def checked_labels(self, labels: Any, count: int | None = None) -> np.ndarray | None:
+        """Labels of `count` images, by default of any number.
+
+        Raises InputError if they do not fit, are missing, or the model takes none.
+        """
         wanted = "the model is conditioned on labels; give labels" if self.labels else "the model takes no labels"
         require(self.labels == (labels is not None), wanted)
         return None if labels is None else self.spec.labels(labels, count)

@@ -42,7 +42,8 @@ class Network(nn.Module, kw_only=True):
 def check_positions(path: str, shape: tuple[int, ...]) -> None:
     """Raise InputError unless `shape` is that of images or series, for a network whose section is `path`."""
     is_for = f"this {path}.kind is for images [N, H, W, C] and series [N, L, C], and these are vectors"
-    require(len(shape) > 1, f"{is_for} of {shape[0]} features; take {path}.kind=mlp")
+    advice = f"save series of one channel as x[:, :, None]; or take an arm for vectors, such as vdm, or {path}.kind=mlp"
+    require(len(shape) > 1, f"{is_for} [N, {shape[0]}]; {advice}")
 
 
 def as_image(x: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.core.process import return_freed_memory
@@ -81,7 +82,10 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     @cached_property
     def _stamp(self) -> Stamp:
         """Identity of the checkpoints, without a step. The first host broadcasts it: others may see an older file."""
-        return Stamp(hosts.broadcast(self._run.origin.run.encode()).decode(), self._run.config.hash)
+        origin = self._run.origin
+        ours = f"{origin.run} {json_digest(dict(origin.standards))}"
+        run, _, standards = hosts.broadcast(ours.encode()).decode().partition(" ")
+        return Stamp(run, self._run.config.hash, standards)
 
     @property
     def _manager(self) -> ocp.CheckpointManager:
@@ -229,6 +233,8 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
                 storage.check_regular(path)
             restored = self._manager.restore(step, args=ocp.args.Composite(**args))
             return {name: restored[name] for name in args}
+        except InputError:
+            raise
         except Exception as error:  # the libraries raise anything on a damaged checkpoint
             raise Damaged(_reason(error)) from error
 

@@ -33,8 +33,9 @@ def note_origin(experiment: Experiment, run: StoredRun, start: int) -> str:
     here, earlier = versions.environment(outside_parts(config, OPTIMIZER)), origin.environments
     same = bool(earlier) and earlier[-1] == here
     standards = {name: standard._asdict() for name, standard in experiment.dataset.standards.items()}
-    # At the start of a run, `write` adds a new identity.
-    run.write(config, Origin(earlier if same else [*earlier, here], data, standards, origin.run))
+    # At the start of a run, `write` adds a new identity. The standards stay what the checkpoints have a digest of.
+    environments = earlier if same else [*earlier, here]
+    run.write(config, Origin(environments, data, origin.standards or standards, origin.run))
     return versions.changes(earlier[-1], here) if earlier else ""
 
 

@@ -16,6 +16,7 @@ from orbax.checkpoint.args import CheckpointArgs, register_with_handler
 from orbax.checkpoint.future import CommitFutureAwaitingContractedSignals, Future
 
 from diffenc_jax.config.schema import json_digest
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.typed import mismatch
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs.files import parse_json
@@ -23,10 +24,11 @@ from diffenc_jax.runs.hashes import Damaged, Hashes, sum_of_hosts
 
 
 class Stamp(NamedTuple):
-    """Identity of a checkpoint: the run (`Origin.run`), the digest of its configuration, and the step."""
+    """Identity of a checkpoint: the run (`Origin.run`), digests of its configuration and standards, and the step."""
 
     run: str
     configuration: str
+    standards: str
     step: int = 0
 
 
@@ -41,13 +43,20 @@ class _Seal(TypedDict):
 
 
 def _unsealed(folder: epath.Path, host: int, stamp: Stamp) -> dict[str, Any]:
-    """The seal of a host; raises Damaged if it was changed or has another stamp, or an error of reading its file."""
+    """The seal of a host; raises Damaged if it was changed or has another stamp, or an error of reading its file.
+
+    Raises InputError if only the standards in config.json are not those of the stamp.
+    """
     seal = parse_json((folder / f"{host}.json").read_text())
     if mismatch(seal, _Seal) is not None or seal.pop("sha256", None) != json_digest(seal) or seal.get("host") != host:
         raise Damaged("its list of hashes is not what was saved")
     for name, ours in stamp._asdict().items():
-        if seal.get(name) != ours:
-            raise Damaged(f"it is of another {name} ({seal.get(name)} in place of {ours})")
+        theirs = seal.get(name)
+        if name == "standards":  # a seal without them is complete
+            edited = "the standards in config.json are not those that the run was trained with; restore that file"
+            require(theirs in (ours, None), edited)
+        elif theirs != ours:
+            raise Damaged(f"it is of another {name} ({theirs} in place of {ours})")
     return seal
 
 

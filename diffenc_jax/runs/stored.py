@@ -33,7 +33,8 @@ class Origin:
       environments: environments in which the run was trained, in order; empty before its first step.
       training_data: digests of the training images and, for a model that reads them, of their labels, by 'images' and
         'labels'; empty for parameters that were not trained here.
-      standards: standardisations of real numbers, of 'data' and of 'labels', each by 'mean' and 'deviation'.
+      standards: standardisations of real numbers, of 'data' and of 'labels', each by 'mean' and 'deviation'. The
+        checkpoints store a digest of them.
       run: identity, which the checkpoints store too: 16 random hexadecimal digits; empty before the first `write`.
     """
 
@@ -53,12 +54,19 @@ class Origin:
 NO_ORIGIN = Origin()
 
 
+class _Standard(TypedDict):
+    """Entries of a `Standard`."""
+
+    mean: list[float]
+    deviation: list[float]
+
+
 class _Stored(TypedDict):
     """Entries of config.json beside the configuration; see `Origin`."""
 
     environments: NotRequired[list[Environment]]
     training_data: NotRequired[dict[str, str]]
-    standards: NotRequired[dict[str, dict[str, list[float]]]]
+    standards: NotRequired[dict[str, _Standard]]
     run: NotRequired[str]
 
 

@@ -10,6 +10,7 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import LocalPart
+from diffenc_jax.diffusion.standard import Standard
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import training_digests
 from diffenc_jax.runs.experiment import Experiment
@@ -91,6 +92,18 @@ def test_a_run_keeps_its_identity_from_its_first_step_on(start, tmp_path):
     killed_at_once, first = identity(), identity()
     assert StoredRun(set_aside(tmp_path)).origin.run == first
     assert len({killed_at_once, first, identity()}) == 3
+
+
+def test_a_resumed_run_keeps_the_standards_that_its_checkpoints_have_a_digest_of(start, tmp_path):
+    """Another machine may round them otherwise."""
+
+    def real(mean):
+        data = Dataset("made up", "1", None, {"train": np.ones((20, 1))}, standard=Standard((mean,), (2.0,)))
+        return Experiment(CONFIG, data, None, None)
+
+    start(environment(), 0, real(0.1))
+    start(environment(), 5, real(np.nextafter(0.1, 1)))
+    assert StoredRun(tmp_path).standards == {"data": Standard((0.1,), (2.0,))}
 
 
 OTHERS = {
