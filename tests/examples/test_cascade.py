@@ -192,7 +192,7 @@ def test_stored_samples_are_those_of_the_labels_that_are_asked_for(runs):
 
 
 @pytest.mark.slow
-def test_bits_by_part(runs, tmp_path):
+def test_bits_by_part(runs):
     """Sums by hand, in units of the whole image: everything, and without what the coarse parts leave out."""
     from cascade.bits import TERMS, bits_table
 

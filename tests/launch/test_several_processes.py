@@ -27,9 +27,9 @@ ALONE = [sys.executable, "-m", "diffenc_jax.main"]
 LOCAL = ["bash", LAUNCH / "local.sh", "--processes=2", "--devices=2", "--"]
 
 
-def diffusion_terms(evaluations, name):
-    """Nats [passes, images] of the one evaluation whose file name begins so."""
-    (path,) = evaluations.glob(f"test-6-{name}*.npz")
+def diffusion_terms(evaluations):
+    """Nats [passes, images] of the one evaluation of the test images."""
+    (path,) = evaluations.glob("test-6-depth4*.npz")
     return np.load(path)["diffusion"]
 
 
@@ -39,7 +39,7 @@ def test_two_processes_train_as_one(tmp_path):
     said, _ = processes.finish(start_run(tmp_path, LOCAL, f"--workdir={tmp_path}/two", *FITTED))
     assert said.count("evaluating test at step 6") == 1  # only the first process prints
     processes.finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/one", *FITTED))
-    two, one = (diffusion_terms(tmp_path / name / "eval", "depth4") for name in ("two", "one"))
+    two, one = (diffusion_terms(tmp_path / name / "eval") for name in ("two", "one"))
     np.testing.assert_allclose(two, one, rtol=0.02)
     assert two.std() > 0.1 * two.mean()  # the comparison above is not trivial
     for name in ("two", "one"):
@@ -49,7 +49,7 @@ def test_two_processes_train_as_one(tmp_path):
     # One checkpoint, evaluated by both, so that only the number of processes differs.
     (tmp_path / "two" / "eval").rename(tmp_path / "by two")
     processes.finish(start_run(tmp_path, ALONE, f"--workdir={tmp_path}/two", "--mode=eval", *FITTED))
-    np.testing.assert_allclose(diffusion_terms(tmp_path / "two" / "eval", "depth4"), two, rtol=1e-3)
+    np.testing.assert_allclose(diffusion_terms(tmp_path / "two" / "eval"), two, rtol=1e-3)
 
 
 @pytest.mark.long

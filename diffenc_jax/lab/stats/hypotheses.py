@@ -103,6 +103,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     Raises ValueError for a p value outside [0, 1], or nan. Leave out tests that could not be made; they do not count in
     m.
     """
+    p_values = np.asarray(p_values, dtype=float)
     if not np.all((p_values >= 0) & (p_values <= 1)):
         raise ValueError(f"p values must lie in [0, 1], unlike some of {p_values.tolist()}")
     order, m = p_values.argsort(), len(p_values)

@@ -114,10 +114,8 @@ class DepthStudy(Study[Arguments, Depths]):
         evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * arguments.passes)}
         for depth, name in product(sorted(arguments.depths), dict.fromkeys((PLAIN, *arguments.choices))):
             evaluators[depth, name] = evaluator(depth, *steps_of(name), min(2 * depth, arguments.passes))
-        evaluations = {}
         with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
-            for key, one in evaluators.items():
-                evaluations[key] = evaluated(one, run, on_batch)
+            evaluations = {key: evaluated(one, run, on_batch) for key, one in evaluators.items()}
         return excess_of(evaluations.pop(INFINITE), evaluations)
 
     def figures(self, shown: Sequence[Measured[Depths]]) -> dict[str, Chart | Board]:

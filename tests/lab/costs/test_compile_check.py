@@ -1,6 +1,5 @@
 """The command with the real compilers: it prints what it writes, which agrees with other ways of counting."""
 
-import os
 import re
 
 import jax
@@ -49,13 +48,6 @@ def check(kind, flags, folder):
         for quantity, whole in quantities.items():
             assert sum(counts[quantity] for counts in wrote["parts"].values()) == pytest.approx(wrote[whole])
     return contents
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """Undoes what the command sets."""
-    for name in ("JAX_PLATFORMS", "JAX_ENABLE_COMPILATION_CACHE"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from tests.formula_model import formula_model
 from tests.stored_runs import trained
 
 
-def model_of(encoder, velocity, gamma_ends, shape=(4, 4, 1), pixel_levels=tiny.LEVELS, schedule=FixedLinear):
+def model_of(encoder, velocity, gamma_ends, pixel_levels=tiny.LEVELS, schedule=FixedLinear):
     """A model whose score network is velocity(z, γ)."""
     schedule = schedule(*gamma_ends)
     process = process_of(encoder, velocity, pixel_levels=pixel_levels, gamma=lambda t: schedule.apply({}, t))
-    return formula_model(DataSpec(shape, pixel_levels), schedule, encoder, lambda params: process)
+    return formula_model(DataSpec((4, 4, 1), pixel_levels), schedule, encoder, lambda params: process)
 
 
 def opened(model, images, batch_size=8, **changes):
@@ -56,9 +56,9 @@ def nontrainable_errors(gamma):
     return velocity, sigma2**2 * velocity
 
 
-def binary_images(count, shape=(4, 4, 1)):
-    """uint8 [count, *shape] of two levels."""
-    return np.random.RandomState(0).randint(0, 2, (count, *shape)).astype(np.uint8)
+def binary_images(count):
+    """uint8 [count, 4, 4, 1] of two levels."""
+    return np.random.RandomState(0).randint(0, 2, (count, 4, 4, 1)).astype(np.uint8)
 
 
 def assert_mean(draws, expected, precision):

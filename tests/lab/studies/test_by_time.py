@@ -14,8 +14,7 @@ from tests.diffusion.formulas import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
 from tests.stored_runs import write_images, write_run
 
-SHAPE, CELLS = (4, 4, 1), 6
-DIMS = 16
+CELLS, DIMS = 6, 16
 
 
 def identity_errors(gamma):
@@ -42,8 +41,7 @@ CASES = {
 def gaussian(request):
     """A case, its γ of t, and its loss by time on 1,000 images with 2 draws each."""
     encoder, schedule, factor, *_ = request.param
-    ends = GAMMA_0, GAMMA_1
-    model = runs.model_of(encoder, exact_velocity(factor), ends, SHAPE, pixel_levels=2, schedule=schedule)
+    model = runs.model_of(encoder, exact_velocity(factor), (GAMMA_0, GAMMA_1), pixel_levels=2, schedule=schedule)
     run = runs.opened(model, runs.binary_images(1000), batch_size=250)
     return request.param, model.bind({}).gamma, measure_loss_by_time(run, CELLS, num_draws=2)
 

@@ -31,13 +31,13 @@ class Case:
         masks = np.random.RandomState(1).randint(0, 256, size=(1, 2, side, side, channels)).astype(np.uint8)
         self.mask = Mask(masks, jnp.int32(0), jnp.uint8(3)) if masked else None
 
-    def agree(self, values, rtol=1e-5):
+    def agree(self, values):
         """`values` of the kernel and of XLA, as functions of the inputs, are equal."""
         forms = triton_norm.normalize, norm.on_cpu
         functions = [lambda inputs, form=form: form(self.options, *inputs, self.mask) for form in forms]
         got, expected = jax.jit(lambda: [values(f, self.inputs) for f in functions])()
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(a, b, atol=rtol * (1 + np.abs(b).max()))
+            np.testing.assert_allclose(a, b, atol=1e-5 * (1 + np.abs(b).max()))
 
 
 def first_order(f, inputs):
