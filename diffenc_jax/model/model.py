@@ -79,8 +79,6 @@ class DataSpec:
         fits = array.shape[1:] == self.shape and len(array) > 0
         require(fits, f"{what} must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
         if self.pixel_levels is None:
-            array = array if array.dtype == np.float32 else array.astype(np.float64)
-            check_finite(f"the {what}", array)
             x = self.standard.single(array)
             check_finite(f"the {what}, standardised in float32", x)
             return x
@@ -108,7 +106,7 @@ class DataSpec:
             several = f"give one label per example; these are {len(array)} for {count} examples"
             require(count in (None, len(array)), several)
             return array
-        whole = np.issubdtype(array.dtype, np.integer) and array.shape == (array.size if count is None else count,)
+        whole = np.issubdtype(array.dtype, np.integer) and array.ndim == 1 and count in (None, len(array))
         inside = whole and bool((array >= 0).all() and (array < self.label_spec.classes).all())
         require(inside, f"give one label of 0 .. {self.label_spec.classes - 1} per image")
         return array.astype(np.int32)

@@ -83,8 +83,8 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     def _stamp(self) -> Stamp:
         """Identity of the checkpoints, without a step. The first host broadcasts it: others may see an older file."""
         origin = self._run.origin
-        ours = f"{origin.run} {json_digest(dict(origin.standards))}"
-        run, _, standards = hosts.broadcast(ours.encode()).decode().partition(" ")
+        ours = f"{origin.run} {json_digest(origin.standards)}"
+        run, standards = hosts.broadcast(ours.encode()).decode().split(" ")
         return Stamp(run, self._run.config.hash, standards)
 
     @property
