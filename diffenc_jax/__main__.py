@@ -171,11 +171,13 @@ def _ended_by(stop: SystemExit) -> str:
 
 
 def _silence_libraries() -> None:
-    """Silence the logs of absl and TensorStore; the commands print whatever matters to the user."""
-    from absl import logging
+    """Silence the logs of absl, TensorStore and asyncio; the commands print whatever matters to the user."""
+    import logging
 
-    logging.set_verbosity(logging.FATAL)
-    output.drop_late_answers()
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

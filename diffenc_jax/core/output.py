@@ -4,9 +4,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TextIO
 
 from diffenc_jax.core.errors import reason
+
+MARKS = ("orbax", "TensorStore", "OCDBT")  # in messages about the reads and writes of checkpoints
 
 
 class TolerantStream:
@@ -66,16 +69,22 @@ def lost_output() -> str:
 
 
 def drop_late_answers() -> None:
-    """Drop the tracebacks of reads and writes that Orbax abandoned when another one failed."""
+    """Drop the tracebacks of reads and writes that Orbax abandoned when another one failed. All others are shown."""
+    shown = sys.unraisablehook
+    if getattr(shown, "func", None) is not _show_unless_late:
+        sys.unraisablehook = partial(_show_unless_late, shown)
+        logging.getLogger("asyncio").addFilter(_is_not_late)  # it logs exceptions that nobody waits for
 
-    def hook(unraisable: Any) -> None:
-        code = getattr(unraisable.object, "cr_code", None)
-        of_orbax = code is not None and "orbax" in code.co_filename
-        if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
-            sys.__unraisablehook__(unraisable)
 
-    sys.unraisablehook = hook
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it logs exceptions that nobody waits for
+def _show_unless_late(show: Callable[[Any], Any], unraisable: Any) -> None:
+    code = getattr(unraisable.object, "cr_code", None)
+    of_orbax = code is not None and "orbax" in code.co_filename
+    if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
+        show(unraisable)
+
+
+def _is_not_late(record: logging.LogRecord) -> bool:
+    return not any(mark in record.getMessage() for mark in MARKS)
 
 
 def escape_what_has_no_code() -> None:

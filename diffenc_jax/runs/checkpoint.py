@@ -20,6 +20,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
+from diffenc_jax.core.output import drop_late_answers
 from diffenc_jax.core.process import return_freed_memory
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS
@@ -93,6 +94,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         return self._opened
 
     def _open(self) -> ocp.CheckpointManager:
+        drop_late_answers()  # also where a user's program opens a run
         every, writes = self._keep_every_steps, self._keep_every_steps is not None
         policy = [policies.LatestN(KEEP_LATEST), _Best(self._workdir)]
         policy += [policies.EveryNSteps(every)] if writes else []

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import logging
 import os
 import resource
 import shutil
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import flax
 import jax
@@ -139,6 +141,22 @@ def test_only_damaged_checkpoints_are_an_error_that_names_them(saved, tmp_path):
     with pytest.raises(RunError, match=r"^all checkpoints in [^\n]* damaged: [^\n]*step 2 is[^\n]*step 1 is[^\n]*$"):
         newest(tmp_path / "run", write=True)
     assert (tmp_path / "run" / "checkpoints" / "2").exists()
+
+
+def test_late_answers_of_abandoned_reads_are_not_shown(saved, monkeypatch, caplog):
+    """They come when the event loop of a read is closed, in a thread of TensorStore; other errors are shown."""
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+    for _ in range(2):
+        with Checkpoints(StoredRun(saved)) as checkpoints:
+            checkpoints.steps()
+    late, other = (SimpleNamespace(exc_value=RuntimeError(text), object=None) for text in ("Event loop is closed", ""))
+    for unraisable in (late, other):
+        sys.unraisablehook(unraisable)
+    assert shown == [other]
+    for future in ("<Future exception=ValueError('Error reading \"a\" in OCDBT database')>", "<Future mine>"):
+        logging.getLogger("asyncio").error("Future exception was never retrieved\nfuture: %s", future)
+    assert [record.args for record in caplog.records] == [("<Future mine>",)]
 
 
 def test_what_is_saved_is_the_state_though_the_next_steps_replace_it(tmp_path):
