@@ -322,7 +322,10 @@ class EvalConfig(Section, section="eval"):
     every_steps: int = count(100_000, "Interval between evaluations during training.", unit="steps")
     split: str = key("test", "Split that is evaluated, all of its images in each pass.")
     batch_size: int = count(
-        128, "Images per batch, rounded up to a multiple of the number of devices. Changes no value.", unit="images"
+        128,
+        "Images per batch, rounded up to a multiple of the number of devices. Changes no value, except for rounding and "
+        "the solver's error.",
+        unit="images",
     )
     passes: int = count(2, "Evaluations of every image, each with its own noise. An even number spreads times best.")
     seed: int = seed("Seed of the noise. Runs that are compared should share it.")
