@@ -53,11 +53,15 @@ def test_trains_evaluates_and_samples(tmp_path, monkeypatch, capsys):
     """All modes find the default workdir of the same keys, with the images and the checkpoints that they report."""
     monkeypatch.chdir(tmp_path)
     flags = [*write_small(tmp_path), "--config.train.learning_rate=2e-3"]
+    run = Path("runs/tiny-vdm-seed0-source-images.npz-learning_rate-0.002")
+    run.mkdir(parents=True)
+    for folder in ("eval", "samples"):  # on another disk
+        (tmp_path / "scratch" / folder).mkdir(parents=True)
+        (run / folder).symlink_to(tmp_path / "scratch" / folder)
     assert main(flags) == 0
     said = capsys.readouterr().out
     for part in ("step 2: test ", "  reconstruction ", "  latent ", "  diffusion "):
         assert part in said
-    run = Path("runs/tiny-vdm-seed0-source-images.npz-learning_rate-0.002")
     assert f"samples: {run}/samples/2-depth3-seed0.png\nimages: {run}/samples/2-depth3-seed0.npz\n" in said
     (path,) = (run / "eval").glob("*.json")
     total = json.loads(path.read_text())["bpd"]["total"]
