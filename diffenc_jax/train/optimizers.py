@@ -73,10 +73,9 @@ def make_optimizer(config: TrainConfig, decayed: Decayed, mesh: Mesh | None = No
     if isinstance(part, type) and issubclass(part, Optimizer):
         options = parts.options("optimizer", kind, config.optimizer.options)
         return part(**options).transformation(rate, decayed, mesh)
-    given = f"train.optimizer.kind={kind}"
     made = part(rate, **{name: decayed for name in MASKS if name in inspect.signature(part).parameters})
     fits = isinstance(made, optax.GradientTransformation)
-    require(fits, f"{given} must return an optax.GradientTransformation, not {type(made).__name__}")
+    require(fits, f"train.optimizer.kind={kind} must return an optax.GradientTransformation, not {type(made).__name__}")
     return made
 
 
