@@ -107,10 +107,11 @@ def changed(path: Path) -> datetime:
 
 def glob(folder: Path, pattern: str) -> list[Path]:
     """Sorted paths in `folder` whose names match a pattern such as '*.json'; empty if there is no such folder."""
-    if not is_remote(folder):
-        return sorted(folder.glob(pattern))
     with _errors(folder):
-        names = [entry.rstrip("/").rpartition("/")[2] for entry in file_system().ls(str(folder), detail=False)]
+        if is_remote(folder):
+            names = [entry.rstrip("/").rpartition("/")[2] for entry in file_system().ls(str(folder), detail=False)]
+        else:
+            names = os.listdir(folder) if folder.is_dir() else []
     return sorted(folder / name for name in names if fnmatchcase(name, pattern))
 
 

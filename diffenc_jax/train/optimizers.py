@@ -73,11 +73,10 @@ def make_optimizer(config: TrainConfig, decayed: Decayed, mesh: Mesh | None = No
     if isinstance(part, type) and issubclass(part, Optimizer):
         optimizer = part(**parts.options("optimizer", kind, config.optimizer.options))
         return optimizer.transformation(learning_rate(config), decayed, mesh)
-    given = f"train.optimizer.kind={kind}"
     masks = {name: decayed for name in MASKS if name in inspect.signature(part).parameters}
     made = part(learning_rate(config), **masks)
     fits = isinstance(made, optax.GradientTransformation)
-    require(fits, f"{given} must return an optax.GradientTransformation, not {type(made).__name__}")
+    require(fits, f"train.optimizer.kind={kind} must return an optax.GradientTransformation, not {type(made).__name__}")
     return made
 
 

@@ -1,5 +1,6 @@
 """Files on disk and objects in a bucket behave alike, whatever happens to a bucket's requests."""
 
+import errno
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,19 @@ def test_what_is_written_is_read_listed_moved_and_deleted(folder):
     storage.delete(folder / "c")
     storage.delete(folder / "none")
     assert storage.glob(folder, "*") == [folder / "b", folder / "b.json"]
+
+
+def test_a_folder_without_permission_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    """Root may list every folder, so that the system's answer is imitated."""
+
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", folder)
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(InputError, match=rf"{tmp_path} cannot be read: Permission denied"):
+        files.list_paths(tmp_path, "*")
+    assert files.list_paths(tmp_path / "none", "*") == []
 
 
 def test_folders_loops_pipes_and_devices_are_not_read(tmp_path):
