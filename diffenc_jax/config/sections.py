@@ -323,8 +323,8 @@ class EvalConfig(Section, section="eval"):
     split: str = key("test", "Split that is evaluated, all of its images in each pass.")
     batch_size: int = count(
         128,
-        "Images per batch, rounded up to a multiple of the number of devices. Changes no value, except for rounding and "
-        "the solver's error.",
+        "Images per batch, rounded up to a multiple of the number of devices. Changes no value, except for rounding "
+        "and the solver's error.",
         unit="images",
     )
     passes: int = count(2, "Evaluations of every image, each with its own noise. An even number spreads times best.")
