@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.commands.arguments import make_parser, parse
-from diffenc_jax.core import output, parts
+from diffenc_jax.core import output, parts, process
 from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, reason, suggestion
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
@@ -96,11 +96,10 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
     try:
         arguments = parse(make_parser(command, prog), argv)
         if computes:
-            from diffenc_jax.core import process
-
             process.prepare()
         _silence_libraries()
-        code = command.run(arguments) or 0
+        with process.interruptible():
+            code = command.run(arguments) or 0
         for folder in arguments.wrote_to if code == 0 else ():
             _note(folder, shlex.join([*prog.split(), *argv]))
         return code or (0 if arguments.wrote_to else _code_of_output())
@@ -130,7 +129,10 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
         raise
     except (Interrupted, KeyboardInterrupt) as stop:
         print("; ".join(["interrupted", *filter(None, [getattr(command, "ON_INTERRUPT", "")])]), file=sys.stderr)
-        return 128 + (stop.signal if isinstance(stop, Interrupted) else signal.SIGINT)
+        return 128 + (stop.args or [signal.SIGINT])[0]
+    finally:
+        if computes:  # a signal while JAX cleans up ends the process
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _listing() -> str:

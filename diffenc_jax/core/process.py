@@ -3,9 +3,13 @@
 import ctypes
 import gc
 import os
+import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from diffenc_jax.core.buckets import is_remote
 
@@ -19,6 +23,7 @@ COLLECT_AFTER = 50_000
 # step, which consists mostly of library calls, is as fast.
 OPTIMIZATION_LEVEL = "xla_backend_optimization_level"
 CPU_OPTIONS = {} if OPTIMIZATION_LEVEL in os.environ.get("XLA_FLAGS", "") else {OPTIMIZATION_LEVEL: 1}
+AGAIN = 0.1  # seconds after which a signal that was dropped comes again
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -33,6 +38,32 @@ def prepare() -> None:
         os.environ[TUNABLES] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, sys.orig_argv)
     gc.set_threshold(COLLECT_AFTER)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A context in which SIGTERM raises KeyboardInterrupt with its number, as SIGINT does.
+
+    Python drops an exception in a callback of the garbage collector, and JAX has one; then the signal comes again.
+    """
+
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    def raise_again(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            threading.Timer(AGAIN, os.kill, [os.getpid(), *unraisable.exc_value.args]).start()
+        else:
+            shown(unraisable)
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    shown, sys.unraisablehook = sys.unraisablehook, raise_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = shown
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def keep_programs(folder: Path) -> None:

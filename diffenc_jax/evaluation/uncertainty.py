@@ -122,6 +122,7 @@ def _noise(values: np.ndarray, replicates: int | None) -> float | None:
     if replicates is None:
         return None
     means = means_of_replicates(values, replicates)
+    means = means - means[:1]  # equal means have the variance 0, without rounding
     return _known(math.sqrt(means.var(axis=0, ddof=1).mean() / means.size))
 
 

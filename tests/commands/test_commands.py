@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from types import ModuleType
 
 import jax
@@ -95,6 +96,27 @@ def test_a_command_exits_by_how_it_ends(run, code, message, monkeypatch, capsys)
     monkeypatch.setattr(memory, "device_memory", lambda: 2**34)
     assert execute(command(run, ON_INTERRUPT="all is kept"), "do", ["--config=x"]) == code
     assert capsys.readouterr() == ("", message)
+
+
+class Callback:
+    """An object in whose deletion a signal arrives, where Python drops exceptions."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, None])
+def test_a_signal_ends_a_command_also_in_a_callback(number, capsys):
+    def run(arguments):
+        if number:
+            os.kill(os.getpid(), number)
+        else:
+            Callback()
+        time.sleep(10)
+
+    assert execute(command(run), "do", ["--config=x"]) == 128 + (number or signal.SIGINT)
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_part_that_ends_the_program_is_named(capsys):
