@@ -76,7 +76,6 @@ def no_network(request):
 
 def no_memory(request):
     """The step needs what XLA's compiler says of it, after a minute, on a machine of 23.54 GiB."""
-
     monkeypatch = request.getfixturevalue("monkeypatch")
 
     def fail(*_):
@@ -117,11 +116,6 @@ PROCESSES = {
 }
 
 
-def matches(line, said):
-    """Whether `said` is the page's line."""
-    return re.fullmatch(".*".join(map(re.escape, line.split(SKIPPED))), said) is not None
-
-
 def arguments_of(command):
     """Words after `diffenc`, with file names in place of patterns, as a shell gives them."""
     program, *words = shlex.split(command)
@@ -137,7 +131,7 @@ def test_the_page_has_twenty_entries_and_each_preparation_is_of_one():
 
 SLOW = ("Out of memory",)  # a network is initialised
 HERE = [
-    pytest.param(mistake, marks=[pytest.mark.slow] if mistake.heading in SLOW else [], id=mistake.heading)
+    pytest.param(mistake, marks=[pytest.mark.slow] * (mistake.heading in SLOW), id=mistake.heading)
     for mistake in mistakes()
     if mistake.heading not in PROCESSES
 ]
@@ -166,4 +160,4 @@ def test_a_mistake_that_the_environment_makes(heading, tmp_path):
 def check(mistake, said):
     """Assert that the command has said this line and nothing else."""
     (line,) = said.splitlines()
-    assert matches(mistake.line, line), line
+    assert re.fullmatch(".*".join(map(re.escape, mistake.line.split(SKIPPED))), line), line
