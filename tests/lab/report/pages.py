@@ -17,13 +17,13 @@ from tests.lab.comparisons.significance import made_up
 ARMS = ("vdm", "diffenc", "nontrainable")
 
 
-def write_root(root, arms, seeds=(0, 1)):
-    """Write finished runs, all studies of the first seed of each arm, and the cost of a step of vdm."""
-    made_up.write_all(root, arms, seeds)
-    for arm in arms:
-        for seed in seeds:
+def write_root(root):
+    """Write finished runs of two seeds, all studies of the first seed of each arm, and the cost of a step of vdm."""
+    made_up.write_all(root, ARMS, (0, 1))
+    for arm in ARMS:
+        for seed in (0, 1):
             write_metrics(root / f"{arm}-seed{seed}", seed)
-        write_studies(root / f"{arm}-seed{seeds[0]}")
+        write_studies(root / f"{arm}-seed0")
     (root / "costs").mkdir()
     (root / "costs" / "vdm.json").write_text(json.dumps(made_up.COST))
     return root
