@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable
+from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import NamedTuple
@@ -89,16 +89,12 @@ def no_rights(request):
     request.getfixturevalue("bucket").faults = Faults(share=1.0, kinds=(403,))
 
 
-def save(name, images) -> Callable[[], None]:
-    return lambda: np.savez(name, images)
-
-
 # What a command finds, by the entry's heading: files, or conditions of the machine.
 FILES = {
     "Pictures of different sizes": write_pictures,
-    "Too few images": save("one.npz", IMAGES[:1]),
-    "Images as floating-point numbers": save("scaled.npz", IMAGES / 255),
-    "Images of 8 bits in a configuration for fewer levels": save("mine.npz", IMAGES),
+    "Too few images": partial(np.savez, "one.npz", IMAGES[:1]),
+    "Images as floating-point numbers": partial(np.savez, "scaled.npz", IMAGES / 255),
+    "Images of 8 bits in a configuration for fewer levels": partial(np.savez, "mine.npz", IMAGES),
     "The workdir of another configuration": write_run,
     "Resuming under another seed": write_run,
     "Comparing evaluations on different images": write_records,
