@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # A page has it within its first bytes.
-MARK = b'<meta name="generator" content="diffenc report">'
+MARK = b'<meta name="generator" content="diffenc report"'
 SHOWN = 155  # CSS pixels per inch of a figure
 
 

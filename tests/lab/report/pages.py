@@ -1,7 +1,7 @@
 """Made-up workdirs with everything that a page shows, and the page as a parser sees it."""
 
 import json
-from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -86,8 +86,8 @@ def write_page(out, *arguments):
     return read(out)
 
 
-class Page(HTMLParser):
-    """The parts of a page.
+class Page:
+    """The parts of a page, which is well-formed as XML too.
 
     Attributes:
       tags: (name, attributes) of every element, in order.
@@ -98,43 +98,25 @@ class Page(HTMLParser):
     """
 
     def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.headings, self.tables, self.code, self.text = [], [], {}, [], ""
-        self._open, self._texts = [], {}
-        self.feed(html)
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img"):
-            self._open.append(tag)
-            self._texts[tag] = ""
-        if tag == "table":
-            self._rows, self._texts["caption"] = [], ""
-        elif tag == "tr":
-            self._rows.append([])
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-        text = self._texts[tag]
-        if tag in ("td", "th"):
-            self._rows[-1].append(text)
-        elif tag == "table":
-            self.tables[self._texts["caption"] or self.headings[-1][1]] = self._rows
-        elif tag == "code":
-            self.code += text.splitlines()
-        elif tag in ("h1", "h2", "h3", "h4"):
-            self.headings.append((int(tag[1]), text))
-
-    def handle_data(self, data):
-        if "style" not in self._open:
-            self.text += data
-            for tag in self._open:
-                self._texts[tag] += data
+        root = ElementTree.fromstring(html)
+        root.find("head").remove(root.find("head/style"))
+        self.tags = [(element.tag, element.attrib) for element in root.iter()]
+        self.code = [line for element in root.iter("code") for line in text_of(element).splitlines()]
+        self.text, self.headings, self.tables = text_of(root), [], {}
+        for element in root.iter():
+            if element.tag in ("h1", "h2", "h3", "h4"):
+                self.headings.append((int(element.tag[1]), text_of(element)))
+            elif element.tag == "table":
+                caption = element.findtext("caption") or self.headings[-1][1]
+                self.tables[caption] = [[text_of(cell) for cell in row] for row in element.iter("tr")]
 
     def all(self, name):
         """The attributes of every element of that name."""
         return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def text_of(element):
+    return "".join(element.itertext())
 
 
 def read(path):
