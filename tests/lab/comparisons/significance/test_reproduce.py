@@ -84,8 +84,6 @@ SMALL = {
     "log.samples": 0,
     "eval.passes": 2,
     "eval.batch_size": 297,
-    "sample.num": 4,
-    "sample.depth": 3,
 }
 
 
