@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_another_run_is_kept_unless_it_is_to_be_moved(tmp_path, monkeypatch, cap
     # What cannot be trained moves nothing.
     assert "divide" in refused(main, [*flags, "--overwrite", "--config.train.accumulate=3"], capsys)
     assert StoredRun(run.workdir).config == run.config
-    monkeypatch.setattr(Trainer, "run", stop)
+    monkeypatch.setattr(Trainer, "run", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         main([*flags, "--overwrite"])
     assert "[a]run is moved to [a]run.1\n" in capsys.readouterr().out
@@ -102,10 +103,6 @@ def test_another_run_is_kept_unless_it_is_to_be_moved(tmp_path, monkeypatch, cap
     with pytest.raises(ZeroDivisionError):  # there is nothing to move
         main([*flags, "--overwrite"])
     assert "moved" not in capsys.readouterr().out
-
-
-def stop(trainer, console, profiled):
-    raise ZeroDivisionError
 
 
 def test_a_cluster_that_does_not_exist_is_one_line():

@@ -6,6 +6,7 @@ from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -65,11 +66,7 @@ def write_checkpoint():
 
 def no_network(request):
     monkeypatch = request.getfixturevalue("monkeypatch")
-
-    def resolve(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    monkeypatch.setattr("socket.getaddrinfo", Mock(side_effect=OSError("no network")))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -77,11 +74,8 @@ def no_network(request):
 def no_memory(request):
     """The step needs what XLA's compiler says of it, after a minute, on a machine of 23.54 GiB."""
     monkeypatch = request.getfixturevalue("monkeypatch")
-
-    def fail(*_):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 578.49GiB.")
-
-    monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
+    text = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 578.49GiB."
+    monkeypatch.setattr(jax.stages.Lowered, "compile", Mock(side_effect=jax.errors.JaxRuntimeError(text)))
     monkeypatch.setattr(memory, "device_memory", lambda: int(23.54 * 2**30))
 
 
