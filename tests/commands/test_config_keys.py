@@ -36,8 +36,7 @@ def test_lists_the_keys_of_every_part(kind, capsys):
     section = parts.kinds()[kind].section
     heads = [head for head, _ in listed(capsys, section)]
     for part in sorted(parts.entries(kind)):
-        for name, key in parts.keys(kind, part).items():
-            assert key.doc.endswith(".")
+        for name in parts.keys(kind, part):
             assert any(head.startswith(f"{section}.{name}") and head.endswith(f"(of kind={part})") for head in heads)
 
 

@@ -1,19 +1,17 @@
 """The demonstration as a user starts it: `python -m diffenc_jax.main --config=configs/digits.py`."""
 
 import json
-import subprocess
 
 import pytest
 
 from diffenc_jax.runs.stored import StoredRun
-from tests import processes
+from tests.processes import python
 
 
 def run(workdir, *args):
     """The output of the demonstration."""
-    flags = ["--config=configs/digits.py", f"--workdir={workdir}", *args]
-    started = processes.start("-m", "diffenc_jax.main", *flags, stderr=subprocess.STDOUT)
-    return processes.finish(started, timeout=1800)[0]
+    command = ["-m", "diffenc_jax.main", "--config=configs/digits.py", f"--workdir={workdir}"]
+    return python(*command, *args, timeout=1800).stdout
 
 
 @pytest.mark.long

@@ -1,17 +1,9 @@
-"""The whole configuration: parsed, changed, stored and compared."""
+"""The whole configuration: changed and compared."""
 
-import json
-
-from diffenc_jax.config import Config
 from diffenc_jax.config.config import CHANGEABLE
 from diffenc_jax.config.recipe import encoder_network, recipe, with_changes
 from diffenc_jax.config.sections import LossConfig
 from tests import tiny
-
-
-def test_what_is_stored_is_read_again():
-    config = tiny.config(train__augment="flip", eval__dtype="bfloat16")
-    assert Config.parse(json.loads(json.dumps(config.to_dict()))) == config
 
 
 def test_configurations_do_not_share_sections():

@@ -33,7 +33,6 @@ def test_a_name_works_from_any_folder(tmp_path, monkeypatch):
 
 def test_names_are_listed():
     assert set(installed_configs()) == set(shipped.ARMS)
-    assert "give one of arrays, cifar10, cifar10_matched," in refusal("nothing")
 
 
 CHANGES = [
@@ -62,9 +61,6 @@ def test_a_variance_ratio_is_a_number_or_a_name(ratio):
     assert str(config.loss.variance_ratio) == ratio
 
 
-NO_FILE = "give one of arrays, cifar10, "
-
-
 REFUSED = [
     (f"{DIGITS}:diffusion", "", "unknown arm 'diffusion'; known: diffenc, "),
     ("cifar10:vdm-9", "", "unknown arm 'vdm-9', perhaps vdm-8; known: diffenc, "),
@@ -77,8 +73,9 @@ REFUSED = [
     (DIGITS, "loss={'depth':{2:3}}", "keys ['extrapolation', 'times', 'variance_ratio'] are missing in loss"),
     (DIGITS, "model.labels=maybe", "model.labels must be True or False, not 'maybe'"),
     (DIGITS, "arm=vdm", "would change only the arm's name; choose an arm by --config="),
-    ("configs", "", f"--config=configs is no configuration; {NO_FILE}"),
-    ("README.md", "", f"--config=README.md is no configuration; {NO_FILE}"),
+    ("configs", "", "--config=configs is no configuration; give one of arrays, cifar10, "),
+    ("README.md", "", "--config=README.md is no configuration; give one of arrays, cifar10, "),
+    ("nothing", "", "give one of arrays, cifar10, cifar10_matched,"),
 ]
 
 
@@ -117,4 +114,3 @@ def test_every_shipped_configuration_is_valid(name):
     for arm in shipped.ARMS[name]:
         config = shipped.config(name, arm)
         assert (config.name, config.arm) == (re.sub("_(matched|variants)$", "", name), arm)
-        assert (config.model.encoder.kind not in ("identity", "nontrainable", "shrinking")) == arm.startswith("diffenc")

@@ -1,33 +1,8 @@
-"""Documents as markdown, and the columns that hold numbers."""
+"""Columns of tables that hold numbers."""
 
 import pytest
 
-from diffenc_jax.core.document import Code, Items, Section, Table, Text, markdown, numeric_columns
-
-MARKDOWN = """# Outer
-
-Said.
-
-- one
-- two
-
-## Inner
-
-By arm
-
-| arm     |   bpd |
-| ------- | ----: |
-| vdm     |   1.9 |
-| diffenc | 12.25 |
-
-    a
-    b"""
-
-
-def test_markdown_reads_as_plain_text_too():
-    inner = Section("Inner", [Table(["arm", "bpd"], [["vdm", 1.9], ["diffenc", 12.25]], "By arm"), Code("a\nb")])
-    assert markdown(Section("Outer", [Text("Said."), Items(["one", "two"]), inner])) == MARKDOWN
-
+from diffenc_jax.core.document import Table, numeric_columns
 
 COLUMNS = [
     (["1.8912 ± 0.0031 ± –", "", "1.2 .. 1.3", "3e-05", "-inf", "nan"], True),

@@ -1,4 +1,4 @@
-"""Documents on terminals of several widths, in a file and in a pipe."""
+"""Documents as Markdown that reads as plain text, on narrow terminals, in a file and in a pipe."""
 
 import io
 
@@ -7,7 +7,7 @@ from rich.console import Console
 from diffenc_jax.core.document import Code, Items, Section, Table, Text
 from diffenc_jax.core.terminal import print_document
 
-TABLE = Table(["arm", "bits/dim ± noise ± images", "about"], [["vdm", "1.8912 ± 0.0031 ± 0.0123", "[bold] :x:"]])
+TABLE = Table(["arm", "bpd", "about"], [["vdm", "1.8912 ± 0.0031", "[bold] :x:"], ["diffenc", 12.25, ""]], "By arm")
 
 
 def printed(block, width):
@@ -25,16 +25,24 @@ level.
 
 - first of
 two
+- three
 
-| arm | bits/dim ± noise ± images | about      |
-| --- | ------------------------: | ---------- |
-| vdm |  1.8912 ± 0.0031 ± 0.0123 | [bold] :x: |
+## Inner
 
-    diffenc eval runs"""
+By arm
+
+| arm     |             bpd | about      |
+| ------- | --------------: | ---------- |
+| vdm     | 1.8912 ± 0.0031 | [bold] :x: |
+| diffenc |           12.25 |            |
+
+    diffenc eval runs
+    diffenc compare runs"""
 
 
 def test_text_is_folded_and_tables_and_code_are_not():
-    blocks = [Text("One ± 0.1 of a 5 % level."), Items(["first of two"]), TABLE, Code("diffenc eval runs")]
+    inner = Section("Inner", [TABLE, Code("diffenc eval runs\ndiffenc compare runs")])
+    blocks = [Text("One ± 0.1 of a 5 % level."), Items(["first of two", "three"]), inner]
     assert "\n".join(printed(Section("Outer", blocks), 10)) == FOLDED
 
 

@@ -46,9 +46,9 @@ def state(step):
     return State(jnp.int32(step), params, ema, (jnp.int32(step), params))
 
 
-def abstract(step=0):
+def abstract():
     shardings = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings), state(step))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings), state(0))
 
 
 def save(workdir, *steps, keep=1000, seed=0):

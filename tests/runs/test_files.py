@@ -57,9 +57,9 @@ def archive(entries, flags=0, **options):
     return bytes(content)
 
 
-def header(shape, kind="<f8"):
+def header(shape):
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 

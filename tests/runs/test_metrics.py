@@ -36,6 +36,7 @@ JUNK = [
     b'{"step": -1, "bpd": 1.0}',
     b'{"step": 4, "bpd": 1e308}',
     b'{"step": 4, "bpd": null}',
+    b'{"step": 4, "bpd": "x"}',
     bytes(2**20),
     b'{"step": 1, "\\u001b[2J_total": 2.0}',
 ]

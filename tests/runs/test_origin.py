@@ -65,15 +65,10 @@ def test_environments_are_kept_in_order_and_each_change_is_noted_once(start, tmp
     assert StoredRun(tmp_path).config == CONFIG
 
 
-def test_steps_that_are_lost_leave_no_environment(start, tmp_path):
+def test_steps_that_are_lost_leave_no_environment_and_none_is_added_to_a_finished_run(start, tmp_path):
     """A run that was killed before its first checkpoint starts anew, on any images."""
-    start(environment(), 0)
-    assert start(environment(jax="0.12.0"), 0, experiment(tiny.images(20, seed=1))) == ""
-    assert StoredRun(tmp_path).origin.environments == [environment(jax="0.12.0")]
-
-
-def test_a_finished_run_stays_as_it_was_trained(start, tmp_path):
-    start(environment(), 0)
+    start(environment(jax="0.12.0"), 0, experiment(tiny.images(20, seed=1)))
+    assert start(environment(), 0) == ""
     assert start(environment(jax="0.12.0"), CONFIG.train.steps) == ""
     assert StoredRun(tmp_path).origin.environments == [environment()]
 

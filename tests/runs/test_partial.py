@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from unittest.mock import Mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -117,11 +118,8 @@ def test_a_full_disk_is_reported_once(tmp_path, monkeypatch):
     def evaluate():
         with evaluation(record) as partial:
             partial.put(0, ROWS, {"nats": np.array([1.0, 2.0])})
-            monkeypatch.setattr(storage, "write", fill_disk)
+            monkeypatch.setattr(storage, "write", Mock(side_effect=OSError(28, "second")))
             raise OSError(28, "first")
-
-    def fill_disk(*_):
-        raise OSError(28, "second")
 
     with pytest.raises(OSError, match="first"):
         evaluate()

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -69,12 +70,8 @@ def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path
 def test_values_of_another_evaluation_are_refused_and_evaluated_anew(tmp_path, monkeypatch):
     """As a disk leaves them that is full when the record is to be written: their mean may be the same."""
     path = write(tmp_path)
-
-    def fill_disk(*_):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_json", fill_disk)
+        patch.setattr(files, "write_json", Mock(side_effect=OSError(28, "No space left on device")))
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path, terms={name: nats[:, ::-1] for name, nats in TERMS.items()})
     with pytest.raises(InputError, match=r"\.npz was changed after .*\.json was written"):

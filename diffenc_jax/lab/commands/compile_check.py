@@ -18,20 +18,14 @@ EXAMPLE = "diffenc compile-check --config=cifar10:diffenc --topology=v5e:2x2 --q
 
 
 def add_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add_config(parser)
-    parser.add_argument(
-        "--topology",
-        required=True,
-        metavar="NAME",
-        help="TPU slice, v5e:2x2, v5p:2x2x1, v6e:4x4, ..., or GPUs, h100:8, on two hosts h100:2x8, a100:1, l4:1, ...",
-    )
-    parser.add_argument("--slices", type=positive, default=1, metavar="N", help="number of such TPU slices")
-    parser.add_argument("--batch", type=positive, metavar="N", help="images per step (default: train.batch_size)")
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="for TPUs, compile without the search for the fastest kernels, which is much faster",
-    )
+    topology = "TPU slice, v5e:2x2, v5p:2x2x1, v6e:4x4, ..., or GPUs, h100:8, on two hosts h100:2x8, a100:1, l4:1, ..."
+    add("--topology", required=True, metavar="NAME", help=topology)
+    add("--slices", type=positive, default=1, metavar="N", help="number of such TPU slices")
+    add("--batch", type=positive, metavar="N", help="images per step (default: train.batch_size)")
+    quick = "for TPUs, compile without the search for the fastest kernels, which is much faster"
+    add("--quick", action="store_true", help=quick)
     add_json(parser, "the numbers")
 
 

@@ -31,9 +31,8 @@ ON_INTERRUPT = "no file was written"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("workdir", type=location, metavar="WORKDIR", help="folder of a trained run")
-    parser.add_argument(
-        "images", metavar="IMAGES", help="an .npy, .npz or IDX file, a folder of pictures, or a split such as test"
-    )
+    images = "an .npy, .npz or IDX file, a folder of pictures, or a split such as test"
+    parser.add_argument("images", metavar="IMAGES", help=images)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write; replaced if it exists")
     add_keys(parser, Compression)
     add_changes(parser, "loss", "fit", "mesh", "data.dir", "eval.dtype")

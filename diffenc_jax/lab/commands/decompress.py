@@ -16,9 +16,8 @@ ADVICE = "give a file that `diffenc compress` wrote"
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("workdir", type=location, metavar="WORKDIR", help="folder of the run that compressed the file")
     parser.add_argument("file", type=location, metavar="FILE", help="file that `diffenc compress` wrote")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="IMAGES", help=".npy file to write; replaced if it exists"
-    )
+    output = ".npy file to write; replaced if it exists"
+    parser.add_argument("-o", "--output", required=True, metavar="IMAGES", help=output)
     add_plugins(parser)
 
 

@@ -22,13 +22,11 @@ ON_INTERRUPT = "nothing is written"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("places", type=location, nargs="+", metavar="WORKDIR", help="folder of a run, or of a study")
-    parser.add_argument("--out", type=location, default=Path("report.html"), metavar="FILE", help="file for the page")
-    parser.add_argument(
-        "--reference",
-        metavar="ARM",
-        help="arm to compare the others with (default: that of the study, or else the first)",
-    )
+    add = parser.add_argument
+    add("places", type=location, nargs="+", metavar="WORKDIR", help="folder of a run, or of a study")
+    add("--out", type=location, default=Path("report.html"), metavar="FILE", help="file for the page")
+    reference = "arm to compare the others with (default: that of the study, or else the first)"
+    add("--reference", metavar="ARM", help=reference)
     add_difference(parser)
     add_plugins(parser)
 

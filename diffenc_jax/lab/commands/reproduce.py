@@ -20,9 +20,8 @@ ON_INTERRUPT = "finished work is kept, the same command resumes"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="comparison to repeat (default: list all)")
-    parser.add_argument(
-        "--root", type=location, metavar="DIR", help="folder of the workdirs, or gs://BUCKET/FOLDER; required with NAME"
-    )
+    root = "folder of the workdirs, or gs://BUCKET/FOLDER; required with NAME"
+    parser.add_argument("--root", type=location, metavar="DIR", help=root)
     add_runs(parser)
     parser.add_argument_group("configuration", "--config.key=value changes a key of all arms, such as train.steps")
     parser.set_defaults(overrides=[])

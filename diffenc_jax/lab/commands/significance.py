@@ -103,22 +103,16 @@ def seed_numbers(text: str) -> tuple[int, ...]:
 
 def add_difference(parser: ArgumentParser) -> None:
     """Add --difference, the difference for which the power of a design is reported."""
-    parser.add_argument(
-        "--difference",
-        type=positive_number,
-        default=0.01,
-        metavar="BPD",
-        help="difference in bits/dim for which the report states how many seeds would detect it",
-    )
+    text = "difference in bits/dim for which the report states how many seeds would detect it"
+    parser.add_argument("--difference", type=positive_number, default=0.01, metavar="BPD", help=text)
 
 
 def add_runs(parser: ArgumentParser) -> None:
     """Add --difference and --plugins, and --parallel and --plan, which control how the missing runs are made."""
     add_difference(parser)
     add_plugins(parser)
-    parser.add_argument(
-        "--parallel", type=positive, default=1, metavar="N", help="simultaneous runs, on this machine's devices"
-    )
+    parallel = "simultaneous runs, on this machine's devices"
+    parser.add_argument("--parallel", type=positive, default=1, metavar="N", help=parallel)
     plan = "print the commands, one per line, and run none; notes the study in DIR/experiment.json"
     parser.add_argument("--plan", action="store_true", help=plan)
 

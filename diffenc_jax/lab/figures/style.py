@@ -38,16 +38,14 @@ ARMS = (
 @contextmanager
 def style() -> Iterator[None]:
     """The style of all figures, whatever the user's matplotlibrc says; also a decorator of functions that draw."""
-    import matplotlib
     from matplotlib.style import context
 
-    with matplotlib.rc_context(), context(STYLE, after_reset=True):
+    with context(STYLE, after_reset=True):
         yield
 
 
-@style()
-def new_figure(width: float, height: float, title: str = "", note: str = "", **grid: Any) -> "tuple[Figure, Any]":
-    """A figure of `width` by `height` inches, and its axes from `Figure.subplots(**grid)`.
+def new_figure(width: float, height: float, title: str, note: str = "", **grid: Any) -> "tuple[Figure, Any]":
+    """A figure of `width` by `height` inches in the current style, and its axes from `Figure.subplots(**grid)`.
 
     `note` stands below the axes, and explains symbols, bars and bands. A legend outside the axes would cover it. Title
     and note are wrapped to the width.

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # A page has it within its first bytes.
-MARK = b'<meta name="generator" content="diffenc report">'
+MARK = b'<meta name="generator" content="diffenc report"'
 SHOWN = 155  # CSS pixels per inch of a figure
 
 
@@ -81,5 +80,4 @@ def render(page: Page) -> str:
     environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True, undefined=StrictUndefined)
     environment.loader = PackageLoader("diffenc_jax.lab.report", "")
     environment.filters |= {"kind": lambda block: type(block).__name__, "numeric": numeric_columns}
-    css = (files("diffenc_jax.lab.report") / "page.css").read_text()
-    return printable_lines(environment.get_template("page.html").render(page=page, css=css))
+    return printable_lines(environment.get_template("page.html").render(page=page))

@@ -13,7 +13,7 @@ def figures(sketched):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """Three arms of two seeds with all their studies."""
-    return pages.write_root(tmp_path_factory.mktemp("root"), pages.ARMS)
+    return pages.write_root(tmp_path_factory.mktemp("root"))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Made-up workdirs with everything that a page shows, and the page as a parser sees it."""
 
 import json
-from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -17,13 +17,13 @@ from tests.lab.comparisons.significance import made_up
 ARMS = ("vdm", "diffenc", "nontrainable")
 
 
-def write_root(root, arms, seeds=(0, 1)):
-    """Write finished runs, all studies of the first seed of each arm, and the cost of a step of vdm."""
-    made_up.write_all(root, arms, seeds)
-    for arm in arms:
-        for seed in seeds:
+def write_root(root):
+    """Write finished runs of two seeds, all studies of the first seed of each arm, and the cost of a step of vdm."""
+    made_up.write_all(root, ARMS, (0, 1))
+    for arm in ARMS:
+        for seed in (0, 1):
             write_metrics(root / f"{arm}-seed{seed}", seed)
-        write_studies(root / f"{arm}-seed{seeds[0]}")
+        write_studies(root / f"{arm}-seed0")
     (root / "costs").mkdir()
     (root / "costs" / "vdm.json").write_text(json.dumps(made_up.COST))
     return root
@@ -86,8 +86,8 @@ def write_page(out, *arguments):
     return read(out)
 
 
-class Page(HTMLParser):
-    """The parts of a page.
+class Page:
+    """The parts of a page, which is well-formed as XML too.
 
     Attributes:
       tags: (name, attributes) of every element, in order.
@@ -98,43 +98,25 @@ class Page(HTMLParser):
     """
 
     def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.headings, self.tables, self.code, self.text = [], [], {}, [], ""
-        self._open, self._texts = [], {}
-        self.feed(html)
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img"):
-            self._open.append(tag)
-            self._texts[tag] = ""
-        if tag == "table":
-            self._rows, self._texts["caption"] = [], ""
-        elif tag == "tr":
-            self._rows.append([])
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-        text = self._texts[tag]
-        if tag in ("td", "th"):
-            self._rows[-1].append(text)
-        elif tag == "table":
-            self.tables[self._texts["caption"] or self.headings[-1][1]] = self._rows
-        elif tag == "code":
-            self.code += text.splitlines()
-        elif tag in ("h1", "h2", "h3", "h4"):
-            self.headings.append((int(tag[1]), text))
-
-    def handle_data(self, data):
-        if "style" not in self._open:
-            self.text += data
-            for tag in self._open:
-                self._texts[tag] += data
+        root = ElementTree.fromstring(html)
+        root.find("head").remove(root.find("head/style"))
+        self.tags = [(element.tag, element.attrib) for element in root.iter()]
+        self.code = [line for element in root.iter("code") for line in text_of(element).splitlines()]
+        self.text, self.headings, self.tables = text_of(root), [], {}
+        for element in root.iter():
+            if element.tag in ("h1", "h2", "h3", "h4"):
+                self.headings.append((int(element.tag[1]), text_of(element)))
+            elif element.tag == "table":
+                caption = element.findtext("caption") or self.headings[-1][1]
+                self.tables[caption] = [[text_of(cell) for cell in row] for row in element.iter("tr")]
 
     def all(self, name):
         """The attributes of every element of that name."""
         return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def text_of(element):
+    return "".join(element.itertext())
 
 
 def read(path):

@@ -43,26 +43,38 @@ def test_arguments_that_are_refused(tmp_path, capsys, run):
     assert not (tmp_path / "page.html").exists()
 
 
+def plant(path):
+    """A pipe in place of a file."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
 def test_files_that_cannot_be_read_are_noted(tmp_path, capsys, run):
-    """The page has all the rest."""
+    """The page has all the rest. A pipe in place of the page or of the configuration is refused."""
     pages.write_studies(run)
     record = runs.record_file(run)
     values = record.with_suffix(".npz")
     values.write_bytes(values.read_bytes()[:100])
     change(shutil.copy(record, run / "eval" / "test-1500-x.json"), seconds="x")
     (run / "eval" / "test-1500-ode.json").write_text('{"step": 1500')
-    (run / "eval" / "test-1500-other.json").write_bytes(b"\xff\xfe")
-    metrics = run / "metrics.jsonl"
-    metrics.write_text(metrics.read_text() + 'null\n{"step": 1, "bpd": "x"}\n{"step": 1550, "bp')
     (run / "loss-by-time" / "test-1500.json").write_text("[]")
-    page = pages.write_page(tmp_path / "page.html", run)
+    pipes = ["metrics.jsonl", "depth-study/test-1500.json", "commands.txt", "samples/1500-depth250-seed0.png"]
+    pipes.append("eval/test-1500-other.json")
+    for name in pipes:
+        plant(run / name)
+    out = tmp_path / "page.html"
+    page = pages.write_page(out, run)
     noted = capsys.readouterr().err
-    names = ["x.json", "ode.json", "other.json", values.name, "loss-by-time/test-1500.json"]
-    for name in names:
+    assert all(f"{run / name} cannot be read: " in page.text for name in pipes)
+    for name in ("x.json", "ode.json", values.name, "loss-by-time/test-1500.json", *pipes):
         assert sum(name in line for line in noted.splitlines()) == 1, name
         assert name in page.text
     assert "No run is evaluated yet." in page.text
     assert f"diffenc eval {run}" in page.code
+    plant(out)
+    assert str(out) in refused(capsys, run, f"--out={out}")
+    plant(run / "config.json")
+    assert f"{run / 'config.json'} cannot be read: " in refused(capsys, run, f"--out={tmp_path / 'other.html'}")
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -96,27 +108,3 @@ def test_hostile_names_are_text(tmp_path, run):
     assert [HOSTILE, HOSTILE] in page.tables["Made with"]
     assert "diffenc \\x1b[2J\\u202e" in page.code
     assert not CONTROLS.search((tmp_path / "page.html").read_text().replace("\n", ""))
-
-
-def plant(path):
-    """A pipe in place of a file."""
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
-
-
-def test_what_is_no_file_is_noted(tmp_path, capsys, run):
-    """The page has all the rest. In place of the configuration or the page it is refused."""
-    pages.write_studies(run)
-    names = ["metrics.jsonl", "loss-by-time/test-1500.json", "depth-study/test-1500.json", "commands.txt"]
-    names += ["samples/1500-depth250-seed0.png", "eval/test-1500-other.json"]
-    for name in names:
-        plant(run / name)
-    out = tmp_path / "page.html"
-    page = pages.write_page(out, run)
-    for name in names:
-        assert f"{run / name} cannot be read: " in page.text
-    plant(out)
-    capsys.readouterr()
-    assert str(out) in refused(capsys, run, f"--out={out}")
-    plant(run / "config.json")
-    assert f"{run / 'config.json'} cannot be read: " in refused(capsys, run, f"--out={tmp_path / 'other.html'}")

@@ -48,7 +48,7 @@ def draw_analysis(analysis: Analysis, data: str, is_real: bool = False) -> "Figu
     grid: dict[str, Any] = {"ncols": 1 + bool(compared), "sharey": True, "squeeze": False}
     figure, axes = style.new_figure(style.PAGE if compared else style.COLUMN, height, style.literal(data), NOTE, **grid)
     first, *others = axes[0]
-    _draw_means(first, list(arms), {name: arm.bpd for name, arm in arms.items()}, arms)
+    _draw_means(first, list(arms), {name: (arm.bpd, arm) for name, arm in arms.items()})
     label = "bits/dim (lower is better)"
     if analysis.true_bpd is not None:
         first.axvline(analysis.true_bpd, **TRUTH)
@@ -58,21 +58,19 @@ def draw_analysis(analysis: Analysis, data: str, is_real: bool = False) -> "Figu
     first.set(xlabel=label, ylim=(len(arms) - 0.5, -0.6))
     first.set_yticks(range(len(arms)), labels=names)
     for second in others:
-        _draw_means(second, list(arms), {name: c.difference for name, c in compared.items()}, compared)
+        _draw_means(second, list(arms), {name: (c.difference, c) for name, c in compared.items()})
         label = style.literal(f"difference to {analysis.reference}, paired by seed")
         second.set_xlabel(style.wrapped(label, style.PAGE / 2 - 0.6, 8))
         second.axvline(0, color="black", linewidth=0.8)
     return figure
 
 
-def _draw_means(
-    axes: "Axes", arms: Sequence[str], values: Mapping[str, Mapping[int, float]], means: Mapping[str, OverSeeds]
-) -> None:
-    """Draw a row per arm that has values: a marker per seed, and their mean with its interval over enough seeds."""
+def _draw_means(axes: "Axes", arms: Sequence[str], known: Mapping[str, tuple[dict[int, float], OverSeeds]]) -> None:
+    """Draw a row per arm with known values: a marker per seed, and the mean with its interval over enough seeds."""
     for i, arm in enumerate(arms):
-        if arm in values:
-            look, over = style.arm_style(arm), means[arm]
-            axes.plot(list(values[arm].values()), [i - SIDE] * len(values[arm]), **look | SEED)
+        if arm in known:
+            (values, over), look = known[arm], style.arm_style(arm)
+            axes.plot(list(values.values()), [i - SIDE] * len(values), **look | SEED)
             if over.interval is not None and over.n >= FEWEST_SEEDS:
                 axes.plot(over.interval, [i, i], color=look["color"], linewidth=1.6, solid_capstyle="butt")
             if over.mean is not None:

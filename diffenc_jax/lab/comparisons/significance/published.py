@@ -111,13 +111,12 @@ def _row(name: str, ours: OverSeeds, sources: Sequence[Published], seeds: int) -
     if None in means:
         return [name, measured, UNKNOWN, UNKNOWN, UNKNOWN]
     published, interval = means[0] - sum(means[1:]), None
-    if ours.mean is None:
-        return [name, measured, f"{published:.4g}", UNKNOWN, UNKNOWN]
-    if ours.standard_error:
+    difference = None if ours.mean is None else ours.mean - published
+    if difference is not None and ours.standard_error:
         parts = [(ours.standard_error, ours.n - 1), *((error, seeds - 1) for error in errors if error is not None)]
-        interval = interval_of_sum(ours.mean - published, parts)
+        interval = interval_of_sum(difference, parts)
     shown = f"{published:.4g}" + "*" * (None in errors)
-    return [name, measured, shown, format_number(ours.mean - published), format_interval(interval)]
+    return [name, measured, shown, format_number(difference), format_interval(interval)]
 
 
 def listing() -> Section:

@@ -238,19 +238,15 @@ def write_summary(
     said = {"lines": conclusions(findings), "cautions": cautions(findings)}
     content = {"experiment": grid and grid.note(), "headline": said, **vars(analysis), "costs": costs}
     content |= {"missing": missing, "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}}
-    texts = {
-        "significance.md": markdown(page) + "\n",
-        "significance.json": json.dumps(content, indent=1, default=vars) + "\n",
-    }
     title, real = f"{findings.data}: bits/dim during training", is_real(findings.dataset)
     figures = {
         "values": draw_analysis(analysis, findings.data, real),
         "curves": draw_curves(curves, learning_panels(split), title, True, true=analysis.true_bpd, is_real=real),
     }
-    files = [root / name for name in texts]
+    files = [root / "significance.md", root / "significance.json"]
     with writing(root, MAKE_WRITABLE):
-        for path, text in zip(files, texts.values(), strict=True):
-            write_text(path, text)
+        write_text(files[0], markdown(page) + "\n")
+        write_text(files[1], json.dumps(content, indent=1, default=vars) + "\n")
         for name, figure in figures.items():
             files += save_figure(figure, root / name)
     return page, files

@@ -89,14 +89,11 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
     return place
 
 
-def finished(bits, arms_of_config=True):
-    """Finished runs in memory, from bits/dim [passes, images] by arm and seed.
-
-    Without `arms_of_config` the arms need not be those of the digits.
-    """
+def finished(bits, name="digits"):
+    """Finished runs in memory of arms of the configuration `name`, from bits/dim [passes, images] by arm and seed."""
     runs = []
     for (arm, seed), values in bits.items():
-        config = load_config(f"digits:{arm}" if arms_of_config else "digits")
+        config = load_config(f"{name}:{arm}")
         runs.append(FinishedRun(arm, seed, None, config, Evaluation(None, record(arm, seed, values), values)))
     return runs
 

@@ -12,11 +12,12 @@ from diffenc_jax.lab.comparisons.significance.grid import Grid
 from tests.lab.comparisons.significance import made_up
 
 GRID = Grid("configs/digits.py", ("vdm", "diffenc"), (0, 1), (), made_up.PASSES, "vdm")
+DEEP = dataclasses.replace(GRID, arms=("vdm-T10",), reference="vdm-T10")
 
 
-def matching(place, grid=GRID, arm="vdm"):
-    """The record of seed 0 that counts as the final evaluation."""
-    found = final_record(grid, place, grid.run_config(arm, 0))
+def matching(place, grid=GRID):
+    """The record of the reference's seed 0 that counts as the final evaluation."""
+    found = final_record(grid, place, grid.run_config(grid.reference, 0))
     return found and found[0]
 
 
@@ -52,27 +53,26 @@ def test_a_record_counts_if_it_is_the_one_asked_for(tmp_path):
 def test_a_final_evaluation_with_another_loss_counts_for_the_run(tmp_path):
     """The run is that of its training; records with its own loss do not count, and the other way round."""
     final = ("loss.variance_ratio=optimal_pixel",)
-    fitted = dataclasses.replace(GRID, arms=("vdm-T10",), reference="vdm-T10", final=final)
+    fitted = dataclasses.replace(DEEP, final=final)
     place = made_up.write(tmp_path, "vdm-T10", 0)
-    assert matching(place, fitted, "vdm-T10") is None
+    assert matching(place, fitted) is None
     made_up.write(tmp_path, "vdm-T10", 0, final=final)
-    path = matching(place, fitted, "vdm-T10")
+    path = matching(place, fitted)
     assert "optimal_pixel" in path.name
-    own = dataclasses.replace(fitted, final=())
-    assert matching(place, own, "vdm-T10") not in (None, path)
+    assert matching(place, DEEP) not in (None, path)
 
 
 @pytest.mark.parametrize(("change", "count"), [("images=64", True), ("images=32", False), ("seed=1", False)])
 def test_a_fit_counts_if_it_is_the_one_asked_for(tmp_path, change, count):
     final = ("loss.variance_ratio=optimal",)
-    fitted = dataclasses.replace(GRID, arms=("vdm-T10",), reference="vdm-T10", final=final)
+    fitted = dataclasses.replace(DEEP, final=final)
     place = made_up.write(tmp_path, "vdm-T10", 0, final=final)
     record = json.loads(made_up.record_file(place).read_text())
     record["estimator"]["fit"] = {"split": "train", "sha256": "0", "images": 64, "grid": 480, "seed": 0}
     made_up.record_file(place).write_text(json.dumps(record))
-    assert matching(place, fitted, "vdm-T10") is not None  # all images, which are fewer than it would take
+    assert matching(place, fitted) is not None  # all images, which are fewer than it would take
     changed = dataclasses.replace(fitted, final=(*final, f"fit.{change}"))
-    assert (matching(place, changed, "vdm-T10") is not None) == count
+    assert (matching(place, changed) is not None) == count
 
 
 def test_without_a_note_the_way_that_most_runs_are_evaluated_counts(tmp_path):

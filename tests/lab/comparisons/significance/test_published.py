@@ -16,7 +16,7 @@ VDM, DIFFENC = np.array([2.643, 2.637, 2.645]), np.array([2.612, 2.628, 2.619])
 def beside(name, *values, overrides=()):
     """The cells about the values of the first arms of a comparison, and the whole text."""
     comparison = COMPARISONS[name]
-    runs = made_up.finished(made_up.per_seed(**dict(zip(comparison.arms, values, strict=False))), arms_of_config=False)
+    runs = made_up.finished(made_up.per_seed(**dict(zip(comparison.arms, values, strict=False))), comparison.config)
     (found,) = beside_published(comparison.grid(overrides), analyse(runs, comparison.reference, 0.01))
     assert found.title.endswith(f" {name}")
     (table,) = (block for block in found.blocks if isinstance(block, Table))
