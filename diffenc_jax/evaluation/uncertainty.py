@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from diffenc_jax.evaluation.means import mean_and_error, quietly
+from diffenc_jax.evaluation.means import mean_and_error, quietly, variance
 
 # Probability of stating an error of the images although all images are alike.
 ALPHA = 0.05
@@ -122,8 +122,7 @@ def _noise(values: np.ndarray, replicates: int | None) -> float | None:
     if replicates is None:
         return None
     means = means_of_replicates(values, replicates)
-    means = means - means[:1]  # equal means have the variance 0, without rounding
-    return _known(math.sqrt(means.var(axis=0, ddof=1).mean() / means.size))
+    return _known(math.sqrt(variance(means).mean() / means.size))
 
 
 def _errors(by_image: np.ndarray, noise: float | None) -> StandardErrors:

@@ -38,9 +38,11 @@ def test_errors_that_one_pass_or_image_cannot_tell_are_none():
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_equal_passes_have_no_noise_at_all():
-    """Three equal values have a mean that rounding moves."""
-    assert standard_errors(np.repeat(np.random.RandomState(0).normal(size=(1, 50)), 3, axis=0), 3).noise == 0.0
+def test_equal_values_have_no_error_at_all():
+    """Their mean is moved by rounding: of three passes, or of 50 images."""
+    values = np.random.RandomState(0).normal(size=(1, 50))
+    assert standard_errors(np.repeat(values, 3, axis=0), 3).noise == 0.0
+    assert standard_errors(np.full((2, 50), values[0, 0]), 2).total == 0.0
 
 
 def test_infinite_values_have_a_mean_and_no_errors():
