@@ -5,7 +5,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from diffenc_jax.core.text import has_controls, printable, shortened
 
@@ -17,6 +17,8 @@ SHORTEST = 3  # fewest letters of an abbreviation
 MOST_NAMED = 3  # most names that a message suggests
 LONGEST = 200  # most characters of a library's error in a message
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk is full, or a user's share of it
+# Advice for errors that do not come from the contents of a file. The reason of a bucket's error, EIO, holds its own.
+OTHER_ADVICE = {errno.EACCES: "change its permissions", errno.EIO: ""}
 
 
 class InputError(ValueError):
@@ -80,16 +82,21 @@ def refusing(what: str, advice: str = "") -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        cause: BaseException | None = error
+        cause: Any = error
         while cause and not getattr(cause, "strerror", None):
             cause = cause.__cause__ or cause.__context__  # libraries wrap the errors of networks and disks
-        why = getattr(cause, "strerror", None) or first_line(error)
-        raise InputError(f"{what}: {printable(why[:LONGEST])}{advice and '; '}{advice}") from error
+        raise InputError(f"{what}: {advised(cause or error, advice)}") from error
 
 
 def first_line(error: Exception) -> str:
     """First line of an error's text, or its type if the text is empty. Libraries' further lines are for developers."""
     return next(filter(None, str(error).splitlines()), type(error).__name__)
+
+
+def advised(error: Exception, advice: str) -> str:
+    """The `reason` of an error, then what to do: `advice`, or the advice of `OTHER_ADVICE`."""
+    advice = OTHER_ADVICE.get(getattr(error, "errno", 0), advice)
+    return f"{printable(reason(error)[:LONGEST])}{advice and '; '}{advice}"
 
 
 def reason(error: Exception) -> str:

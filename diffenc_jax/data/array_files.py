@@ -13,6 +13,8 @@ from diffenc_jax.data import checks
 from diffenc_jax.data.images import Images, OnDemand, OpenLabels, Splits, hold_out, labels_of, labels_of_one
 
 GZIP, IDX = b"\x1f\x8b", b"\0\0\x08"  # the first bytes; the third byte of IDX is the type, uint8
+NUMPY, ZIP = np.lib.format.MAGIC_PREFIX, b"PK"  # the first bytes of .npy and .npz
+AGAIN, GUNZIP = "copy or make it again", "is gzipped, which only IDX files may be; gunzip it"
 IDX_PREFIXES = {"train": "train", "test": "t10k"}  # beginnings of MNIST's file names, by split
 # Names of the arrays in an .npz file by split. Images have one of two pairs of names.
 NPZ_IMAGES = ({"train": "train", "test": "test"}, {"train": "x_train", "test": "x_test"})
@@ -62,15 +64,25 @@ def read_all(path: Path, form: checks.Form) -> Images:
             raise checks.refused(path, f"must hold 'train' and 'test', or one array of data; it holds: {held}")
         return _npz_data(path, names[0], form)
     if path.suffix == ".npy":
-        array = np.load(checks.regular(path), mmap_mode="r", allow_pickle=False)
+        with checks.reading(path, AGAIN):
+            array = np.load(_begins_with(NUMPY, path), mmap_mode="r", allow_pickle=False)
         return OnDemand(form.shape(path, array.shape), lambda start, stop: form.rows(path, array, slice(start, stop)))
     return form.rows(path, _idx_array(path), slice(None))
+
+
+def _begins_with(start: bytes, path: Path) -> Path:
+    """`path`, if it is a file that begins with the bytes `start`; raises InputError otherwise."""
+    with checks.regular(path).open("rb") as file:
+        found = file.read(len(start))
+    if found != start:
+        raise checks.refused(path, GUNZIP if found[:2] == GZIP else f"is no {path.suffix} file; {AGAIN}")
+    return path
 
 
 def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of all arrays of an .npz file by name; only their headers are read."""
     shapes = {}
-    with checks.reading(path), zipfile.ZipFile(checks.regular(path)) as archive:
+    with checks.reading(path, AGAIN), zipfile.ZipFile(_begins_with(ZIP, path)) as archive:
         for name in archive.namelist():
             if name.endswith(".npy"):
                 with archive.open(name) as file:
@@ -81,7 +93,7 @@ def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def _npz_array(path: Path, name: str) -> np.ndarray:
     """The array `name` of an .npz file; raises InputError before reading it if memory does not suffice."""
     checks.fits_memory(path, npz_shapes(path)[name])
-    with checks.reading(path), np.load(path) as archive:
+    with checks.reading(path, AGAIN), np.load(path) as archive:
         return archive[f"{name}.npy"]
 
 
@@ -99,13 +111,13 @@ def _idx_labels(path: Path) -> np.ndarray:
 
 def _idx_array(path: Path) -> np.ndarray:
     """Values of an IDX file: two zero bytes, type, rank, sizes as big-endian uint32, values."""
-    with checks.reading(path), checks.regular(path).open("rb") as stored:
+    with checks.reading(path, AGAIN), checks.regular(path).open("rb") as stored:
         is_packed = stored.read(2) == GZIP
         stored.seek(0)
         file = gzip.GzipFile(fileobj=stored) if is_packed else stored
         kind, rank = file.read(3), file.read(1)
         if kind != IDX or not rank:
-            raise checks.refused(path, "is not a .npy, .npz or IDX file of uint8")
+            raise checks.refused(path, GUNZIP if is_packed else "is not a .npy, .npz or IDX file of uint8")
         shape = np.frombuffer(file.read(4 * rank[0]), ">u4", rank[0]).tolist()
         checks.fits_memory(path, shape)
         return np.frombuffer(file.read(math.prod(shape) + 1), np.uint8).reshape(shape)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from diffenc_jax.core.errors import InputError, reason, require
+from diffenc_jax.core.errors import InputError, advised, reason, require
 from diffenc_jax.core.process import machine_memory
 from diffenc_jax.core.text import CONTROLS, has_controls
 from diffenc_jax.runs import storage
@@ -177,4 +177,4 @@ def _reading(path: Path, advice: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         kind = Missing if isinstance(error, FileNotFoundError | NotADirectoryError) else InputError
-        raise kind(f"{path} cannot be read: {reason(error)}{advice and '; '}{advice}") from error
+        raise kind(f"{path} cannot be read: {advised(error, advice)}") from error

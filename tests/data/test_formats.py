@@ -152,7 +152,7 @@ def test_advice_about_whole_numbers_loses_nothing(array, tmp_path):
 
 # Contents of a single file by its name and the refusal, which begins with the file's name.
 WRONG = [
-    ("a.npy", npy_header((4, 6, 5, 3)) + bytes(9), "cannot be read: mmap length is greater than file size"),
+    ("a.npy", npy_header((4, 6, 5, 3)) + bytes(9), "cannot be read: mmap length is greater than file size; copy"),
     ("a.npy", npy_header((2**40, 2**40, 3)) + bytes(100), "cannot be read: "),
     ("a.npy", npy_header((4, 4, 4), "|O") + bytes(512), "cannot be read: "),
     ("a.npy", npy_bytes(IMAGES / 255), "undo that, as by np.round(array * N).astype(np.uint8)"),
@@ -164,7 +164,12 @@ WRONG = [
     ("a.npy", npy_bytes(IMAGES * 1j), "must hold whole numbers, 0 .. 255; this is complex128"),
     ("a.npy", npy_bytes(IMAGES.reshape(30, -1)), "must hold images [N, H, W, C] or [N, H, W]; this is [30, 48]"),
     ("a.npy", npy_bytes(np.zeros((9, 3, 6, 10), np.uint8)), "[9, 3, 6, 10], like [N, C, H, W]; save array.transpose("),
-    ("a.npy", b"", "cannot be read: "),
+    ("a.npy", b"", "is no .npy file; copy or make it again"),
+    ("a.npy", npy_bytes(IMAGES)[:5], "is no .npy file; copy or make it again"),
+    ("a.npy", gzip.compress(npy_bytes(IMAGES)), "is gzipped, which only IDX files may be; gunzip it"),
+    ("a.npy.gz", gzip.compress(npy_bytes(IMAGES)), "is gzipped, which only IDX files may be; gunzip it"),
+    ("a.npz", gzip.compress(zip_bytes({"a.npy": npy_bytes(IMAGES)})), "is gzipped, which only IDX files may be; "),
+    ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)})[:-9], "cannot be read: File is not a zip file; copy or make"),
     ("a.npz", zip_bytes({"a.npy": npy_header((4, 6, 5, 3)) + bytes(9)}), "cannot be read: EOF: reading array"),
     ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)}).replace(IMAGES.tobytes(), IMAGES[::-1].tobytes()), "Bad CRC-32"),
     ("a.npz", zip_bytes({"b.npy": npy_bytes(np.zeros(3))}), "or one array of data; it holds: none"),
@@ -172,12 +177,12 @@ WRONG = [
     ("a.npz", zip_bytes({"a.npy": npy_header((2**30, 2**30, 3))}), "GB of memory, but this machine has"),
     ("a.npz", zip_bytes({"a": b"x", "a.npy": npy_bytes(IMAGES / 255)}), "float64 from 0 to 1, but pixels are"),
     ("a.npz", zip_bytes(dict.fromkeys(["a" * 999 + ".npy", "b.npy"], npy_bytes(IMAGES))), "it holds: aaa"),
-    ("a.npz", b"hello", "cannot be read: File is not a zip file"),
-    ("a", idx_bytes(GREY) + b"1", "cannot be read: cannot reshape array"),
+    ("a.npz", b"hello", "is no .npz file; copy or make it again"),
+    ("a", idx_bytes(GREY) + b"1", "cannot be read: cannot reshape array of size 481 into shape (30,4,4); copy or make"),
     ("a", idx_bytes(GREY)[:3] + b"\x05", "cannot be read: buffer is smaller"),
     ("a", LARGE, "GB of memory, but this machine has"),
     ("a", gzip.compress(LARGE), "GB of memory, but this machine has"),
-    ("a", gzip.compress(idx_bytes(GREY))[:-1], "cannot be read: Compressed file ended before the end-of-stream"),
+    ("a", gzip.compress(idx_bytes(GREY))[:-1], "ended before the end-of-stream marker was reached; copy or make"),
     ("a", idx_bytes(GREY[:0]), "must hold images [N, H, W, C] or [N, H, W]; this is [0, 4, 4]"),
     ("a", bytes([0, 0, 13, 3]) + struct.pack(">3I", 1, 1, 1) + bytes(4), "is not a .npy, .npz or IDX file of uint8"),
     ("a", b"hello", "is not a .npy, .npz or IDX file of uint8"),
@@ -333,7 +338,7 @@ def test_files_without_permission_are_named(tmp_path_factory, name):
     path.touch(mode=0)
     os.seteuid(65534)
     try:
-        with pytest.raises(InputError, match="cannot be read: Permission denied") as caught:
+        with pytest.raises(InputError, match=r"cannot be read: Permission denied; change its permissions$") as caught:
             read(path.parent if name == "b.png" else path)
     finally:
         os.seteuid(0)

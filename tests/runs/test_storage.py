@@ -52,8 +52,10 @@ def test_a_folder_without_permission_is_not_taken_for_an_empty_one(tmp_path, mon
 
     for name in ("listdir", "scandir"):
         monkeypatch.setattr(os, name, refuse)
-    with pytest.raises(InputError, match=rf"{tmp_path} cannot be read: Permission denied"):
-        files.list_paths(tmp_path, "*")
+    monkeypatch.setattr(storage, "read", refuse)
+    for read in (lambda path: files.list_paths(path, "*"), lambda path: files.read_if_present(path, "delete it")):
+        with pytest.raises(InputError, match=rf"{tmp_path} cannot be read: Permission denied; change its permissions$"):
+            read(tmp_path)
     assert files.list_paths(tmp_path / "none", "*") == []
 
 
@@ -116,7 +118,8 @@ def test_what_cannot_be_done_is_one_line(bucket, fault, why):
     with pytest.raises(InputError) as caught:
         files.check_writable(bucket.folder)
     assert str(caught.value) == f"{bucket.folder} cannot be written to: {why}; make it a folder that can be written to"
-    for act in (files.read_json, files.exists, lambda path: files.list_paths(path.parent, "*")):
+    listed, read = lambda path: files.list_paths(path.parent, "*"), lambda path: files.read_bytes(path, "delete it")
+    for act in (files.read_json, files.exists, listed, read):
         with pytest.raises(InputError, match=re.escape(f"cannot be read: {why}") + "$"):
             act(path)
 
