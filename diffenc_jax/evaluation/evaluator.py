@@ -125,15 +125,10 @@ class Evaluator:
             error = np.full(count, np.nan)
         return LogProb(-values.mean(axis=0), error)
 
-    def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> Record:
-        """The record of `params`, held in memory only.
-
-        Args:
-          step: training step of `params`, for the record.
-          on_batch: called after every batch.
-        """
+    def evaluate(self, params: Params, step: int = 0) -> Record:
+        """The record of `params`, held in memory only; `step` is their training step, for the record."""
         description = self._describe(self.experiment.config, step, params)
-        return self._complete(PartialEvaluation(description, self.estimator.terms), params, on_batch)
+        return self._complete(PartialEvaluation(description, self.estimator.terms), params, lambda: None)
 
     def record(
         self,
