@@ -25,7 +25,7 @@ from typing import Any
 
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output, parts, process
-from diffenc_jax.core.errors import IN_USE, InputError, Interrupted, InUse, RunError, TakenOver, reason, suggestion
+from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require, suggestion
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command, computes = command_of(name), argv is None and _entry(name)[1].computes
     except InputError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), error.exit_code)
     return execute(command, f"diffenc {name}", rest, computes)
 
 
@@ -63,9 +63,9 @@ def _entry(name: str) -> tuple[str, parts.Entry]:
 
     Raises InputError for an unknown command.
     """
-    if name not in COMMANDS and name not in (known := commands()):
-        raise InputError(f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
-    return COMMANDS.get(name) or known[name]
+    known = COMMANDS if name in COMMANDS else commands()
+    require(name in known, f"unknown command {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
+    return known[name]
 
 
 def command_of(name: str) -> Any:
@@ -105,12 +105,8 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
         return code or (0 if arguments.wrote_to else _code_of_output())
     except SystemExit as stop:
         return _code_of_output() if arguments is None else _fail(_ended_by(stop), 2)  # argparse has printed the help
-    except (InUse, TakenOver) as error:
-        return _fail(str(error), IN_USE)
-    except InputError as error:
-        return _fail(str(error), 2)
-    except RunError as error:
-        return _fail(str(error), 1)
+    except (InputError, RunError) as error:
+        return _fail(str(error), error.exit_code)
     except OSError as error:  # such as a full disk
         if error.filename is None:
             raise

@@ -16,7 +16,7 @@ from diffenc_jax.commands.arguments import (
     watched,
     workdir_of,
 )
-from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.errors import refusing, require
 from diffenc_jax.core.process import keep_programs
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def _changed(stored: "StoredRun", arguments: argparse.Namespace) -> "Config":
 def _join_cluster(arguments: argparse.Namespace) -> None:
     import jax
 
-    try:
+    advice = "start the run with a script of launch/, or give --coordinator, --processes and --process"
+    with refusing("no cluster was found", advice):
         jax.distributed.initialize(
             arguments.coordinator,
             arguments.processes,
@@ -145,6 +146,3 @@ def _join_cluster(arguments: argparse.Namespace) -> None:
             heartbeat_timeout_seconds=LOST_SECONDS,
             shutdown_timeout_seconds=LOST_SECONDS,
         )
-    except (RuntimeError, ValueError, OSError) as error:
-        advice = "start the run with a script of launch/, or give --coordinator, --processes and --process"
-        raise InputError(f"no cluster was found: {first_line(error)}; {advice}") from error

@@ -27,7 +27,6 @@ TIME_SAMPLING = ("importance", "uniform")
 DTYPES = ("bfloat16", "float32")
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
 SIDES = Limits("lie in 1 .. 4096", lambda side: 1 <= side <= 4096)
-BETWEEN_0_AND_1 = Limits("lie between 0 and 1", lambda value: 0 < value < 1)
 FINEST = 1e-7  # the solver's tolerance that float32 still resolves
 TOLERANCE = Limits(f"lie between {FINEST:g}, the precision of float32, and 1", lambda value: FINEST <= value < 1)
 

@@ -24,6 +24,8 @@ OTHER_ADVICE = {errno.EACCES: "change its permissions", errno.EIO: ""}
 class InputError(ValueError):
     """Wrong input from the user. The text is one line: what is wrong, then what to do. Long texts are shortened."""
 
+    exit_code = 2  # of the command that it ends
+
     def __init__(self, message: str = ""):
         super().__init__(shortened(message))
 
@@ -31,9 +33,13 @@ class InputError(ValueError):
 class InUse(InputError):
     """A folder in which another process works."""
 
+    exit_code = IN_USE
+
 
 class RunError(RuntimeError):
     """A run that cannot continue. The text is one line: why, and which results are kept."""
+
+    exit_code = 1
 
 
 class NotFinite(RunError):
@@ -42,6 +48,8 @@ class NotFinite(RunError):
 
 class TakenOver(RunError):
     """A run that another process continues, because this process was silent for too long."""
+
+    exit_code = IN_USE
 
 
 class Interrupted(Exception):

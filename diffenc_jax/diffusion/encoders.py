@@ -89,7 +89,6 @@ class Encoder:
       drifts: whether x_t depends on γ, so that the generative mean has to follow it.
       scales_noise: whether it scales the noise of z_t by e^ρ; see `Affine`.
       has_slope: whether x̂ = E[x_t | z_t] determines an estimate of the slope; it then defines `slope_estimate`.
-      has_image: whether x̂ determines an estimate of the image x; it then defines `image_estimate`.
       network_kind: name of its network, unless a table or a configuration names another; "" for none.
       outputs: number of images that its network returns, concatenated along the channels.
     """
@@ -97,7 +96,6 @@ class Encoder:
     drifts: ClassVar[bool] = True
     scales_noise: ClassVar[bool] = False
     has_slope: ClassVar[bool] = False
-    has_image: ClassVar[bool] = False
     network_kind: ClassVar[str] = ""
     outputs: ClassVar[int] = 1
 
@@ -136,9 +134,9 @@ class Encoder:
         """E[(dx_t/dγ) / σ_t² | z_t] from x̂ = E[x_t | z_t] at γ [B], where `has_slope`."""
         raise NotImplementedError
 
-    def image_estimate(self, x_hat: Images, gamma: Gammas) -> Images:
-        """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B], where `has_image`."""
-        raise NotImplementedError
+    def image_estimate(self, x_hat: Images, gamma: Gammas) -> Images | None:
+        """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B]; None if x̂ does not determine it."""
+        return None
 
     def missed(self, true: Encoding, assumed: Assumed, velocity: Images, v: Images, gamma_t: Gammas) -> Images:
         """σ_t (drift + f) [B, ...], the part of the drift that the generative mean misses (steps.py).
@@ -159,7 +157,6 @@ class Identity(Encoder):
 
     drifts: ClassVar[bool] = False
     has_slope: ClassVar[bool] = True
-    has_image: ClassVar[bool] = True
 
     def mean(self, x: Images, gamma: Gammas) -> Images:
         return x
@@ -182,7 +179,6 @@ class Shrinking(Encoder):
     """x_t = (1 - a σ_t²) x; dx_t/dγ = -a σ_t² α_t² x, and x_t - x_s = -a c σ_t² α_s² x."""
 
     has_slope: ClassVar[bool] = True
-    has_image: ClassVar[bool] = True
 
     amount: float = key(
         doc="Strength a, at most 1. x_t is x for 0, α_t² x for 1, and larger than x below 0.",

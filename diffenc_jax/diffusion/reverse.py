@@ -47,7 +47,7 @@ class Extrapolated:
 
     def image(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
         """An estimate [B, ...] of x given z_t at γ [B]; None where x̂ does not determine it."""
-        return encoder.image_estimate(x_hat, gamma) if encoder.has_image else None
+        return encoder.image_estimate(x_hat, gamma)
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,10 @@ class Estimator(Method):
         pass), not on its batch.
         """
 
+    def total(self, values: Mapping[str, np.ndarray | jax.Array]) -> np.ndarray:
+        """The sum of the terms, nats, in float64, from values of any shape by name."""
+        return np.sum([np.asarray(values[term], np.float64) for term in self.terms], axis=0)
+
     def numerical_errors(self, given: Pass, nats: np.ndarray) -> np.ndarray:
         """Errors of the `nats` [N] of the first N examples of a batch that are not noise, such as a solver's, [N].
 

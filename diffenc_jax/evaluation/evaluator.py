@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -114,8 +114,8 @@ class Evaluator:
         count, replicates = len(data.data), self.estimator.replicates
         entries = {"dataset": {"num_examples": count, "split": "x"}, "estimator": self.estimator.describe()}
         evaluation = PartialEvaluation(entries | versions.environment(self._parts), self.estimator.terms)
-        errors = self._compute(evaluation, params, partial(eval_batches, data, self._batch_size, noise), on_batch)
-        values = self._total(evaluation.values)
+        errors = self._compute(evaluation, params, data, on_batch, noise=noise)
+        values = self.estimator.total(evaluation.values)
         if self.estimator.is_exact:
             error = np.full(count, _summary(errors)["rms"])
             error[: len(errors)] = np.abs(errors)
@@ -125,15 +125,10 @@ class Evaluator:
             error = np.full(count, np.nan)
         return LogProb(-values.mean(axis=0), error)
 
-    def evaluate(self, params: Params, step: int = 0, on_batch: OnBatch = lambda: None) -> Record:
-        """The record of `params`, held in memory only.
-
-        Args:
-          step: training step of `params`, for the record.
-          on_batch: called after every batch.
-        """
+    def evaluate(self, params: Params, step: int = 0) -> Record:
+        """The record of `params`, held in memory only; `step` is their training step, for the record."""
         description = self._describe(self.experiment.config, step, params)
-        return self._complete(PartialEvaluation(description, self.estimator.terms), params, on_batch)
+        return self._complete(PartialEvaluation(description, self.estimator.terms), params, lambda: None)
 
     def record(
         self,
@@ -168,8 +163,7 @@ class Evaluator:
         self, evaluation: PartialEvaluation, params: Params, on_batch: OnBatch, tables: MakeTables = None
     ) -> Record:
         """Compute the missing values of an evaluation; returns its record."""
-        batches = partial(eval_batches, self._split, self._batch_size)
-        errors = self._compute(evaluation, params, batches, on_batch, tables)
+        errors = self._compute(evaluation, params, self._split, on_batch, tables)
         count = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
         results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims, self._true)
         if errors.any():
@@ -181,47 +175,43 @@ class Evaluator:
         self,
         evaluation: PartialEvaluation,
         params: Params,
-        batches: Callable[[], Iterator[EvalBatch]],
-        on_batch: OnBatch = lambda: None,
+        data: Batch,
+        on_batch: OnBatch,
         tables: MakeTables = None,
+        noise: np.ndarray | None = None,
     ) -> np.ndarray:
         """Compute the missing values of an evaluation; returns the `numerical_errors` of the first batch.
 
         Raises NotFinite at the first value that is not a finite number.
         """
-        size = f"lower eval.batch_size={self.experiment.config.eval.batch_size}"
+        estimator, size = self.estimator, f"lower eval.batch_size={self.experiment.config.eval.batch_size}"
         with eval_precision(self.experiment.config.eval), within_memory("an evaluation", size):
-            used = evaluation.tables(tables or (lambda: self.estimator.tables(params)))
-            for number, part, values in sharding.in_flight(self._started(evaluation, params, used, batches)):
+            given = partial(self._given, params, evaluation.tables(tables or (lambda: estimator.tables(params))))
+            batches = partial(eval_batches, data, self._batch_size, noise)
+            for number, part, values in sharding.in_flight(self._started(evaluation, batches, given)):
                 rows = part.indices[: part.valid]
                 if values is not None:
                     what = f"example {{}} of {evaluation.description['dataset']['split']}"
                     reals = [array for array in part.batch if array is not None and array.dtype.kind == "f"]
-                    self.estimator.check_finite(what, rows, self._total(values)[: part.valid], params, *reals)
+                    estimator.check_finite(what, rows, estimator.total(values)[: part.valid], params, *reals)
                     evaluation.put(number, rows, values)
                 if number == rows[0] == 0:
-                    known = {term: evaluation.values[term][0, rows] for term in self.estimator.terms}
-                    errors = self.estimator.numerical_errors(self._given(params, used, part, 0), self._total(known))
+                    known = {name: array[0, rows] for name, array in evaluation.values.items()}
+                    errors = estimator.numerical_errors(given(part, 0), estimator.total(known))
                 on_batch()
         return errors
-
-    def _total(self, values: Mapping[str, np.ndarray | jax.Array]) -> np.ndarray:
-        """The sum of the terms, nats, in float64."""
-        return np.sum([np.asarray(values[term], np.float64) for term in self.estimator.terms], axis=0)
 
     def _started(
         self,
         evaluation: PartialEvaluation,
-        params: Params,
-        tables: Tables,
         batches: Callable[[], Iterator[EvalBatch]],
+        given: Callable[[EvalBatch, int], Pass],
     ) -> Iterator[tuple[int, EvalBatch, dict[str, jax.Array] | None]]:
         """Pass, images and values of each batch as its computation starts; None for values that are known."""
         for number in range(self.estimator.passes):
             for part in batches():
                 is_known = evaluation.has(number, part.indices[: part.valid])
-                given = None if is_known else self._given(params, tables, part, number)
-                yield number, part, None if given is None else self.estimator.estimate(given)
+                yield number, part, None if is_known else self.estimator.estimate(given(part, number))
 
     def _given(self, params: Params, tables: Tables, part: EvalBatch, number: int) -> Pass:
         """What the estimator takes for a batch in pass `number`."""

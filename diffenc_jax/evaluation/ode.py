@@ -89,8 +89,7 @@ class Ode(Estimator):
         tolerance, it is the change by ten times the tolerances, which is larger than the error.
         """
         finer = min(self._config.rtol, self._config.atol) >= 10 * FINEST
-        values = self._estimate(given, np.float32(0.1 if finer else 10.0))
-        return np.sum([np.asarray(values[term], np.float64) for term in self.terms], axis=0)[: len(nats)] - nats
+        return self.total(self._estimate(given, np.float32(0.1 if finer else 10.0)))[: len(nats)] - nats
 
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
         """Entries for the solver and the draws.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from diffenc_jax.config import Config, flatten
 from diffenc_jax.config.sections import IMAGE, PartConfig
 from diffenc_jax.core import parts
-from diffenc_jax.core.errors import InputError, first_line, require
+from diffenc_jax.core.errors import InputError, refusing, require
 from diffenc_jax.core.keys import keys_of
 from diffenc_jax.core.versions import OURS
 from diffenc_jax.data.dataset import data_shape, label_spec
@@ -167,12 +167,9 @@ def _check_calls(network: Any, path: str, shape: tuple[int, ...]) -> None:
             raise ValueError(f"it returns no head {', '.join(sorted(missing))}")
         return {"the output": output, **{name: others[name] for name in heads}}
 
-    try:
+    with_heads = f" with the heads {', '.join(heads)}" if heads else ""
+    with refusing(f"the network of {path} cannot be called{with_heads}", "see docs/extending.md"):
         forms = jax.eval_shape(outputs, jax.random.key(0))
-    except Exception as error:  # a network is a program and may raise anything
-        wanted = f" with the heads {', '.join(heads)}" if heads else ""
-        why = f"{first_line(error) or type(error).__name__}"[:300]
-        raise InputError(f"the network of {path} cannot be called{wanted}: {why}; see docs/extending.md") from error
     wanted_shape = (2, *shape[:2], network.outputs * shape[2])
     for name, form in forms.items():
         wanted = f"float32 {list(wanted_shape)} for {list(x.shape)}"

@@ -20,7 +20,6 @@ class Fading(Encoder):
     """
 
     has_slope: ClassVar[bool] = True
-    has_image: ClassVar[bool] = True
 
     power: float = key(1.0, "Power p of α_t, at least 0. 0 is VDM, 2 the non-trainable encoder.", limits=at_least(0))
 
