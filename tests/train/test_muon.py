@@ -42,11 +42,12 @@ def test_an_update_has_the_singular_vectors_of_its_matrix_and_singular_values_ne
 
 
 def test_a_change_does_not_depend_on_the_size_of_the_momentum():
-    """Also where float32 cannot hold the squares of its entries; without a momentum there is no change."""
-    matrix = drawn(6, 36)
-    whole, *scaled, of_zeros = orthogonal_factors(np.stack([np.float32(s) * matrix for s in (1, 1e-8, 1e-30, 1e30, 0)]))
+    """Without a momentum there is no change; where float32 loses the squares of its entries, no larger one."""
+    matrix, scales = drawn(6, 36), (1, 1e-8, 1e-16, 1e16, 1e-30, 0)
+    whole, *scaled, lost, of_zeros = orthogonal_factors(np.stack([np.float32(scale) * matrix for scale in scales]))
     for change in scaled:
         np.testing.assert_allclose(change, whole, atol=1e-5)
+    assert np.abs(lost).max() <= np.abs(whole).max()
     np.testing.assert_array_equal(of_zeros, 0.0)
 
 
