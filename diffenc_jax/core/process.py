@@ -32,11 +32,12 @@ def prepare() -> None:
 
     On a CPU without huge pages, page faults take a tenth to a quarter of a training step. glibc reads its tunables when
     a program starts, so on Linux the program is executed once more, with the same arguments, unless GLIBC_TUNABLES is
-    set.
+    set. If it cannot be executed again, it goes on with small pages.
     """
     if sys.platform == "linux" and TUNABLES not in os.environ:
         os.environ[TUNABLES] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, sys.orig_argv)
+        with suppress(OSError):
+            os.execv(sys.executable, sys.orig_argv)
     gc.set_threshold(COLLECT_AFTER)
 
 

@@ -29,6 +29,11 @@ def test_a_program_is_executed_once_more_with_the_same_arguments():
     assert printed == "started\nstarted\nglibc.malloc.hugetlb=1 --a=b c d\n"
 
 
+def test_a_program_that_cannot_be_executed_again_goes_on():
+    program = f"import sys; sys.executable = '/'{STARTED_AGAIN}"
+    assert output(program) == "started\nglibc.malloc.hugetlb=1\n"
+
+
 @pytest.mark.parametrize(("flags", "options"), [("", {"xla_backend_optimization_level": 1}), ("KEY=0", {})])
 def test_flags_of_the_user_go_before_our_compiler_options(flags, options):
     program = "from diffenc_jax.core.process import CPU_OPTIONS; print(CPU_OPTIONS)"

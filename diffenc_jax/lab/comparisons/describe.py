@@ -87,6 +87,6 @@ def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:
       runs: name, training and evaluated step of each run.
     """
     lengths = {name: (round(1 / (1 - t.ema_decay)), step) for name, t, step in runs if not t.ema_warmup}
-    long = [f"{name} ({n:,} of {step:,} steps)" for name, (n, step) in lengths.items() if 10 * n > step]
+    long = [f"{name} ({n:,} steps, trained for {step:,})" for name, (n, step) in lengths.items() if 10 * n > step]
     text = "Caution: the evaluated parameters are an average over more than a tenth of the training"
     return [f"{text}: {', '.join(long)}; lower train.ema_decay, or set train.ema_warmup=True."] if long else []

@@ -165,7 +165,7 @@ def test_a_long_average_and_a_model_worse_than_uniform_are_cautions(write, capsy
     other = write("other", evaluated(2, 1), config_hash=config.hash)
     assert "Caution" not in printed(capsys, "vdm", other)
     out = printed(capsys, "vdm/eval/test-200-x.json", other)
-    assert "tenth of the training: vdm/eval/test-200-x.json (100 of 200 steps); lower train.ema_decay" in out
+    assert "training: vdm/eval/test-200-x.json (100 steps, trained for 200); lower train.ema_decay" in out
     assert "uniform" not in out
     write("vdm/eval/test-3000-x", evaluated(6, 1), step=3000, config_hash=config.hash)
     assert "over the values of a pixel: vdm/eval/test-3000-x.json (" in printed(capsys, "vdm", other)

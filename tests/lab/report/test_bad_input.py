@@ -95,8 +95,8 @@ def test_infinite_values_are_shown(tmp_path):
 def test_hostile_names_are_text(tmp_path, run):
     place = tmp_path / HOSTILE.replace("/", "∕")
     shutil.move(run, place)
-    change(runs.record_file(place), device=HOSTILE, software={HOSTILE: HOSTILE}, arm=HOSTILE)
-    change(place / "config.json", name=HOSTILE, arm=HOSTILE)
+    change(runs.record_file(place), device=HOSTILE, software={HOSTILE: HOSTILE}, arm=place.name)
+    change(place / "config.json", name=place.name, arm=place.name)
     pages.picture(place / "samples" / f"1500-{HOSTILE.replace('/', '∕')}.png")
     with (place / "commands.txt").open("a") as file:
         file.write("diffenc \x1b[2J\u202e\n")
@@ -104,7 +104,7 @@ def test_hostile_names_are_text(tmp_path, run):
     assert not page.all("script")
     assert all(image["src"].startswith("data:image/png") for image in page.all("img"))
     assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
-    assert page.headings[0] == (1, f"{HOSTILE}: {HOSTILE}; seed 0")
+    assert page.headings[0] == (1, f"{place.name}: {place.name}; seed 0")
     assert [HOSTILE, HOSTILE] in page.tables["Made with"]
     assert "diffenc \\x1b[2J\\u202e" in page.code
     assert not CONTROLS.search((tmp_path / "page.html").read_text().replace("\n", ""))

@@ -107,4 +107,4 @@ def test_a_long_average_is_a_caution(decay, warmup, steps):
         mean_age = rate * (mean_age + 1)
     runs = [run._replace(config=config) if run.arm == "vdm" else run for run in found.runs]
     said = " ".join(cautions(found._replace(runs=runs)))
-    assert (f"vdm ({1 / (1 - decay):,.0f} of {steps:,} steps)" in said) == (mean_age > 0.1001 * steps)
+    assert (f"vdm ({1 / (1 - decay):,.0f} steps, trained for {steps:,})" in said) == (mean_age > 0.1001 * steps)
