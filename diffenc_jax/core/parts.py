@@ -223,8 +223,7 @@ def _import(place: str, given: str) -> Any:
         try:
             imported = importlib.import_module(module)
         except ModuleNotFoundError as error:
-            missing = error.name
-            if missing != module.partition(".")[0] or os.getcwd() in sys.path:
+            if error.name != module.partition(".")[0] or os.getcwd() in sys.path:
                 raise InputError(f"{given}: {first_line(error)}; install it, or start where its file is") from error
             sys.path.append(os.getcwd())  # where `python -m` finds modules, and a console script does not
             return _import(place, given)

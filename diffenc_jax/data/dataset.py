@@ -166,7 +166,7 @@ def load_dataset(
     dataset = Dataset(source.name, source.version, levels, images, log_prob=source.log_prob)
     if levels is None:
         train = opened[TRAIN] if TRAIN in opened else source.splits[TRAIN]()
-        standard = _kept("data", standards, dataset.shape[-1]) or Standard.of(train.shape, train.__getitem__)
+        standard = _kept("data", standards, dataset.shape[-1]) or Standard.of(train)
         for split, held in images.items():
             checks.check_reals(names[split], *_local(held, opened[split]), standard, have_density=split == TRAIN)
         dataset = replace(dataset, standard=standard)

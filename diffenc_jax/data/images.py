@@ -204,7 +204,7 @@ def labels_of(splits: Splits, all_labels: np.ndarray | None = None) -> Labels | 
     train = splits["train"]()[:]
     if train.dtype.kind != "f":
         return Labels(splits, lambda: np.unique(train if all_labels is None else all_labels))
-    return LabelArrays(splits, LabelSpec(shape=train.shape[1:], standard=Standard.of(train.shape, train.__getitem__)))
+    return LabelArrays(splits, LabelSpec(shape=train.shape[1:], standard=Standard.of(train)))
 
 
 def labels_of_one(labels: np.ndarray | None) -> Labels | LabelArrays | None:

@@ -122,6 +122,7 @@ def solve(
     import diffrax  # half a second of import time
 
     method = getattr(diffrax, METHOD)()
+    control = diffrax.PIDController(solver.rtol, solver.atol, norm=_largest_rms, dtmin=SHORTEST, force_dtmin=False)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda gamma, state, _: rates(gamma, state)),
         method,
@@ -129,9 +130,7 @@ def solve(
         t1=endpoints[1],
         dt0=FIRST_STEP * jnp.sign(endpoints[1] - endpoints[0]),
         y0=state,
-        stepsize_controller=diffrax.PIDController(
-            solver.rtol, solver.atol, norm=_largest_rms, dtmin=SHORTEST, force_dtmin=False
-        ),
+        stepsize_controller=control,
         adjoint=diffrax.RecursiveCheckpointAdjoint() if solver.reverse else diffrax.ForwardMode(),
         max_steps=solver.max_steps,
         throw=False,

@@ -26,15 +26,15 @@ class Standard(NamedTuple):
     deviation: tuple[float, ...] = (1.0,)
 
     @staticmethod
-    def of(shape: tuple[int, ...], read: Callable[[slice], np.ndarray]) -> "Standard":
-        """Means and standard deviations of data of `shape` [N, ..., C], of which `read` returns rows."""
+    def of(data: Any) -> "Standard":
+        """Means and standard deviations of data [N, ..., C]: an array, or an object with a shape and slices of rows."""
 
         def mean_of(value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-            sums = np.zeros(shape[-1])
-            for start in range(0, shape[0], ROWS):
-                rows = read(slice(start, min(start + ROWS, shape[0])))
-                sums += value(rows.astype(np.float64)).reshape(-1, shape[-1]).sum(axis=0)
-            return sums / math.prod(shape[:-1])
+            sums = np.zeros(data.shape[-1])
+            for start in range(0, data.shape[0], ROWS):
+                rows = data[start : start + ROWS].astype(np.float64)
+                sums += value(rows).reshape(-1, len(sums)).sum(axis=0)
+            return sums / math.prod(data.shape[:-1])
 
         with np.errstate(over="ignore", invalid="ignore"):
             mean = mean_of(lambda rows: rows)

@@ -63,10 +63,8 @@ class Ode(Estimator):
         """The derivatives per evaluation of the flow, and the solver's steps."""
         dims, ode = self.experiment.model.spec.dims, self._config
         exact = f"the exact divergence takes {dims} derivatives per step, ode.divergence=hutchinson one; "
-        steps = (
-            f"with ode.rtol={ode.rtol:g} and ode.atol={ode.atol:g} rough densities need many steps: give larger ones"
-        )
-        return f"{exact if ode.divergence == EXACT else ''}{steps}, or take the estimator bound"
+        steps = f"with ode.rtol={ode.rtol:g} and ode.atol={ode.atol:g} rough densities need many steps"
+        return f"{exact if ode.divergence == EXACT else ''}{steps}: give larger ones, or take the estimator bound"
 
     def describe(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self._config)

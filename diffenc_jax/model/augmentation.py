@@ -73,9 +73,8 @@ def make_augmentation(kinds: tuple[str, ...], shape: tuple[int, ...]) -> Augment
     """The augmentation of images of `shape` (height, width, channels); raises InputError if it does not suit them."""
     if not kinds:
         return Augmentation(kinds, 0)
-    require(
-        len(shape) == 3, f"train.augment={','.join(kinds)} is for images, and the data have the shape {list(shape)}"
-    )
+    given = f"train.augment={','.join(kinds)}"
+    require(len(shape) == 3, f"{given} is for images, and the data have the shape {list(shape)}")
     height, width, channels = shape
     size = f"these are {height}x{width} with {channels} channel{'s' * (channels > 1)}"
     but = f"but {size}; leave it out of train.augment"

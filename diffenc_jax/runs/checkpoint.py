@@ -218,11 +218,9 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         try:
             hashes = self._read(step, **{HASHES: Seal(stamp)})[HASHES]
             self._check_fits(step, abstract, hashes)
-            # In the shapes, dtypes and shardings of `abstract`.
-            args = {name: ocp.checkpoint_utils.construct_restore_args(item) for name, item in abstract.items()}
-            items = self._read(
-                step, **{name: ocp.args.PyTreeRestore(abstract[name], restore_args=args[name]) for name in args}
-            )
+            like = ocp.checkpoint_utils.construct_restore_args  # in the same shapes, dtypes and shardings
+            args = {name: ocp.args.PyTreeRestore(item, restore_args=like(item)) for name, item in abstract.items()}
+            items = self._read(step, **args)
             verify(items, hashes)
         except Damaged as error:
             raise Damaged(f"the checkpoint of step {step} is damaged: {error}") from error

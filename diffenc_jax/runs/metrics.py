@@ -40,10 +40,8 @@ def _parse_row(line: bytes) -> Row | None:
 
 def evaluated_bpd(workdir: Path) -> dict[int, float]:
     """Bits/dim by step of the evaluations during training, where they are finite."""
-    totals = (
-        (row["step"], value) for row in read_metrics(workdir) for name, value in row.items() if name.endswith(TOTAL)
-    )
-    return {int(step): value for step, value in totals if math.isfinite(value)}
+    values = ((row["step"], name, value) for row in read_metrics(workdir) for name, value in row.items())
+    return {int(step): value for step, name, value in values if name.endswith(TOTAL) and math.isfinite(value)}
 
 
 class MetricsFile:

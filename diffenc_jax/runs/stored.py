@@ -163,9 +163,9 @@ class StoredRun:
         paths = files.list_paths(self.workdir / CHECKPOINTS, "*")
         return sorted(int(path.name) for path in paths if path.name.isdecimal())
 
-    def record_paths(self, split: str = "*", step: int | str = "*", folder: str = EVAL_FOLDER) -> list[Path]:
+    def record_paths(self, split: str = "*", step: int | str = "*") -> list[Path]:
         """Sorted paths of the records, of one split and step if given."""
-        return files.list_paths(self.workdir / folder, f"{split}-{step}-*.json")
+        return files.list_paths(self.workdir / EVAL_FOLDER, f"{split}-{step}-*.json")
 
     def last_record(self) -> tuple[Path, Record]:
         """Path and record of the last evaluated step; among several records, the one with the most passes.

@@ -118,7 +118,7 @@ def test_an_encoder_that_drifts_has_its_own_reconstruction():
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_means_and_deviations(kind):
     data = (np.random.RandomState(0).normal(size=(9001, 2, 3)) * [1.0, 5.0, 1e-3] + [0.0, 1e4, 7.0]).astype(kind)
-    standard = Standard.of(data.shape, data.__getitem__)
+    standard = Standard.of(data)
     wide = data.astype(np.float64)
     np.testing.assert_allclose(standard.mean, wide.mean(axis=(0, 1)), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(standard.deviation, wide.std(axis=(0, 1)), rtol=1e-9)
