@@ -37,12 +37,12 @@ def test_errors_that_one_pass_or_image_cannot_tell_are_none():
     assert standard_errors(values[:, :1], None) == (None, None, None)
 
 
-@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_equal_passes_have_no_noise_at_all():
     """Three equal values have a mean that rounding moves."""
     assert standard_errors(np.repeat(np.random.RandomState(0).normal(size=(1, 50)), 3, axis=0), 3).noise == 0.0
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_infinite_values_have_a_mean_and_no_errors():
     """As of a model that has diverged; two of them have no difference."""
     finite = np.array([[1.0, 2.0, 6.0], [1.0, 4.0, 3.0]])
