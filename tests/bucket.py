@@ -44,9 +44,9 @@ class Faults:
 class Bucket:
     """A server with one empty bucket, gs://bucket, and the faults of its proxy; a context manager."""
 
-    def __init__(self, seed: int = 0):
+    def __init__(self):
         self.faults = Faults()
-        self._random, self._lock = random.Random(seed), threading.Lock()
+        self._random, self._lock = random.Random(0), threading.Lock()
 
     def __enter__(self) -> "Bucket":
         # The package's own class gives it a pipe for its log that nobody reads, so that it stops when that is full.

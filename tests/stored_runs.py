@@ -35,10 +35,10 @@ def write_averages(folder, config, by_step):
     return folder
 
 
-def write_images(path, count=13, seed=1, shape=(4, 4, 1)):
+def write_images(path, count=13, seed=1):
     """A data set of 20 training and `count` test images of `CLASSES` classes; returns `path`."""
     labels = {f"y_{split}": np.arange(number) % CLASSES for split, number in (("train", 20), ("test", count))}
-    np.savez(path, train=tiny.images(20, shape), test=tiny.images(count, shape, seed), **labels)
+    np.savez(path, train=tiny.images(20), test=tiny.images(count, seed=seed), **labels)
     return path
 
 

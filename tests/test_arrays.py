@@ -1,4 +1,4 @@
-"""Vectors, series and fields of real numbers, from a file to log p."""
+"""Runs on vectors, series and fields of real numbers, from a file to log p; the files are in test_real_numbers.py."""
 
 import json
 import re
@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 import diffenc_jax as dj
-from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import progress
 from diffenc_jax.core.errors import InputError, NotFinite
-from diffenc_jax.data.dataset import load_dataset
 from tests import tiny
 from tests.stored_runs import change
 
@@ -38,14 +36,11 @@ def table(scale=1.0, shift=0.0):
     return (x + labels[:, :1]) * scale + shift, 5.0 + 100.0 * labels
 
 
-def write(path, x, **labels):
-    np.savez(path, train=x[:48], test=x[48:], **{name: y[rows] for name, (y, rows) in labels.items()})
+def write(path, x, y=None):
+    """48 training and 12 test vectors, with their conditions."""
+    labels = {} if y is None else {"y_train": y[:48], "y_test": y[48:]}
+    np.savez(path, train=x[:48], test=x[48:], **labels)
     return path
-
-
-def changed(run, **changes):
-    """The run with other values of keys."""
-    return dj.Run(run.config.replace(tiny.by_key(changes)))
 
 
 def run_on(path, arm="vdm", **changes):
@@ -55,10 +50,25 @@ def run_on(path, arm="vdm", **changes):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A run on vectors with conditions, and parameters that are not those of the start."""
-    x, y = table()
-    labels = {"y_train": (y, slice(48)), "y_test": (y, slice(48, None))}
-    run = run_on(write(tmp_path_factory.mktemp("arrays") / "table.npz", x, **labels), model__labels=True)
+    run = run_on(write(tmp_path_factory.mktemp("arrays") / "table.npz", *table()), model__labels=True)
     return run, tiny.drawn(run.model, scale=0.3)
+
+
+@pytest.fixture(scope="module")
+def by_default(made):
+    """log p of the test vectors with the default tolerances of the solver, and its error."""
+    run, params = made
+    return run.log_prob(run.test, run.test_labels, state=params)
+
+
+PRECISE = {"ode.rtol": 1e-7, "ode.atol": 1e-7}
+
+
+@pytest.fixture(scope="module")
+def precise(made):
+    """log p of the test vectors with far smaller tolerances, which are changed for this call."""
+    run, params = made
+    return run.log_prob(run.test, run.test_labels, state=params, **PRECISE)
 
 
 @pytest.mark.parametrize("estimator", ["ode", "bound"])
@@ -70,24 +80,21 @@ def test_log_prob_depends_neither_on_the_batch_nor_on_the_units(made, estimator,
         index = np.arange(len(x))[rows]
         part = run.log_prob(x[rows], y[rows], estimator, params, index)
         np.testing.assert_array_equal(part.nats, together.nats[rows])
-    x, y = table(UNIT, [0.0, 1e6, 0.0])
-    labels = {"y_train": (y, slice(48)), "y_test": (y, slice(48, None))}
-    other = run_on(write(tmp_path / "other.npz", x, **labels), model__labels=True)
+    other = run_on(write(tmp_path / "other.npz", *table(UNIT, [0.0, 1e6, 0.0])), model__labels=True)
     in_units = other.log_prob(other.test, other.test_labels, estimator, params)
     np.testing.assert_allclose(in_units.nats, together.nats - np.log(UNIT).sum(), atol=2e-3)
     assert (together.standard_error > 0).all()
 
 
-def test_the_error_without_noise_is_the_solvers(made):
+def test_the_error_without_noise_is_the_solvers(made, by_default, precise):
     """It is the distance to a far more exact solution."""
     run, params = made
-    nats, errors = coarse = run.log_prob(run.test, run.test_labels, state=params)
-    exact = changed(run, ode__rtol=1e-7, ode__atol=1e-7)
-    distance = np.abs(nats - exact.log_prob(run.test, run.test_labels, state=params).nats)
+    nats, errors = by_default
+    distance = np.abs(nats - precise.nats)
+    assert errors.shape == (12,)
     assert 0.5 * distance.mean() < errors.mean() < 2.0 * distance.mean()
     record = run.evaluate(params, estimator="ode")["numerical_error"]
     assert record["rms"] * 3 * np.log(2) == pytest.approx(np.sqrt(np.square(errors).mean()), rel=0.5)
-    assert coarse.standard_error.shape == (12,)
 
 
 def test_rows_of_one_index_share_their_noise(made):
@@ -102,30 +109,27 @@ def test_rows_of_one_index_share_their_noise(made):
             run.log_prob(x, y, "bound", params, index)
 
 
-FAR = "example 1 of x has (nan|-?inf): it reaches [0-9.e+]+ standard deviations from the mean; leave it out"
-BROKEN = "has (nan|-?inf): the parameters are not finite; take an earlier checkpoint"
-
-
 @pytest.mark.parametrize("estimator", ["ode", "bound"])
-def test_what_is_not_finite_is_an_error(made, estimator):
+def test_an_example_too_far_from_the_mean_is_an_error(made, estimator):
     run, params = made
     x, y = run.test[:2] * [[1.0], [1e30]], run.test_labels[:2]
-    with pytest.raises(NotFinite, match=FAR):
+    far = "example 1 of x has (nan|-?inf): it reaches [0-9.e+]+ standard deviations from the mean; leave it out"
+    with pytest.raises(NotFinite, match=far):
         run.log_prob(x, y, estimator, params)
-    with pytest.raises(NotFinite, match="example 0 of x " + BROKEN):
-        run.log_prob(x[:1], y[:1], estimator, broken(params))
 
 
 def test_a_result_of_broken_parameters_is_an_error(made):
     run, params = made
-    with pytest.raises(NotFinite, match="example 0 of test " + BROKEN):
-        run.evaluate(broken(params))
-    with pytest.raises(NotFinite, match="sample 0 " + BROKEN):
-        run.sample(broken(params), 2, run.test_labels[:2])
-
-
-def broken(params):
-    return jax.tree.map(lambda a: a * np.inf, params)
+    x, y, broken = run.test[:2], run.test_labels[:2], jax.tree.map(lambda leaf: leaf * np.inf, params)
+    for what, call in (
+        ("example 0 of x", lambda: run.log_prob(x, y, "ode", broken)),
+        ("example 0 of x", lambda: run.log_prob(x, y, "bound", broken)),
+        ("example 0 of test", lambda: run.evaluate(broken)),
+        ("sample 0", lambda: run.sample(broken, 2, y)),
+    ):
+        message = "has (nan|-?inf): the parameters are not finite; take an earlier checkpoint"
+        with pytest.raises(NotFinite, match=f"{what} {message}"):
+            call()
 
 
 def test_the_density_checks_shapes_also_while_it_is_traced(made):
@@ -191,24 +195,21 @@ def test_samples_come_with_their_density(made):
         run.sample(params, 4, return_log_prob=True)
 
 
-def test_conditions_matter(made):
+def test_conditions_matter(made, by_default):
     run, params = made
     other = run.log_prob(run.test, run.test_labels + 300.0, "ode", params).nats
-    assert np.abs(other - run.log_prob(run.test, run.test_labels, "ode", params).nats).min() > 1e-3
+    assert np.abs(other - by_default.nats).min() > 1e-3
     with pytest.raises(InputError, match=r"labels must be \[N, 2\]; these are \[12, 3\]"):
         run.log_prob(run.test, run.test, state=params)
 
 
-def test_full_keys_may_be_changed_for_one_call(made):
+def test_full_keys_may_be_changed_for_one_call(made, by_default, precise):
     """Not those that decide what the model is."""
     run, params = made
-    x, y, coarse = run.test[:4], run.test_labels[:4], {"ode.rtol": 1e-1, "ode.atol": 1e-1}
-    other = dj.Run(run.config, coarse).log_prob(x, y, state=params).nats
-    np.testing.assert_array_equal(run.log_prob(x, y, state=params, **coarse).nats, other)
-    assert (run.log_prob(x, y, state=params).nats != other).any()
-    with pytest.raises(
-        InputError, match=r"^model.score.width=8 .*: this model has another value; give such keys to dj"
-    ):
+    x, y = run.test, run.test_labels
+    np.testing.assert_array_equal(precise.nats, dj.Run(run.config, PRECISE).log_prob(x, y, state=params).nats)
+    assert (precise.nats != by_default.nats).any()
+    with pytest.raises(InputError, match=r"^model.score.width=8 .*: this model has another value; give such keys to"):
         run.log_prob(x, y, state=params, **{"model.score.width": 8})
 
 
@@ -221,10 +222,7 @@ NO_NUMBERS = {
     "four times the precision": (lambda x: x.astype(np.longdouble), "at most 64 bits"),
     "ragged": (lambda x: [[1.0, 2.0], [3.0]], "are no array: .* inhomogeneous shape .*; give rows of the same length"),
     "one number": (lambda x: 1.0, r"must be \[N, \d\]; these are \[\]"),
-    "beyond float32": (
-        lambda x: 0 * x - 1e42,
-        ", standardised in float32: .* values are NaN or infinite, the first at",
-    ),
+    "beyond float32": (lambda x: 0 * x - 1e42, ", standardised in float32: .* values are NaN or infinite, the first"),
 }
 
 
@@ -251,7 +249,7 @@ def test_a_trained_run_keeps_its_standardisation(tmp_path):
     run = run_on(write(tmp_path / "table.npz", x))
     state, _ = run.fit(tmp_path / "run")
     nats = run.log_prob(run.test, state=state).nats
-    np.savez(tmp_path / "table.npz", train=2.0 * x[:48] + 1.0, test=x[48:])
+    write(tmp_path / "table.npz", np.concatenate([2.0 * x[:48] + 1.0, x[48:]]))
     opened = dj.open(tmp_path / "run", {"eval.estimator": "ode"})
     np.testing.assert_allclose(opened.log_prob(opened.test).nats, nats, rtol=1e-6)
     with pytest.raises(InputError, match="was trained on other images"):
@@ -320,138 +318,13 @@ def test_shapes(name, tmp_path):
     assert run.sample(state, 2).shape == (2, *shape)
 
 
-def put(name, value, row=3, column=0):
-    """Change of arrays by name: one value of `name`."""
-    return lambda arrays: arrays[name].__setitem__((row, column), value)
-
-
-def become(change, name="train"):
-    """Change of arrays by name: the first feature of `name` becomes `change` of it."""
-    return lambda arrays: arrays[name].__setitem__((slice(None), 0), change(arrays[name][:, 0]))
-
-
-LOST = r"only \d+ of \d+ values differ in float32, .*, because of {} in row 3, perhaps a fill value; remove such"
-ROUNDED = (
-    r"\[..., 0\] is rounded to multiples of {}, .* standard deviations, and 0.002 are allowed; add noise that is uni"
-)
-BAD = {
-    "nan": (put("train", np.nan), r"\(train\): 1 values are NaN or infinite, the first at \[3, 0\]"),
-    "constant": (become(lambda x: 0 * x + 7), r"\[..., 0\] has the mean 7 and the deviation 0, .*, or leave it out if"),
-    "constant but for rounding": (become(lambda x: 0 * x + 0.1), r"\[..., 0\] is constant, 0.1; leave it out"),
-    "large": (become(lambda x: 1e200 * x), r"\[..., 0\] has the mean .* and the deviation inf, which"),
-    "ties": (
-        become(lambda x: np.maximum(x, 0.5)),
-        r"\[..., 0\] has \d+ times the value 0.5 in 360, first in row 4, which",
-    ),
-    "an outlier": (put("train", 1e30), LOST.format(r"1e\+30")),
-    "a smaller outlier": (put("train", 1e9), LOST.format(r"1e\+09")),
-    "fill values": (put("train", 9.97e36, slice(3, 30)), LOST.format(r"9.97e\+36")),
-    "more fill values than others": (put("train", 9.97e36, slice(3, 300)), LOST.format(r"9.97e\+36")),
-    "a distant zero": (become(lambda x: np.where(np.arange(360) == 3, 0, x + 1e12)), LOST.format("0")),
-    "an outlier of the conditions": (put("y_train", 1e30), "^labels of .*train.*" + LOST.format(r"1e\+30")),
-    "an outlier among two conditions": (
-        lambda arrays: [become(np.sign, "y_train")(arrays), put("y_train", 1e30)(arrays)],
-        "^labels of .*train.*only 2 of 3 values differ.* 1e\\+30 in row 3",
-    ),
-    "fill values of the test split": (
-        put("test", 1e20),
-        r"\(test\): .*: 1e\+20 in row 3, perhaps a fill value, is too far",
-    ),
-    "beyond float32, test split": (
-        put("test", -1e300),
-        r"\(test\): .*: -1e\+300 in row 3, perhaps a fill value, is too far",
-    ),
-    "beyond float32, conditions": (
-        put("y_test", 1e300),
-        r"^labels of .*\(test\): .*: 1e\+300 in row 3, perhaps a fill",
-    ),
-    "bytes": (become(lambda x: np.round(x * 50 + 128)), ROUNDED.format(1)),
-    "scaled bytes": (become(lambda x: np.round(x * 50 + 128) / 255), ROUNDED.format("0.00392157")),
-    "decimals": (become(lambda x: np.round(x, 2)), ROUNDED.format("0.01")),
-    "decimals with errors": (
-        become(lambda x: np.round(x + 9, 1) + RNG.randint(0, 2, 360) * 2e-15),
-        ROUNDED.format("0.1"),
-    ),
-}
-RNG = np.random.RandomState(1)
-GOOD = {
-    "counts with a deviation of thousands": RNG.normal(20_000, 3000, (6000, 1)).round(),
-    "few counts": RNG.normal(20_000, 1200, (600, 1)).round(),
-    "a heavy tail": RNG.standard_cauchy((20_000, 1)),
-    "another heavy tail": np.exp(3 * RNG.normal(size=(20_000, 1))),
-    "half precision": RNG.normal(size=(5000, 1)).astype(np.float16),
-    "a large unit": 1e30 * RNG.normal(size=(200, 1)),
-    "a row twice": np.repeat(RNG.normal(size=(300, 1)), [2] + [1] * 299, axis=0),
-    "fields": RNG.normal(size=(150, 32, 32, 1)),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_data_without_a_density_in_float32(name, tmp_path):
-    change, message = BAD[name]
-    rng = np.random.RandomState(0)
-    sizes = {"train": (360, 2), "test": (40, 2), "y_train": (360, 1), "y_test": (40, 1)}
-    arrays = {name: rng.normal(size=size) for name, size in sizes.items()}
-    change(arrays)
-    np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(InputError, match=message):
-        load_dataset(DataConfig(str(tmp_path / "x.npz"), pixel_levels=None), "train", "test", labels=True)
-
-
-@pytest.mark.parametrize("name", GOOD)
-def test_data_with_a_density(name, tmp_path):
-    """Conditions may be few different values, also with errors of rounding."""
-    grid = np.arange(1.0, len(GOOD[name]) + 1)[:, None] % 40 / 10
-    np.savez(tmp_path / "x.npz", x=GOOD[name], y=grid * (1 + RNG.randint(-1, 2, grid.shape) * 2.0**-52))
-    load_dataset(DataConfig(str(tmp_path / "x.npz"), pixel_levels=None), "train", "test", labels=True)
-
-
-@pytest.mark.parametrize("value", [np.nan, 1e30])
-def test_a_message_names_the_row_of_the_file(value, tmp_path):
-    """Also if a tenth of the rows is held out."""
-    x = np.random.RandomState(0).normal(size=(400, 2))
-    x[217, 1] = value
-    np.save(tmp_path / "x.npy", x)
-    with pytest.raises(InputError, match=r"the first at \[217, 1\]|1e\+30 in row 217"):
-        load_dataset(DataConfig(str(tmp_path / "x.npy"), pixel_levels=None), "train", "test")
-
-
-@pytest.mark.parametrize(
-    ("array", "levels", "message"),
-    [
-        (np.zeros((9, 2), complex), None, "must hold real numbers, and this is complex128"),
-        (
-            np.zeros((9, 2), int),
-            None,
-            "this is int64; add noise .*; or, for pixels 0 .. 255, take a configuration of im",
-        ),
-        (np.zeros((9, 2), np.longdouble), None, "must hold real numbers, and this is .*; save float32 or float64"),
-        (np.zeros(9), None, r"must hold vectors \[N, D\]"),
-        (np.full((9, 2, 2), 4000), 256, "subtract 4000, and save them as uint8, which loses nothing"),
-        (
-            np.arange(36).reshape(9, 2, 2) * 1000,
-            256,
-            "save the 2 bytes of each value as .*; or add noise .*, and take --config=arrays",
-        ),
-        (np.full((9, 2, 2), 2.5), 256, "take a configuration of real numbers, --config=arrays"),
-    ],
-)
-def test_arrays_of_another_kind(array, levels, message, tmp_path):
-    np.save(tmp_path / "x.npy", array)
-    with pytest.raises(InputError, match=message):
-        load_dataset(DataConfig(str(tmp_path / "x.npy"), pixel_levels=levels), "train")
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"model.decoder.kind": "levels"}, "model.decoder.kind=levels is for whole numbers, and data.pixel_levels=Non"),
         (
-            {"model.decoder.kind": "levels"},
-            "model.decoder.kind=levels is for whole numbers, and data.pixel_levels=None",
-        ),
-        (
-            {"model.score.kind": "transformer"},
-            r"these are vectors \[N, 3\]; save series of one channel as x\[:, :, None\]; or take an arm for vectors",
+            {"model.score": tiny.SCORE_NETWORKS["transformer"]},
+            r"these are vectors \[N, 3\]; save series of one channel",
         ),
         ({"train.augment": "flip"}, "train.augment=flip is for images"),
         ({"eval.estimator": "code_length"}, "there is no code for a model with model.decoder.kind=gaussian"),
@@ -460,7 +333,5 @@ def test_arrays_of_another_kind(array, levels, message, tmp_path):
 )
 def test_what_real_numbers_cannot_have(changes, message, tmp_path):
     np.save(tmp_path / "x.npy", table()[0])
-    network = {"patch": 1, "width": 8, "layers": 1, "heads": 1, "skip_connections": False}
-    changes |= {f"model.score.{key}": value for key, value in network.items() if "model.score.kind" in changes}
     with pytest.raises(InputError, match=message):
         dj.Run("arrays:vdm", {"data.source": str(tmp_path / "x.npy"), **changes}).evaluator  # noqa: B018

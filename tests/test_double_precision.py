@@ -10,17 +10,15 @@ import pytest
 
 from diffenc_jax.config.sections import SOFTMAX
 from diffenc_jax.core.streams import stream
-from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Estimator, Pass
-from diffenc_jax.parallel.sharding import make_mesh
-from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.sampling.samplers import first_noise, step_noise
 from diffenc_jax.sampling.sampling import draw_data
 from diffenc_jax.train.step import StepFunction
 from tests import tiny
+from tests.evaluation import subject
 
 CASES = {
     "diffenc": {"model__derivative_head": True, "eval__estimator": "ode"},
@@ -34,11 +32,6 @@ CASES = {
         "eval__estimator": "importance_weighted",
     },
 }
-
-
-def experiment(config, num_train=20):
-    data = Dataset("tiny", "1", tiny.LEVELS, {"train": tiny.images(num_train), "test": tiny.images(8)})
-    return Experiment(config, data, make_mesh(), tiny.model(config))
 
 
 def doubles(jaxpr):
@@ -60,9 +53,8 @@ def doubles(jaxpr):
 @pytest.mark.parametrize(("arm", "small"), [("diffenc", True), ("vdm", False), ("nontrainable", False)])
 def test_programs_stay_in_float32(x64, arm, small):
     """A training step, an evaluation and a sampling are float32 programs in x64 too, and the state keeps its types."""
-    config = tiny.config(arm, small, **CASES[arm])
-    run = experiment(config)
-    model, step, batch = run.model, StepFunction(run.model, config), Batch(jnp.asarray(tiny.images(8)))
+    run = subject.experiment(arm, small, **CASES[arm])
+    model, step, batch = run.model, StepFunction(run.model, run.config), Batch(jnp.asarray(tiny.images(8)))
     program, state = jax.make_jaxpr(step.init, return_shape=True)(np.uint32(0))
     assert not doubles(program.jaxpr)
     program, (after, _) = jax.make_jaxpr(step, return_shape=True)(state, batch, np.uint32(0))

@@ -31,7 +31,7 @@ def test_a_program_is_executed_once_more_with_the_same_arguments():
 
 def test_a_program_that_cannot_be_executed_again_goes_on():
     program = f"import sys; sys.executable = '/'{STARTED_AGAIN}"
-    assert output(program) == "started\nglibc.malloc.hugetlb=1\n"
+    assert python("-c", program).stdout == "started\nglibc.malloc.hugetlb=1\n"
 
 
 @pytest.mark.parametrize(("flags", "options"), [("", {"xla_backend_optimization_level": 1}), ("KEY=0", {})])

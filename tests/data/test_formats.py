@@ -159,7 +159,7 @@ WRONG = [
     ("a.npy", npy_bytes(IMAGES / 127.5 - 1), "if pixels 0 .. N were scaled, undo that"),
     ("a.npy", npy_bytes(IMAGES - 9.5), "take a configuration of real numbers, --config=arrays"),
     ("a.npy", npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)), "take a configuration of real numbers, --config=arr"),
-    ("a.npy", npy_bytes(IMAGES * np.uint16(257)), "uint16 from 0 to 65535, but pixels are"),
+    ("a.npy", npy_bytes(IMAGES * np.uint16(257)), "or add noise that is uniform over 0 .. 1, and take --config="),
     ("a.npy", npy_bytes(IMAGES.astype(int) - 1), "subtract -1, and save them as uint8, which loses nothing"),
     ("a.npy", npy_bytes(IMAGES * 1j), "must hold whole numbers, 0 .. 255; this is complex128"),
     ("a.npy", npy_bytes(IMAGES.reshape(30, -1)), "must hold images [N, H, W, C] or [N, H, W]; this is [30, 48]"),

@@ -78,8 +78,9 @@ class LinearPath:
         gain = self.covariance @ self.matrix(gamma).swapaxes(1, 2)
         return np.linalg.solve(self.joint(gamma)[:, 1, :, 1], gain.swapaxes(1, 2)).swapaxes(1, 2)
 
-    def drift(self, gamma, step=1e-4):
+    def drift(self, gamma):
         """dK/dγ [T, d, d]."""
+        step = 1e-4
         return (self.matrix(gamma + step) - self.matrix(gamma - step)) / (2 * step)
 
     def backward(self, gamma_s, gamma_t):
@@ -107,11 +108,10 @@ class LinearPath:
         rate = np.trace(drift @ posterior @ drift.swapaxes(1, 2), axis1=1, axis2=2)
         return 0.5 * weights @ (np.exp(-gamma) * rate)
 
-    def divergence_from_standard(self, gamma, shift=0.0):
-        """KL(q(z) ‖ N(0, I)) at one γ, where x_t has the mean `shift` [d]."""
+    def divergence_from_standard(self, gamma):
+        """KL(q(z) ‖ N(0, I)) at one γ."""
         covariance = self.joint(np.array([gamma]))[0, 1, :, 1] / (1 + np.exp(gamma))
-        mean = np.broadcast_to(shift, self.dims) / np.sqrt(1 + np.exp(gamma))
-        return 0.5 * (np.trace(covariance) + mean @ mean - self.dims - np.linalg.slogdet(covariance)[1])
+        return 0.5 * (np.trace(covariance) - self.dims - np.linalg.slogdet(covariance)[1])
 
 
 @dataclass(frozen=True)

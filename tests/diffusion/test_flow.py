@@ -66,9 +66,9 @@ def gaussian_flow(cov):
     return flow_of(Process(Encoder(), predict, lambda t: GAMMA_0 + (GAMMA_1 - GAMMA_0) * t))
 
 
-def follow(flow, z_0, ends=ENDS, solver=Solver(1e-7, 1e-7), signs=None):  # noqa: B008
+def follow(flow, z_0, ends=ENDS, signs=None):
     """`path_likelihood` from z_0 between two γ; by default with the exact divergence."""
-    path = jax.jit(lambda z, ends, signs: path_likelihood(flow, z, ends, signs, solver))
+    path = jax.jit(lambda z, ends, signs: path_likelihood(flow, z, ends, signs, Solver(1e-7, 1e-7)))
     return jax.tree.map(np.asarray, path(z_0, ends, signs))
 
 

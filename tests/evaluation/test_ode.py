@@ -59,10 +59,10 @@ def test_a_bound_of_the_exact_likelihood():
 DRAWS = 16
 
 
-def weighted_nats(pixels, num_draws, repeats=100):
+def weighted_nats(pixels, num_draws):
     """-E ln of the mean weight of `num_draws` draws, mean over images, with the exact density of z_0 / α_0."""
     tau = HALF / NOISE
-    noise = NOISE * truncnorm(-tau, tau).rvs((repeats, num_draws, *pixels.shape), random_state=0)
+    noise = NOISE * truncnorm(-tau, tau).rvs((100, num_draws, *pixels.shape), random_state=0)
     log_q = truncnorm(-tau, tau, scale=NOISE).logpdf(noise)
     log_weights = (np.log(marginal(VALUES[pixels] + noise)) - log_q).sum(axis=(3, 4, 5))
     return (np.log(num_draws) - logsumexp(log_weights, axis=1)).mean()

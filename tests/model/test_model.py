@@ -96,17 +96,28 @@ def test_the_flow_is_what_the_encoder_makes_of_the_prediction(arm, head):
         assert np.abs(np.asarray(slope_hat)).max() > 0.1
 
 
+TRANSFORMER, DCT = ({"model.encoder": tiny.ENCODERS[kind]} for kind in ("transformer", "dct"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model.schedule.kind": "cosine"}, "unknown schedule 'cosine'; known: fixed_linear, fixed_poly10, "),
-        (
-            {"model.encoder.kind": "spectral"},
-            "unknown encoder 'spectral'; known: affine, dct, identity, mlp, ",
-        ),
+        ({"model.encoder.kind": "spectral"}, "unknown encoder 'spectral'; known: affine, dct, identity, mlp, "),
         ({"model.dtype": "float8"}, "model.dtype must be one of bfloat16, float32, not 'float8'"),
         ({"model.encoder.levels": 1, "model.encoder.layers": 0}, "model.encoder.layers must be at least 1"),
         ({"model.encoder.layers": 3, "model.encoder.levels": 3}, "needs multiples of 8; the sides are 4x4"),
+        (TRANSFORMER | {"model.encoder.patch": 3}, "model.encoder.patch=3 does not divide the sides of the images, 4x"),
+        (TRANSFORMER | {"model.encoder.patch": 0}, "model.encoder.patch must be at least 1"),
+        (TRANSFORMER | {"model.encoder.heads": 3}, "model.encoder.heads=3 does not divide the width 8"),
+        (TRANSFORMER | {"model.encoder.layers": 0}, "model.encoder.layers must be at least 1, not 0"),
+        (TRANSFORMER | {"model.encoder.dropout": 1.0}, r"model.encoder.dropout must lie in \[0, 1\), not 1.0"),
+        (TRANSFORMER | {"model.encoder.width": 7}, "model.encoder.width must be even and at least 4, not 7"),
+        (
+            {"model.encoder": dict(tiny.ENCODERS["transformer"], groups=8)},
+            "transformer has no keys groups; it has patch",
+        ),
+        (DCT | {"model.encoder.width": 2}, "model.encoder.width must be even and at least 4, not 2"),
         ({"model.score.groups": 5}, "model.score.groups=5 does not divide its 32 channels"),
         ({"model.score.fourier_bins": (1.0, -2.0)}, "each of model.score.fourier_bins must be positive, not"),
         ({"model.score.width": 33}, "model.score.width must be even"),

@@ -73,9 +73,7 @@ def test_a_run_without_a_finite_result_fails(images, tmp_path, monkeypatch):
 
     monkeypatch.setattr(optax, "explodes", explodes, raising=False)
     exploding = config(images, train__optimizer__kind="optax:explodes", eval__every_steps=4)
-    with pytest.raises(
-        RunError, match=r"step 8: example \d+ of test has (nan|inf): .*; the checkpoint of step 4 has \d"
-    ):
+    with pytest.raises(RunError, match=r"step 8: example \d+ of test has (nan|inf): .*; the checkpoint of step 4 has"):
         train(exploding, tmp_path / "run")
 
 

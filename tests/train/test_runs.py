@@ -14,6 +14,7 @@ from rich.console import Console
 
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
+from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train import loop
@@ -46,16 +47,15 @@ def evaluated(workdir, step):
 
 def test_a_run_leaves_what_the_design_promises(unbroken):
     record, arrays = evaluated(unbroken, 8)
-    means = {name: arrays[name].mean() for name in ("reconstruction", "latent", "diffusion")}
-    assert all(arrays[name].shape == (2, 8) for name in (*means, "t", "weight"))
-    bits = {name: mean / (16 * np.log(2)) for name, mean in means.items()}
-    assert record["bpd"] == pytest.approx(bits | {"total": sum(bits.values())})
+    assert all(arrays[name].shape == (2, 8) for name in (*TERMS, "t", "weight"))
+    total = record["bpd"]["total"]
+    assert total == pytest.approx(sum(arrays[name].mean() for name in TERMS) / (16 * np.log(2)))
     assert record["dataset"]["num_examples"] == 8
     assert (record["step"], record["seed"], record["arm"]) == (8, 0, "vdm")
     assert [row["step"] for row in logged(unbroken)] == [3, 6, 8]
-    assert logged(unbroken)[-1]["test_total"] == pytest.approx(sum(bits.values()))
+    assert logged(unbroken)[-1]["test_total"] == pytest.approx(total)
     points = shown(unbroken)
-    assert points["eval/test_total", 8] == pytest.approx(sum(bits.values()))
+    assert points["eval/test_total", 8] == pytest.approx(total)
     assert {("train/bpd", 3), ("train/grad_norm", 6)} <= points.keys()
     assert {"loss.depth": "", "train.steps": 8}.items() <= hyperparameters(unbroken).items()
     assert json.loads(points["config", 0].strip("`"))["train"]["steps"] == 8
