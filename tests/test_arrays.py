@@ -152,9 +152,8 @@ def test_a_slow_call_says_what_to_change(made, capfd, monkeypatch):
     run, params = made
     monkeypatch.setattr(progress, "SLOW", 0.0)
     run.log_prob(run.test, run.test_labels, state=params)
-    assert re.search(
-        r"log_prob has taken .*: .*eval.batch_size=16 .* 12, .* 3 derivatives .* ode.rtol", capfd.readouterr().err
-    )
+    advice = r"log_prob has taken .*: .*eval.batch_size=16 .* 12, .* 3 derivatives .* ode.rtol"
+    assert re.search(advice, capfd.readouterr().err)
 
 
 def test_log_prob_is_minus_the_records_mean(made):
