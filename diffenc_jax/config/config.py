@@ -1,6 +1,5 @@
 """The whole configuration: typed sections, checked together, and what identifies a run."""
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -45,9 +44,10 @@ class Config(Section):
     mesh: sections.MeshConfig
 
     def check(self) -> None:
-        for part, text in (("name", self.name), ("arm", self.arm)):
-            is_plain = re.fullmatch("[^./][^/]*", text) is not None
-            require(is_plain, f"{part}={text!r} names a folder; it must neither be empty, hold '/', nor begin with '.'")
+        require(self.name != "", "name='' names a folder; it must not be empty")
+        for part, text in (("name", self.name), ("arm", self.arm)):  # a configuration may have no arm
+            is_plain = "/" not in text and not text.startswith(".")
+            require(is_plain, f"{part}={text!r} names a folder; it must neither hold '/' nor begin with '.'")
         model, sample, loss = self.model, self.sample, self.loss
         needs_head = f"loss.variance_ratio={loss.variance_ratio} needs the error head; train with model.error_head=True"
         require(model.error_head or loss.variance_ratio != sections.LEARNED_ERROR, needs_head)

@@ -154,6 +154,7 @@ def test_late_answers_of_abandoned_reads_are_not_shown(saved, monkeypatch, caplo
     for unraisable in (late, other):
         sys.unraisablehook(unraisable)
     assert shown == [other]
+    caplog.set_level(logging.ERROR, logger="asyncio")  # which commands silence
     for future in ("<Future exception=ValueError('Error reading \"a\" in OCDBT database')>", "<Future mine>"):
         logging.getLogger("asyncio").error("Future exception was never retrieved\nfuture: %s", future)
     assert [record.args for record in caplog.records] == [("<Future mine>",)]
