@@ -53,17 +53,28 @@ def record_line(record: Mapping[str, Any]) -> str:
     return f"step {record['step']}: {record['dataset']['split']} {format_record(record)}, averaged parameters"
 
 
+def is_real(dataset: Mapping[str, Any]) -> bool:
+    """Whether the data of a record are real numbers, whose bits/dim are those of a density."""
+    return dataset.get("values") == "real"
+
+
+def examples(dataset: Mapping[str, Any]) -> str:
+    """The word for the data of a record: 'images', or 'examples' for real numbers."""
+    return "examples" if is_real(dataset) else "images"
+
+
 def format_record(record: Mapping[str, Any]) -> str:
     """The total of an evaluation's record, and its estimator in words.
 
     '1.8912 ± 0.0031 (noise) ± 0.0123 (images) bits/dim, bound, infinite depth'; for a model with labels, ', each image
     given its label' follows; and if the truth is known, ', regret 0.0212 ± 0.0031 (noise)'.
     """
-    estimator, total = record["estimator"], _with_named_errors(record["bpd"]["total"], record["standard_error"])
+    estimator, data = record["estimator"], examples(record["dataset"])
+    total = _with_named_errors(record["bpd"]["total"], record["standard_error"], data)
     depth = [f"{estimator['depth']} steps"] if estimator.get("depth") else []
-    labels = ["each image given its label"] if estimator.get("labels") else []
+    labels = [f"each {data[:-1]} given its label"] if estimator.get("labels") else []
     known = record.get("regret")
-    regret = [f"regret {_with_named_errors(known['bpd'], known)}"] if known else []
+    regret = [f"regret {_with_named_errors(known['bpd'], known, data)}"] if known else []
     return ", ".join([f"{total} bits/dim", estimator_name(estimator["kind"]), *depth, *labels, *regret])
 
 
@@ -75,12 +86,12 @@ def estimator_name(kind: str) -> str:
 
 def format_terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of each term of an evaluation's record, such as '0.0067 ± 0.0001 (noise) ± 0.0002 (images)'."""
-    terms = record["standard_error"]["terms"]
-    return [(name, _with_named_errors(record["bpd"][name], errors)) for name, errors in terms.items()]
+    terms, data = record["standard_error"]["terms"], examples(record["dataset"])
+    return [(name, _with_named_errors(record["bpd"][name], errors, data)) for name, errors in terms.items()]
 
 
-def _with_named_errors(value: float, errors: Mapping[str, float | None]) -> str:
-    second = ("total", "images and noise") if errors["images"] is None else ("images", "images")
+def _with_named_errors(value: float, errors: Mapping[str, float | None], data: str) -> str:
+    second = ("total", f"{data} and noise") if errors["images"] is None else ("images", data)
     known = {name: error for key, name in (("noise", "noise"), second) if (error := errors[key]) is not None}
     parts = [f" ± {format_error(error)} ({name})" for name, error in known.items()]
     return f"{value:.4f}{''.join(parts)}"

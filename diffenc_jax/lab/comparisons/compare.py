@@ -8,14 +8,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.numbers import format_interval, format_number, format_regret, with_error
+from diffenc_jax.core.numbers import examples, format_interval, format_number, format_regret, with_error
 from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
 from diffenc_jax.lab.comparisons.describe import (
     average_cautions,
     describe_estimator,
     describe_images,
-    examples,
     method,
     value_cautions,
 )

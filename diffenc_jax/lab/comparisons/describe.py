@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from diffenc_jax.config.sections import TrainConfig
-from diffenc_jax.core.numbers import estimator_name
+from diffenc_jax.core.numbers import estimator_name, examples
 from diffenc_jax.runs.record_types import DatasetEntry, Record
 
 # Keys of an estimator that do not change the expectation of its values. Most of them change the variance.
@@ -26,16 +26,6 @@ def describe_estimator(estimator: Mapping[str, Any]) -> str:
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
     passes = estimator["passes"]
     return ", ".join([estimator_name(estimator["kind"]), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
-
-
-def is_real(dataset: DatasetEntry) -> bool:
-    """Whether the data of a record are real numbers, whose bits/dim are those of a density."""
-    return dataset.get("values") == "real"
-
-
-def examples(dataset: DatasetEntry) -> str:
-    """The word for the data of a record: 'images', or 'examples' for real numbers."""
-    return "examples" if is_real(dataset) else "images"
 
 
 def nats_per_example(dataset: DatasetEntry) -> float:

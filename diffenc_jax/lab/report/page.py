@@ -3,10 +3,10 @@
 from typing import Any
 
 from diffenc_jax.core.document import Code, Items, Section, Text
-from diffenc_jax.core.numbers import format_record, with_error
+from diffenc_jax.core.numbers import format_record, is_real, with_error
 from diffenc_jax.lab.comparisons import compare
 from diffenc_jax.lab.comparisons.compare import SINGLE_RUNS
-from diffenc_jax.lab.comparisons.describe import describe_estimator, describe_images, is_real, nats_per_example
+from diffenc_jax.lab.comparisons.describe import describe_estimator, describe_images, nats_per_example
 from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusions
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report import sections
@@ -69,8 +69,7 @@ def _head(collection: Collection, results: Results) -> tuple[list[Card], list[An
         titles = titles if len(set(titles.values())) == len(titles) else collection.names
         for workdir, one in results.evaluations.items():
             record, title = one.record, titles.get(workdir, str(workdir))
-            value = format_record(record).replace("(images", f"({data}")
-            cards.append(_card(title, value, record["arm"], record["dataset"], record["bpd"]["total"]))
+            cards.append(_card(title, format_record(record), record["arm"], record["dataset"], record["bpd"]["total"]))
         text = NOISE_AND_IMAGES.format(data=data)
     record = next(iter(evaluations)).record
     seeds = sorted({evaluation.record["estimator"]["seed"] for evaluation in evaluations})

@@ -7,9 +7,9 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.numbers import UNKNOWN, format_regret, with_error
+from diffenc_jax.core.numbers import UNKNOWN, format_regret, is_real, with_error
 from diffenc_jax.lab.comparisons.compare import Row, compare, comparison_table, notes
-from diffenc_jax.lab.comparisons.describe import describe_estimator, is_real, nats_per_example
+from diffenc_jax.lab.comparisons.describe import describe_estimator, nats_per_example
 from diffenc_jax.lab.comparisons.significance import finished, summary
 from diffenc_jax.lab.comparisons.significance.analysis import Findings, find
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
-from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, format_p, with_error
-from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, examples, is_real, value_cautions
+from diffenc_jax.core.numbers import UNKNOWN, examples, format_interval, format_number, format_p, is_real, with_error
+from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, value_cautions
 from diffenc_jax.lab.comparisons.significance.analysis import (
     FEWEST_SEEDS,
     Analysis,
