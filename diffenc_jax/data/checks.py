@@ -108,9 +108,9 @@ def as_reals(path: Path, array: np.ndarray, rows: slice = slice(None)) -> np.nda
     """
     real_shape(path, array.shape)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        advice = "add noise that is uniform over the distance between two values; or, for pixels 0 .. 255, take"
-        advice = f"{advice} a configuration of images, such as fashion_mnist_small"
-        what_to_do = advice if array.dtype.kind in "biu" else "save float32 or float64"
+        noise = "add noise that is uniform over the distance between two values"
+        images = "for pixels 0 .. 255, take a configuration of images, such as fashion_mnist_small"
+        what_to_do = f"{noise}; or, {images}" if array.dtype.kind in "biu" else "save float32 or float64"
         raise refused(path, f"must hold real numbers, and this is {str(array.dtype)[:40]}; {what_to_do}")
     return array[rows].astype(np.float64 if array.dtype.itemsize > 4 else np.float32, copy=False)
 

@@ -30,8 +30,9 @@ Endpoints = tuple[Scalar, Scalar]
 # Third order: methods of fifth order need more evaluations for the same error of networks that are not very smooth.
 METHOD = "Bosh3"
 MAX_STEPS = 10_000
-# Shortest step in γ, about the spacing of float32 at the ends. A rate that is not finite ends the solution so.
-SHORTEST = 1e-6
+# Length in γ of a step below which the solver gives up, about the spacing of float32 at the ends. A rate that is not
+# finite ends the solution so.
+LEAST_STEP = 1e-6
 GAVE_UP = (
     f"the solver needs more than {MAX_STEPS:,} steps, or some too short for float32; give larger ode.rtol, ode.atol"
 )
@@ -122,7 +123,7 @@ def solve(
     import diffrax  # half a second of import time
 
     method = getattr(diffrax, METHOD)()
-    control = diffrax.PIDController(solver.rtol, solver.atol, norm=_largest_rms, dtmin=SHORTEST, force_dtmin=False)
+    control = diffrax.PIDController(solver.rtol, solver.atol, norm=_largest_rms, dtmin=LEAST_STEP, force_dtmin=False)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda gamma, state, _: rates(gamma, state)),
         method,

@@ -22,7 +22,7 @@ from diffenc_jax.model import Params
 from diffenc_jax.runs.experiment import Experiment
 
 # Distance from the mean, in deviations, beyond which float32 does not resolve the noise of γ_0.
-FARTHEST = 1e4
+RESOLVED = 1e4
 # Arrays other than the parameters that the values depend on: steps, or tables fitted on training images.
 Tables = dict[str, jax.Array]
 
@@ -109,7 +109,7 @@ class Method(ABC):
             return
         first, cause = int(wrong[0]), self.not_finite
         largest = max((float(np.abs(array[first]).max()) for array in given), default=0.0)
-        if largest > FARTHEST:
+        if largest > RESOLVED:
             cause = f"it reaches {largest:.3g} standard deviations from the mean; leave it out"
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
             cause = "the parameters are not finite; take an earlier checkpoint"

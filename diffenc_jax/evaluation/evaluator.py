@@ -214,7 +214,7 @@ class Evaluator:
                 yield number, part, None if is_known else self.estimator.estimate(given(part, number))
 
     def _given(self, params: Params, tables: Tables, part: EvalBatch, number: int) -> Pass:
-        """What the estimator takes for a batch in pass `number`."""
+        """Argument of the estimator for a batch in pass `number`."""
         batch, numbers = sharding.to_devices(self.experiment.mesh, (part.batch, part.noise))
         return Pass(params, tables, batch, numbers, np.int32(number))
 
