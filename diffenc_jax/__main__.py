@@ -175,6 +175,7 @@ def _silence_libraries() -> None:
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.FATAL)
+    output.mend_unraisable()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 

@@ -2,13 +2,16 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TextIO
 
 from diffenc_jax.core.errors import reason
 
+AGAIN = 0.1  # seconds after which a signal comes again
 MARKS = ("orbax", "TensorStore", "OCDBT")  # in messages about the reads and writes of checkpoints
 
 
@@ -68,18 +71,24 @@ def lost_output() -> str:
     return sys.stdout.lost
 
 
-def drop_late_answers() -> None:
-    """Drop the tracebacks of reads and writes that Orbax abandoned when another one failed. All others are shown."""
+def mend_unraisable() -> None:
+    """Treat exceptions that Python cannot raise, such as those in a callback of the garbage collector; JAX has one.
+
+    The tracebacks of reads and writes that Orbax abandoned when another one failed are dropped. After a
+    KeyboardInterrupt its signal comes again. All others are shown.
+    """
     shown = sys.unraisablehook
-    if getattr(shown, "func", None) is not _show_unless_late:
-        sys.unraisablehook = partial(_show_unless_late, shown)
+    if getattr(shown, "func", None) is not _on_unraisable:
+        sys.unraisablehook = partial(_on_unraisable, shown)
         logging.getLogger("asyncio").addFilter(_is_not_late)  # it logs exceptions that nobody waits for
 
 
-def _show_unless_late(show: Callable[[Any], Any], unraisable: Any) -> None:
-    code = getattr(unraisable.object, "cr_code", None)
+def _on_unraisable(show: Callable[[Any], Any], unraisable: Any) -> None:
+    error, code = unraisable.exc_value, getattr(unraisable.object, "cr_code", None)
     of_orbax = code is not None and "orbax" in code.co_filename
-    if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
+    if isinstance(error, KeyboardInterrupt):
+        threading.Timer(AGAIN, os.kill, [os.getpid(), *(error.args or [signal.SIGINT])]).start()
+    elif not of_orbax and str(error) != "Event loop is closed":
         show(unraisable)
 
 

@@ -5,11 +5,9 @@ import gc
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from diffenc_jax.core.buckets import is_remote
 
@@ -23,7 +21,6 @@ COLLECT_AFTER = 50_000
 # step, which consists mostly of library calls, is as fast.
 OPTIMIZATION_LEVEL = "xla_backend_optimization_level"
 CPU_OPTIONS = {} if OPTIMIZATION_LEVEL in os.environ.get("XLA_FLAGS", "") else {OPTIMIZATION_LEVEL: 1}
-AGAIN = 0.1  # seconds after which a signal that was dropped comes again
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -43,26 +40,15 @@ def prepare() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """A context in which SIGTERM raises KeyboardInterrupt with its number, as SIGINT does.
-
-    Python drops an exception in a callback of the garbage collector, and JAX has one; then the signal comes again.
-    """
+    """A context in which SIGTERM raises KeyboardInterrupt with its number, as SIGINT does."""
 
     def stop(number: int, _: object) -> None:
         raise KeyboardInterrupt(number)
 
-    def raise_again(unraisable: Any) -> None:
-        if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            threading.Timer(AGAIN, os.kill, [os.getpid(), *unraisable.exc_value.args]).start()
-        else:
-            shown(unraisable)
-
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    shown, sys.unraisablehook = sys.unraisablehook, raise_again
     try:
         yield
     finally:
-        sys.unraisablehook = shown
         for number, handler in handlers.items():
             signal.signal(number, handler)
 

@@ -20,14 +20,14 @@ from orbax.checkpoint import checkpoint_managers as policies
 from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
-from diffenc_jax.core.output import drop_late_answers
+from diffenc_jax.core.output import mend_unraisable
 from diffenc_jax.core.process import return_freed_memory
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, own_hashes, verify
-from diffenc_jax.runs.metrics import evaluated_bpd
+from diffenc_jax.runs.metrics import evaluated_bpd, read_metrics
 from diffenc_jax.runs.seals import Seal, SealHandler, Stamp
 from diffenc_jax.runs.stored import CHECKPOINTS, StoredRun
 
@@ -94,7 +94,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         return self._opened
 
     def _open(self) -> ocp.CheckpointManager:
-        drop_late_answers()  # also where a user's program opens a run
+        mend_unraisable()  # also where a user's program opens a run
         every, writes = self._keep_every_steps, self._keep_every_steps is not None
         policy = [policies.LatestN(KEEP_LATEST), _Best(self._workdir)]
         policy += [policies.EveryNSteps(every)] if writes else []
@@ -297,7 +297,7 @@ class _Best(policies.PreservationPolicy):
     def should_preserve(
         self, checkpoints: Sequence[policies.PolicyCheckpointInfo], *, context: policies.PreservationContext
     ) -> Sequence[bool]:
-        bits_by_step = evaluated_bpd(self._workdir)
+        bits_by_step = evaluated_bpd(read_metrics(self._workdir))
         bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
         return [value == min(bits) < np.inf for value in bits]
 

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ def _parse_row(line: bytes) -> Row | None:
     return None
 
 
-def evaluated_bpd(workdir: Path) -> dict[int, float]:
-    """Bits/dim by step of the evaluations during training, where they are finite."""
-    values = ((row["step"], name, value) for row in read_metrics(workdir) for name, value in row.items())
+def evaluated_bpd(rows: Sequence[Row]) -> dict[int, float]:
+    """Bits/dim by step of the evaluations during training, where they are finite, from `read_metrics`."""
+    values = ((row["step"], name, value) for row in rows for name, value in row.items())
     return {int(step): value for step, name, value in values if name.endswith(TOTAL) and math.isfinite(value)}
 
 

@@ -31,7 +31,7 @@ from diffenc_jax.parallel.shutdown import shutdown_of_run
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.hashes import check_dtypes
-from diffenc_jax.runs.metrics import evaluated_bpd
+from diffenc_jax.runs.metrics import evaluated_bpd, read_metrics
 from diffenc_jax.runs.origin import note_origin
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.stored import StoredRun
@@ -278,7 +278,7 @@ class _Training:
     def _best(self) -> str:
         """Part of a message: the best of the evaluated checkpoints, or the newest one."""
         self._checkpoints.wait()
-        bits = evaluated_bpd(self._workdir)
+        bits = evaluated_bpd(read_metrics(self._workdir))
         best = min(bits.keys() & set(self._checkpoints.steps()), key=lambda step: bits[step], default=0)
         return f"the checkpoint of step {best} has {bits[best]:.4f}" if best else self._kept()
 

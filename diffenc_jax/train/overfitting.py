@@ -14,11 +14,11 @@ CLEAR = 2  # a change counts if it is larger than this multiple of the changes f
 def caution(run: StoredRun, last: Record) -> str:
     """A line that names the step with the least bits/dim and how to take it; "" unless they rise after this step.
 
-    They rise, and those of training fall, if they `_rises` from that step to the record of the `last` one.
+    `_rises` decides from that step to the `last` record, for the falling ones of training with the other sign.
     """
-    evaluated = evaluated_bpd(run.workdir)
+    rows = read_metrics(run.workdir)
+    evaluated, training = evaluated_bpd(rows), {row["step"]: row["bpd"] for row in rows if "bpd" in row}
     step = min(evaluated, key=lambda step: evaluated[step], default=last["step"])
-    training = {row["step"]: row["bpd"] for row in read_metrics(run.workdir) if "bpd" in row}
     start = max((logged for logged in training if logged <= step), default=step)
     falling = [-bits for logged, bits in sorted(training.items()) if logged >= start]
     if not _rises([bits for other, bits in sorted(evaluated.items()) if other >= step]) or not _rises(falling):

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import jax
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from diffenc_jax.__main__ import COMMANDS, command_of, execute, main
 from diffenc_jax.commands.arguments import add_config, make_parser
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
+from diffenc_jax.core.output import mend_unraisable
 from diffenc_jax.core.versions import package_version
 from diffenc_jax.parallel import memory
 from tests import ROOT
@@ -117,6 +118,14 @@ def test_a_signal_ends_a_command_also_in_a_callback(number, capsys):
 
     assert execute(command(run), "do", ["--config=x"]) == 128 + (number or signal.SIGINT)
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_late_answers_are_not_shown_after_the_command_either(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+    execute(command(lambda arguments: mend_unraisable()), "do", ["--config=x"])
+    sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError("Event loop is closed"), object=None))
+    assert shown == []
 
 
 def test_a_part_that_ends_the_program_is_named(capsys):

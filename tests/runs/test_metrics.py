@@ -26,7 +26,7 @@ def test_a_resumed_run_repeats_nothing(tmp_path, place, request):
     resumed.flush()
     rows = [{"step": 2, "bpd": 1.0}, {"step": 4, "bpd": 2.0}, {"step": 4, "test_total": 0.5, "test_latent": 0.25}]
     assert read_metrics(folder) == [*rows, {"step": 6, "bpd": 9.0}]
-    assert evaluated_bpd(folder) == {4: 0.5}
+    assert evaluated_bpd(read_metrics(folder)) == {4: 0.5}
 
 
 JUNK = [
