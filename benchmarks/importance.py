@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
             values, errors = trained.log_prob(images, estimator="importance_weighted", **settings)
             row[column] = with_error(-values.mean() / nats, np.sqrt((errors**2).sum()) / (len(images) * nats))
         rows.append(row)
-    true = trained.experiment.dataset.true_bits(trained.config.eval.split)
+    true = trained.dataset.split(trained.config.eval.split).true_bits
     about = f"{arguments.images} images" + ("" if true is None else f"; the truth has {true[: len(images)].mean():.4f}")
     print(markdown(Table(["", *(f"{draws} draws" for draws in DRAWS)], rows, about)))
 

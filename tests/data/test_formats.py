@@ -36,29 +36,32 @@ def test_every_image_has_its_own_class(tmp_path, kind):
     path = files.WRITERS[kind](tmp_path)
     data = DataConfig(str(path))
     dataset = read(path, labels=True)
-    assert dataset.label_spec == label_spec(data) == LabelSpec(3)
-    assert data_shape(data) == dataset.shape
-    assert sorted(image.tobytes() for images in dataset.splits.values() for image in images) == sorted(
-        image.tobytes() for image in (IMAGES if dataset.shape[2] == 3 else GREY)
+    assert dataset.spec.label_spec == label_spec(data) == LabelSpec(3)
+    assert data_shape(data) == dataset.spec.shape
+    assert sorted(image.tobytes() for split in ("train", "test") for image in dataset.split(split).data) == sorted(
+        image.tobytes() for image in (IMAGES if dataset.spec.shape[2] == 3 else GREY)
     )
-    for split, labels in dataset.labels.items():
+    for split, labels in ((name, dataset.split(name).labels) for name in ("train", "test")):
         assert labels.dtype == np.int32
-        np.testing.assert_array_equal(labels, [CLASS_OF[image.tobytes()] for image in dataset.splits[split]])
+        np.testing.assert_array_equal(labels, [CLASS_OF[image.tobytes()] for image in dataset.split(split).data])
         if kind in files.WITH_SPLITS:
             assert len(labels) == len(IMAGES[files.SPLITS[split]])
     if kind in files.WITH_SPLITS and "pictures" not in kind:
-        images = IMAGES if dataset.shape[2] == 3 else GREY[..., None]
-        np.testing.assert_array_equal(dataset.splits["train"], images[files.SPLITS["train"]])
+        images = IMAGES if dataset.spec.shape[2] == 3 else GREY[..., None]
+        np.testing.assert_array_equal(dataset.split("train").data, images[files.SPLITS["train"]])
     alone = load_dataset(data, "test", labels=True)  # of which not every class need be there
-    assert (alone.label_spec, alone.fingerprint("test")) == (LabelSpec(3), dataset.fingerprint("test"))
-    assert not load_dataset(data, "test").labels
+    assert (alone.spec.label_spec, alone.split("test").fingerprint) == (LabelSpec(3), dataset.split("test").fingerprint)
+    assert load_dataset(data, "test").split("test").labels is None
 
 
 @pytest.mark.parametrize("kind", ["npz", "one npz", "idx", "pictures"])
 def test_a_part_is_read(tmp_path, kind):
     path, wanted = files.WRITERS[kind](tmp_path), np.array([3, 4, 5, 11, 17])
     whole, part = (read(path, labels=True, part=chosen) for chosen in (None, lambda count: wanted))
-    for theirs, ours in ((whole.splits, part.splits), (whole.labels, part.labels)):
+    for what in ("data", "labels"):
+        theirs, ours = (
+            {name: getattr(dataset.split(name), what) for name in ("train", "test")} for dataset in (whole, part)
+        )
         assert isinstance(ours["train"], LocalPart)
         np.testing.assert_array_equal(ours["train"].local, theirs["train"][wanted])
         np.testing.assert_array_equal(ours["train"][wanted[::-1]], theirs["train"][wanted[::-1]])
@@ -76,7 +79,8 @@ def test_whole_numbers_of_any_type_are_taken_as_they_are(tmp_path, dtype):
 
 def test_a_tenth_is_held_out(tmp_path):
     np.save(tmp_path / "a.npy", IMAGES)
-    splits = read(tmp_path / "a.npy").splits
+    dataset = read(tmp_path / "a.npy")
+    splits = {name: dataset.split(name).data for name in ("train", "test")}
     assert len(splits["test"]) == COUNT // 10
     assert len({image.tobytes() for images in splits.values() for image in images}) == COUNT
     np.save(tmp_path / "one.npy", IMAGES[:1])
@@ -93,8 +97,8 @@ def test_pictures_of_several_sizes_are_cropped_and_resized(tmp_path):
         picture[top : top + 16, left : left + 16] = checkerboard
         Image.fromarray(picture).save(tmp_path / f"{i:02}.png")
     dataset = load_dataset(DataConfig(str(tmp_path), resize=4), "train", "test")
-    assert dataset.fingerprint("train")["version"] == "local, resized to 4x4"
-    for images in dataset.splits.values():
+    assert dataset.split("train").fingerprint["version"] == "local, resized to 4x4"
+    for images in (dataset.split(split).data for split in ("train", "test")):
         assert np.abs(images.astype(int) - 127.5).max() <= 1
     assert data_shape(DataConfig(str(tmp_path), resize=8)) == (8, 8, 1)
 
@@ -120,7 +124,7 @@ PICTURES = [
 def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
     for name in "abc":
         image.save(tmp_path / f"{name}.png")
-    for images in (read(tmp_path).splits["train"], all_images(tmp_path)):
+    for images in (read(tmp_path).split("train").data, all_images(tmp_path)):
         np.testing.assert_array_equal(images[0], expected)
 
 

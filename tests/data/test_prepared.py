@@ -40,14 +40,14 @@ def test_through_the_real_preparation(source, tmp_path, monkeypatch):
     archive = write_archive(tmp_path, monkeypatch)
     config = DataConfig(source, dir=str(archive.folder))
     dataset = load_dataset(config, "train", "test", labels=True)
-    for split, images in dataset.splits.items():
-        found = zip(images, dataset.labels[split], strict=True)
+    for split, images in ((name, dataset.split(name).data) for name in ("train", "test")):
+        found = zip(images, dataset.split(split).labels, strict=True)
         known = zip(archive.images[split], archive.labels[split], strict=True)
         assert {(i.tobytes(), int(c)) for i, c in found} == {(i.tobytes(), int(c)) for i, c in known}
-    half = load_dataset(config, "train", part=lambda count: np.arange(6, 16)).splits["train"]
-    np.testing.assert_array_equal(half.local, dataset.splits["train"][6:16])
-    again = load_dataset(config, "test", labels=True).fingerprint("test")
-    assert again == dataset.fingerprint("test")
+    half = load_dataset(config, "train", part=lambda count: np.arange(6, 16)).split("train").data
+    np.testing.assert_array_equal(half.local, dataset.split("train").data[6:16])
+    again = load_dataset(config, "test", labels=True).split("test").fingerprint
+    assert again == dataset.split("test").fingerprint
     assert (again["name"], again["version"], again["num_examples"]) == ("cifar10", "3.0.2", 6)
 
 
@@ -68,7 +68,7 @@ def test_of_two_at_once_the_second_waits_for_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", asked)
     with ThreadPoolExecutor() as pool:
         sources = list(pool.map(prepare, [DataConfig("cifar10", dir=str(archive.folder))] * 2))
-    assert [source.splits["test"]().shape[0] for source in sources] == [6, 6]
+    assert [source.split("test").data().shape[0] for source in sources] == [6, 6]
 
 
 @pytest.mark.slow
@@ -107,10 +107,10 @@ def test_pictures_are_resized_as_those_of_a_folder_and_damage_is_named(tmp_path)
     config = DataConfig("tfds:tiny_sizes", dir=str(tmp_path), resize=4)
     dataset = load_dataset(config, "train", "test")
     pictures = load_dataset(DataConfig(str(tmp_path / "pictures"), resize=4), "train", "test")
-    found, known = dataset.fingerprint("test"), pictures.fingerprint("test")
+    found, known = dataset.split("test").fingerprint, pictures.split("test").fingerprint
     assert found["sha256_any_order"] == known["sha256_any_order"]
     assert found["version"] == "1.2.3, validation as test, resized to 4x4"
-    assert data_shape(config) == dataset.shape
+    assert data_shape(config) == dataset.spec.shape
     with pytest.raises(InputError, match="has no labels"):
         load_dataset(config, "test", labels=True)
     with pytest.raises(InputError, match=r"has images of the shape \(None, None, 3\); resize them"):
@@ -207,10 +207,10 @@ for place in ("gs://bucket/tfds", "gs://bucket/from environment"):
             epath.Path(path).copy(epath.Path(place) / path.relative_to(folder))
 for config in [replace(local, dir=place) for place in ("gs://bucket/tfds", "gs://bucket/tfds/", None)]:
     found = load_dataset(config, "train", "test")
-    assert found.fingerprint("train") == known.fingerprint("train")
-    assert found.fingerprint("test") == known.fingerprint("test")
-    part = load_dataset(config, "train", part=lambda count: np.array([1, 3])).splits["train"]
-    np.testing.assert_array_equal(part.local, known.splits["train"][[1, 3]])
+    assert found.split("train").fingerprint == known.split("train").fingerprint
+    assert found.split("test").fingerprint == known.split("test").fingerprint
+    part = load_dataset(config, "train", part=lambda count: np.array([1, 3])).split("train").data
+    np.testing.assert_array_equal(part.local, known.split("train").data[[1, 3]])
 command = ["prepare-data", "--config=mnist", "--config.data.source=tfds:tiny_sizes", "--config.data.resize=4"]
 command += ["--config.data.dir=gs://bucket/fresh"]
 description = epath.Path("gs://bucket/fresh/tiny_sizes/1.2.3/dataset_info.json")
@@ -220,7 +220,7 @@ for _ in range(2):  # as if the first call had been interrupted
     assert main(command) == 0
     assert description.stat().mtime == changed
     found = load_dataset(replace(local, dir="gs://bucket/fresh"), "train")
-    assert found.fingerprint("train") == known.fingerprint("train")
+    assert found.split("train").fingerprint == known.split("train").fingerprint
     description.unlink()
 try:
     load_dataset(replace(local, dir="gs://no-such-bucket/tfds"), "train")

@@ -108,9 +108,9 @@ def test_images_are_drawn_once(announced, tmp_path, monkeypatch):
     monkeypatch.setattr(sources.mesh, "draw", None)
     again = load_dataset(config, "train", "test")
     for split, count in sources.SIZES.items():
-        assert len(first.splits[split]) == count
-        np.testing.assert_array_equal(first.splits[split], again.splits[split])
-        assert again.fingerprint(split)["true_bpd"] == pytest.approx(2.1, abs=0.3)
+        assert len(first.split(split).data) == count
+        np.testing.assert_array_equal(first.split(split).data, again.split(split).data)
+        assert again.split(split).fingerprint["true_bpd"] == pytest.approx(2.1, abs=0.3)
     os.truncate(tmp_path / "kept/mesh-4-test.npy", 500)
     with pytest.raises(InputError, match=r"mesh-4-test\.npy: .*; delete it, and its images are drawn again"):
         load_dataset(config, "test")

@@ -32,7 +32,7 @@ from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.train import loop
-from diffenc_jax.train.step import Program
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.extending_page import shown
@@ -149,7 +149,7 @@ def test_networks_that_cannot_be_called_are_refused():
     ):
         config = load_config("digits:diffenc", given)
         with pytest.raises(InputError, match=message) as caught:
-            Program(built(config), config, make_mesh())
+            TrainingProgram(built(config), config, make_mesh())
         assert "\n" not in str(caught.value)
 
 

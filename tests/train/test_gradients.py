@@ -18,8 +18,8 @@ from diffenc_jax.diffusion.schedules import FixedLinear, Monotone
 from diffenc_jax.model import DataSpec
 from diffenc_jax.train import gradients
 from diffenc_jax.train.gradients import StepInputs, every_kth
+from diffenc_jax.train.program import TrainingProgram
 from diffenc_jax.train.state import averages
-from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.diffusion.formulas import exact_velocity
 from tests.formula_model import formula_model
@@ -139,8 +139,8 @@ def stepped(parts, scan):
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
     config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
     model = tiny.model(config)
-    seed, step = np.uint32(0), StepFunction(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
-    return jax.jit(step)(jax.jit(step.init)(seed), Batch(jnp.asarray(tiny.images(8))), seed)
+    seed, step = np.uint32(0), TrainingProgram(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
+    return jax.jit(step.train_step)(jax.jit(step.init)(seed), Batch(jnp.asarray(tiny.images(8))), seed)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax import api
 from diffenc_jax.api import TrainedRun
 from diffenc_jax.config import Config, flatten
 from diffenc_jax.config.sections import OPTIMAL_ESTIMATE
@@ -16,7 +17,7 @@ from diffenc_jax.core import parts, versions
 from diffenc_jax.core.errors import InputError, RunError, require
 from diffenc_jax.diffusion.ratios import ByEstimate
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
+from diffenc_jax.evaluation.evaluator import eval_model, eval_precision
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.lab.coding.choices import Compression
 from diffenc_jax.lab.coding.coder import Lengths, make_coder
@@ -27,7 +28,6 @@ from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.parallel.sharding import round_up
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import Trained, open_trained
 
 # Keys of the configuration, besides those that identify a run, on which a file depends.
 KEYS = ("loss.depth", "loss.extrapolation", "loss.variance_ratio", "loss.times", "eval.dtype")
@@ -50,19 +50,20 @@ class Compressed(NamedTuple):
 class Codec:
     """Compresses and decompresses images by a trained run, at the finite depth of its configuration."""
 
-    def __init__(self, trained: Trained, choices: Compression | None = None, steps: Steps | None = None):
+    def __init__(self, trained: TrainedRun, choices: Compression | None = None, steps: Steps | None = None):
         """Raises InputError if configuration and choices do not suit compression, the model or the devices.
 
         Args:
-          trained: the run, with its training images if `loss` is fitted and no steps are given.
+          trained: the run.
           choices: None for the defaults.
           steps: the steps of `loss`; by default they are made or fitted.
         """
-        self._choices, self._trained = choices or Compression(), in_eval_dtype(trained)
+        self._choices, self._trained = choices or Compression(), trained
         check_coding(trained, self._choices)
         with self._computing():
-            self._steps = steps or steps_for(self._trained, trained.params, trained.config.loss)
-        self._networks = CodingNetworks(self._trained, trained.params, self._steps, self._choices.batch_size)
+            run = trained.changed(model=eval_model(trained))
+            self._steps = steps or steps_for(run, trained.params, trained.config.loss)
+        self._networks = CodingNetworks(run, trained.params, self._steps, self._choices.batch_size)
         self._coder = make_coder(self._choices, self._networks)
 
     def compress(
@@ -85,7 +86,7 @@ class Codec:
         values, words = flatten(config.to_dict()), [stack.words() for stack in stacks]
         steps = {name: np.asarray(array, np.float32) for name, array in self._steps.to_arrays().items()}
         container = Container(
-            step=self._trained.step,
+            step=self._trained.checkpoint,
             values=[*(values[key] for key in KEYS), *dataclasses.astuple(self._choices)],
             origin=list(origin_of(self._trained, self._choices).values()),
             steps=steps if config.loss.is_fitted else {},
@@ -136,7 +137,7 @@ def _rows(array: Any, seeds: list[tuple[int, int]]) -> Any:
     return None if array is None else array[[number for _, number in seeds]]
 
 
-def origin_of(trained: Trained, choices: Compression) -> dict[str, Any]:
+def origin_of(trained: TrainedRun, choices: Compression) -> dict[str, Any]:
     """`Container.origin` of a file of a run on this machine, by name."""
     software = {name: versions.software()[name] for name in SOFTWARE} | {"device": versions.device()}
     batch = round_up(trained.mesh, choices.batch_size)
@@ -152,7 +153,7 @@ def compress(run: TrainedRun, images: np.ndarray, labels: np.ndarray | None = No
     Raises InputError if the images, the labels, the configuration or the choices do not suit compression, and RunError
     if the file would not be decoded to the same images on this machine.
     """
-    return Codec(run.experiment, Compression(**choices)).compress(images, labels=labels).content
+    return Codec(run, Compression(**choices)).compress(images, labels=labels).content
 
 
 def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None) -> np.ndarray:
@@ -162,7 +163,7 @@ def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None
     Raises RunError if the decoded images have other checksums.
     """
     plugins = parts.packages_of(flatten(run.config.to_dict()))
-    codec, container = open_file(run.experiment.stored, content, "this file", plugins)
+    codec, container = open_file(run.stored, content, "this file", plugins)
     return codec.decompress(container, labels=labels)
 
 
@@ -174,9 +175,9 @@ def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[
     """
     container = unpack(content, name)
     config, choices = _settings(container, stored.config.allowing(plugins), name, plugins)
-    trained = open_trained(stored, config)
-    missing = f"of which {stored.workdir} has no checkpoint; it has {trained.steps}"
-    require(container.step in trained.steps, f"{name} was compressed at step {container.step}, {missing}")
+    trained = api.open(stored, config=config)
+    missing = f"of which {stored.workdir} has no checkpoint; it has {trained.checkpoints}"
+    require(container.step in trained.checkpoints, f"{name} was compressed at step {container.step}, {missing}")
     trained = trained.at(container.step)
     ours = origin_of(trained, choices)
     others = [f"{key} {a} -> {b}" for (key, b), a in zip(ours.items(), container.origin, strict=False) if a != b]
@@ -203,7 +204,7 @@ def _settings(container: Container, stored: Config, name: str, plugins: Collecti
         raise InputError(NOT_WRITTEN.format(name, error)) from error
 
 
-def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:
+def _has_steps_of(trained: TrainedRun, arrays: dict[str, np.ndarray]) -> bool:
     """Whether the arrays belong to steps that were fitted to a run; without arrays, whether `loss` is not fitted."""
     model, loss = trained.model, trained.config.loss
     if not loss.is_fitted:

@@ -13,27 +13,27 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.lab.coding.choices import ANCESTRAL_ORDER, BIT_SWAP, Coding
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import sharding
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 
 # Options of the compiler by platform. Without this one it chooses a GPU's kernels by timing them, anew in each process,
 # and takes some that add in any order.
 COMPILER_OPTIONS: dict[str, dict[str, bool]] = {"gpu": {"xla_gpu_deterministic_ops": True}}
 
 
-def check_coding(experiment: Experiment, coding: Coding) -> None:
+def check_coding(run: BaseRun, coding: Coding) -> None:
     """Raises InputError unless the configuration and the choices suit coding, the model and the devices."""
-    config = experiment.config
+    config = run.config
     refused = {
-        f"model.decoder.kind={config.model.decoder.kind}": experiment.model.decoder.takes_reals,
-        f"model.code.kind={config.model.code.kind}": experiment.model.code,
-        f"model.encoder.kind={config.model.encoder.kind}": experiment.model.encoder.scales_noise,
+        f"model.decoder.kind={config.model.decoder.kind}": run.model.decoder.takes_reals,
+        f"model.code.kind={config.model.code.kind}": run.model.code,
+        f"model.encoder.kind={config.model.encoder.kind}": run.model.encoder.scales_noise,
     }
     for key, is_refused in refused.items():
         require(not is_refused, f"there is no code for a model with {key}; take a run without")
     require(config.loss.depth is not None, "a code needs a finite depth, such as --config.loss.depth=50")
     require(jax.process_count() == 1, "coding runs on one host; start it without the others")
     require(
-        not (experiment.model.encoder.drifts and coding.order == BIT_SWAP),
+        not (run.model.encoder.drifts and coding.order == BIT_SWAP),
         f"order={BIT_SWAP} needs an encoder that leaves the image as it is; take {ANCESTRAL_ORDER}",
     )
 
@@ -49,9 +49,9 @@ class CodingNetworks:
       gamma: γ at the ends of the steps, [T + 1], or [T + 1, H, W, C] if each dimension has its own.
     """
 
-    def __init__(self, experiment: Experiment, params: Params, steps: Steps, batch_size: int):
+    def __init__(self, run: BaseRun, params: Params, steps: Steps, batch_size: int):
         """Networks for batches of `batch_size` images, rounded up to a multiple of the number of devices."""
-        model, self._mesh = experiment.model, experiment.mesh
+        model, self._mesh = run.model, run.mesh
         self.drifts, self.pixel_levels = model.encoder.drifts, model.spec.levels
         self.shape = (sharding.round_up(self._mesh, batch_size), *model.spec.shape)
         self._params, self._steps = params, steps

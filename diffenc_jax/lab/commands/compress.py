@@ -41,13 +41,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     import numpy as np
 
+    from diffenc_jax import api
     from diffenc_jax.core.errors import require
     from diffenc_jax.core.terminal import make_console
     from diffenc_jax.data.sources import all_images
     from diffenc_jax.lab.coding.codec import Codec
     from diffenc_jax.runs import storage
     from diffenc_jax.runs.stored import StoredRun
-    from diffenc_jax.runs.trained import open_trained
 
     output, source = writable_file("output", arguments.output), arguments.images
     choices, stored = values_of(arguments, Compression), StoredRun(arguments.workdir)
@@ -57,8 +57,8 @@ def run(arguments: Namespace) -> None:
     split = None if Path(source).exists() else source
     if split is not None:
         config = config.replace({"eval.split": split})
-    trained = open_trained(stored, config, needs_training_images=config.loss.is_fitted)
-    images = np.asarray(all_images(Path(source))) if split is None else np.asarray(trained.dataset.splits[split])
+    trained = api.open(stored, config=config)
+    images = np.asarray(all_images(Path(source))) if split is None else np.asarray(trained.dataset.split(split).data)
     codec, count = Codec(trained, choices), len(images)
     with watched(make_console(), f"compressing {count} images", 2 * count) as on_batch:
         compressed = codec.compress(images, on_batch=on_batch)

@@ -19,7 +19,7 @@ from diffenc_jax.model import build, spec_of
 from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
-from diffenc_jax.train.step import Program
+from diffenc_jax.train.program import TrainingProgram
 
 # Options that lower the memory of a step, from the one that costs least time.
 REMEDIES = "--config.train.accumulate=2, --config.model.remat=block or --config.mesh.fsdp=4"
@@ -74,7 +74,7 @@ def compile_step(config: Config, machines: Machines, quick: bool) -> tuple[Memor
     """
     mesh = make_mesh(config.mesh.fsdp, machines.devices)
     platform = machines.devices[0].platform
-    program = Program(build(config, spec_of(config), "gpu" if platform == "cuda" else platform), config, mesh)
+    program = TrainingProgram(build(config, spec_of(config), "gpu" if platform == "cuda" else platform), config, mesh)
     start = time.perf_counter()
     try:
         with lowering(mesh):  # the partitioner lowers kernels anew

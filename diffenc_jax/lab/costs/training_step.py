@@ -12,9 +12,9 @@ from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.lab.costs.load import cpu_seconds, share_of_others
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.memory import Memory
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.train.flops import count
-from diffenc_jax.train.step import Program
+from diffenc_jax.train.program import TrainingProgram
 
 # The first steps fill caches and, on accelerators, grow the memory pool.
 WARM_UP_STEPS = 3
@@ -36,14 +36,14 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
         unknown.
       compile_seconds: time to trace and compile.
     """
-    experiment = Experiment.load(config, TRAIN)
-    model, mesh = experiment.model, experiment.mesh
-    program = Program(model, config, mesh)
+    run = BaseRun.load(config)
+    model, mesh = run.model, run.mesh
+    program = TrainingProgram(model, config, mesh)
     counts = count(config, model.spec)
     start = time.perf_counter()
     step = program.compiled()
     compile_seconds, memory = time.perf_counter() - start, Memory.of(step)
-    batches, state, seconds = Batches(experiment.dataset.examples(TRAIN), config, mesh), program.init(), []
+    batches, state, seconds = Batches(run.dataset.split(TRAIN).examples, config, mesh), program.start(), []
     began = cpu_seconds()
     for index in range(WARM_UP_STEPS + timed_steps):
         batch = jax.block_until_ready(batches(index))

@@ -50,7 +50,8 @@ class Collection:
     @cached_property
     def names(self) -> dict[Path, str]:
         """Distinct names of the runs, by workdir."""
-        return dict(zip((run.workdir for run in self.runs), shortest_names(self.runs), strict=True))
+        names = shortest_names(self.runs, [run.step for run in self.runs])
+        return dict(zip((run.workdir for run in self.runs), names, strict=True))
 
     @cached_property
     def groups(self) -> dict[str, list[StoredRun]]:

@@ -52,7 +52,7 @@ def test_images_come_back(home, name):
     """Thirteen images in batches of five, the last of three; the fitted steps of 'vdm' are in the file."""
     if name not in FEW:
         write_run(home / name, home / "images.npz", **RUNS[name])
-    run = dj.open(home / name, CHANGES | (FITTED if name == "vdm" else {}), needs_training_images=True)
+    run = dj.open(home / name, CHANGES | (FITTED if name == "vdm" else {}))
     content = codec.compress(run, run.test, **BATCH)
     np.testing.assert_array_equal(codec.decompress(dj.open(home / name), content), run.test)
 
@@ -125,7 +125,7 @@ def test_files_that_belong_elsewhere_are_refused(home, content):
 
 def test_steps_that_no_fit_gives_are_refused(home, content):
     run, container = dj.open(home / "vdm", CHANGES), unpack(content, "file")
-    plain = run.experiment.model.steps(run.experiment.params, run.config.loss).to_arrays()
+    plain = run.model.steps(run.params, run.config.loss).to_arrays()
     gamma, ratio = (np.array(plain[name]) for name in ("gamma", "ratio"))
     curves = {"knots": np.zeros((4, 2), np.float32), "error": np.ones((4, 3), np.float32)}
     for kind, steps in (

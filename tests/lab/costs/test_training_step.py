@@ -10,7 +10,7 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.lab.costs.load import SMALLEST
 from diffenc_jax.lab.costs.training_step import measure_costs
 from diffenc_jax.train.flops import count
-from diffenc_jax.train.step import StepFunction
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 from tests.stored_runs import write_images
 
@@ -22,7 +22,7 @@ def test_costs_are_those_of_the_step(tmp_path):
     for size in (8, 32):
         config = tiny.config("vdm", small=True, data__source=str(path), train__batch_size=size)
         cost, counts = measure_costs(config, timed_steps=4), count(config, tiny.SPEC)
-        leaves = jax.tree.leaves(jax.eval_shape(StepFunction(tiny.model(config), config).init, np.uint32(0)))
+        leaves = jax.tree.leaves(jax.eval_shape(TrainingProgram(tiny.model(config), config).init, np.uint32(0)))
         arguments = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + size * tiny.SPEC.dims
         assert arguments <= cost["memory_of_state"] < 1.02 * arguments
         assert cost["memory_per_step"] == cost["memory_of_state"] + cost["memory_of_temporaries"]

@@ -152,7 +152,7 @@ class Grid(Keyed):
         entries: dict[str, Any] = {}
         for arm, config in evaluated.items():
             dataset = load_dataset(config.data, config.eval.split, labels=config.model.labels)
-            entries[arm] = dataset.fingerprint(config.eval.split)
+            entries[arm] = dataset.split(config.eval.split).fingerprint
             reason = different_images(entries[self.arms[0]], entries[arm])
             require(not reason, f"--arms={self.arms[0]},{arm}: {reason}")
 
