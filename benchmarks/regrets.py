@@ -8,8 +8,8 @@ entropy of their distribution. Per arm it prints the regret over its seeds and, 
 - the regret on training images, which overfitting lowers;
 - the regrets by other estimators: finite depth with fitted times and ratios, the ODE, and the length of a code.
 
-The latter two take the images of the split `few`, and their difference is to the bound on the same images.
-The records are kept in the runs, so that the same command resumes. examples/known_truth is to be installed.
+The ODE and the code take the images of the split `few`, and the tables have their differences to the bound on the same
+images. The records are kept in the runs, so that the same command resumes. Needs examples/known_truth to be installed.
 """
 
 import argparse

@@ -3,10 +3,10 @@
 Trains a transformer of --layers layers on digits, whose state takes 16 bytes per parameter, saves it once in the
 background, and goes on until the save is complete. save_seconds is the time that the call takes before training goes
 on; first_step_seconds, the step after it; complete_seconds, the time until the checkpoint is complete; slower_share,
-the median step in the meantime by that before. host_share is by how much more memory the first process took than
-the steps before, by its share of the state. On CPUs device memory is part of it, of which a step that may not overwrite
-the state needs as much again. With --hosts the parameters are divided over as many processes on this machine. --bucket
-saves in a bucket of fake-gcs-server on this machine.
+the median time of a step in the meantime, divided by that before the save. host_share is the additional memory of the
+first process during the save, divided by its share of the state. On CPUs this contains device memory: a step that may
+not overwrite the state needs room for a second one. With --hosts the parameters are divided over as many processes on
+this machine. --bucket saves in a bucket of fake-gcs-server on this machine.
 """
 
 import argparse
