@@ -19,7 +19,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.lab.coding.choices import Compression
-from diffenc_jax.lab.coding.coder import Lengths, make_coder
+from diffenc_jax.lab.coding.coder import Coder, Lengths
 from diffenc_jax.lab.coding.container import NOT_WRITTEN, Container, checksums, pack, unpack
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding
 from diffenc_jax.lab.coding.stack import NOT_DECODED, Stack
@@ -63,7 +63,7 @@ class Codec:
         with self._computing():
             self._steps = steps or steps_for(self._trained, trained.params, trained.config.loss)
         self._networks = CodingNetworks(self._trained, trained.params, self._steps, self._choices.batch_size)
-        self._coder = make_coder(self._choices, self._networks)
+        self._coder = Coder(self._networks, self._choices)
 
     def compress(
         self, images: np.ndarray, on_batch: OnBatch = UNWATCHED, labels: np.ndarray | None = None
@@ -73,16 +73,15 @@ class Codec:
         Raises InputError unless the images and labels have the form of the run's, and RunError if this machine would
         not decode the same images.
         """
-        batch, config = self._trained.model.batch(images, labels), self._trained.config
-        images, labels = batch.data, batch.labels
-        stacks = [Stack() for _ in range(min(self._networks.shape[0], len(images)))]
+        config, (images, labels, _) = self._trained.config, self._trained.model.batch(images, labels)
+        stacks = [Stack() for _ in range(min(self._networks.batch_size, len(images)))]
         lengths = []
         with self._computing():
             for seeds in self._batches(len(images)):
                 rows, given = _rows(images, seeds), _rows(labels, seeds)
                 lengths.append(self._coder.encode(stacks[: len(seeds)], rows, seeds, given))
                 on_batch(len(seeds))
-        values, words = flatten(config.to_dict()), [stack.words() for stack in stacks]
+        values = flatten(config.to_dict())
         steps = {name: np.asarray(array, np.float32) for name, array in self._steps.to_arrays().items()}
         container = Container(
             step=self._trained.step,
@@ -90,8 +89,7 @@ class Codec:
             origin=list(origin_of(self._trained, self._choices).values()),
             steps=steps if config.loss.is_fitted else {},
             checksums=checksums(images),
-            lengths=np.array(list(map(len, words)), np.uint32),
-            words=np.concatenate(words),
+            stacks=[stack.words() for stack in stacks],
         )
         self.decompress(container, on_batch, labels)
         initial_bits = 32 * sum(stack.initial_words for stack in stacks)
@@ -120,7 +118,7 @@ class Codec:
 
     def _batches(self, count: int) -> list[list[tuple[int, int]]]:
         """For each batch: the seeds of the images' noise, and the images' numbers."""
-        seeds, size = [(self._choices.seed, number) for number in range(count)], self._networks.shape[0]
+        seeds, size = [(self._choices.seed, number) for number in range(count)], self._networks.batch_size
         return [seeds[first : first + size] for first in range(0, count, size)]
 
     @contextmanager
@@ -173,7 +171,10 @@ def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[
     was written by another run or on another machine.
     """
     container = unpack(content, name)
-    config, choices = _settings(container, stored.config.allowing(plugins), name, plugins)
+    try:
+        config, choices = _settings(container, stored.config.allowing(plugins), plugins)
+    except InputError as error:
+        raise InputError(NOT_WRITTEN.format(name, error)) from error
     trained = open_trained(stored, config)
     missing = f"of which {stored.workdir} has no checkpoint; it has {trained.steps}"
     require(container.step in trained.steps, f"{name} was compressed at step {container.step}, {missing}")
@@ -183,24 +184,19 @@ def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[
     advice = "decompress it by the run and on the machine that compressed it"
     require(not others, f"{name} was compressed by another run, machine or version ({', '.join(others)}); {advice}")
     stacks = min(ours["batch"], len(container.checksums))
-    whole = len(container.origin) == len(ours) and len(container.lengths) == stacks
+    whole = len(container.origin) == len(ours) and len(container.stacks) == stacks
     whole = whole and _has_steps_of(trained, container.steps)
     require(whole, NOT_WRITTEN.format(name, "its origin, its stacks or its steps are not those of such a run"))
     steps = {key: jnp.asarray(array) for key, array in container.steps.items()}
     return Codec(trained, choices, Steps.from_arrays(steps) if steps else None), container
 
 
-def _settings(container: Container, stored: Config, name: str, plugins: Collection[str]) -> tuple[Config, Compression]:
-    """Configuration and choices of the file `name`, which may name parts of `plugins`; raises InputError for others."""
+def _settings(container: Container, stored: Config, plugins: Collection[str]) -> tuple[Config, Compression]:
+    """Configuration and choices of a file, which may name parts of `plugins`; raises InputError for others."""
     values, choices = container.values[: len(KEYS)], container.values[len(KEYS) :]
-    require(
-        len(choices) == len(dataclasses.fields(Compression)), NOT_WRITTEN.format(name, "it has values of other keys")
-    )
-    try:
-        changes = parts.allowed(dict(zip(KEYS, values, strict=True)), plugins)
-        return stored.replace(changes), Compression(*choices)
-    except InputError as error:
-        raise InputError(NOT_WRITTEN.format(name, error)) from error
+    require(len(choices) == len(dataclasses.fields(Compression)), "it has values of other keys")
+    changes = parts.allowed(dict(zip(KEYS, values, strict=True)), plugins)
+    return stored.replace(changes), Compression(*choices)
 
 
 def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:

@@ -9,6 +9,7 @@ from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.uncertainty import standard_errors
+from diffenc_jax.lab.coding.choices import Coding
 from diffenc_jax.lab.coding.coder import Coder
 from diffenc_jax.lab.coding.lattice import Lattice
 from diffenc_jax.lab.coding.networks import CodingNetworks
@@ -30,7 +31,9 @@ def exact_steps():
 
 def coder(order, spacing, steps, batch_size=COUNT):
     networks = CodingNetworks(experiment(loss__depth=len(GAMMA) - 1), PARAMS, steps, batch_size)
-    return Coder(networks, Lattice(GAMMA, spacing), order)
+    made = Coder(networks, Coding(order))
+    made.lattice = Lattice(GAMMA, spacing)  # also coarser ones than users may choose
+    return made
 
 
 def lengths_of(order, spacing, pixels):
