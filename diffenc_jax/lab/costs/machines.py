@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh, Mesh
@@ -32,35 +33,12 @@ GENERATIONS = {
     8.6: (102400, 101376, 1536, "NONE"),
     9.0: (233472, 232448, 2048, "ACCELERATED_FEATURES"),
 }
-# XLA's GpuTargetConfigProto for a card, with a cuDNN that has all kernels that JAX calls.
-CARD = """gpu_device_info {{
-  core_count: {0.cores} fpus_per_core: {0.lanes} clock_rate_ghz: {ghz} memory_bandwidth: {0.bandwidth:.0f}
-  device_memory_size: {0.memory} l2_cache_size: {0.l2} shared_memory_per_block: 49152 shared_memory_per_core: {1[0]}
-  shared_memory_per_block_optin: {1[1]} threads_per_core_limit: {1[2]} threads_per_block_limit: 1024
-  threads_per_warp: 32 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  registers_per_core_limit: 65536 registers_per_block_limit: 65536
-  cuda_compute_capability {{ major: {0.capability[0]} minor: {0.capability[1]} feature_extension: {1[3]} }} }}
-platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }} device_description_str: "{0.kinds[0]}"
-"""
 
 
-class Machines(NamedTuple):
-    """TPU slices or GPU hosts: the kind of device, and devices for which programs can be compiled but not run."""
-
-    target: Target
-    devices: Sequence[jax.Device]
-
-    @property
-    def hosts(self) -> int:
-        return len({device.process_index for device in self.devices})
-
-    @property
-    def chips(self) -> int:
-        return len(self.devices) // self.target.devices
-
-
-def describe(topology: str, slices: int = 1) -> Machines:
+def describe(topology: str, slices: int = 1) -> tuple[Target, Sequence[jax.Device]]:
     """TPU slices by a name such as v5e:4x4, or GPUs by a name such as h100:8 or, on two hosts, h100:2x8.
+
+    Returns the kind of device, and devices for which programs can be compiled but not run.
 
     Raises InputError if there are none, or no compiler for them.
     """
@@ -71,7 +49,7 @@ def describe(topology: str, slices: int = 1) -> Machines:
     from jax.experimental import topologies
 
     with refusing(f"the compiler for {kind} does not know {topology}"):
-        return Machines(target, topologies.get_topology_desc(**{"topology_name": topology} | options).devices)
+        return target, topologies.get_topology_desc(**{"topology_name": topology} | options).devices
 
 
 def _tpu_options(kind: str, shape: str, slices: int) -> dict[str, Any]:
@@ -98,7 +76,7 @@ def _gpu_options(target: Target, kind: str, shape: str, slices: int) -> dict[str
     require(installed, "the GPU compiler is not installed; run pip install 'diffenc_jax[cuda]'")
     major, minor = target.capability or (0, 0)
     generation = GENERATIONS[max(since for since in GENERATIONS if since <= major + minor / 10)]
-    card = CARD.format(target, generation, ghz=target.clock / 1e9)
+    card = Path(__file__).with_name("card.textproto").read_text().format(target, generation, ghz=target.clock / 1e9)
     return {"platform": "cuda", "target_config": card, "topology": f"1x{shape}" if "x" in shape else f"1x1x{shape}"}
 
 

@@ -1,14 +1,14 @@
 """The command with the real compilers: it prints what it writes, which agrees with other ways of counting."""
 
 import re
+from unittest import mock
 
 import jax
 import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs import compile_check, hlo
-from diffenc_jax.lab.costs.compile_check import DoesNotFit, step_lines
-from diffenc_jax.lab.costs.machines import Machines
+from diffenc_jax.lab.costs.compile_check import step_lines
 from diffenc_jax.lab.costs.targets import TARGETS, Target
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
@@ -116,27 +116,23 @@ def test_steps_on_gpus(on_gpus):
 
 
 FAILURES = [
-    ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", int(20.5 * 2**30)),
-    ("RESOURCE_EXHAUSTED: no more is known", None),
-    ("INTERNAL: it is broken\nat line 1", "the compiler failed: INTERNAL: it is broken"),
-    ("", 11),  # it compiles, for more memory than there is
+    jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm."),
+    jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no more is known"),
+    [],  # it compiles, for more memory than there is
+    jax.errors.JaxRuntimeError("INTERNAL: it is broken\nat line 1"),
 ]
 
 
-@pytest.mark.parametrize(("said", "expected"), FAILURES)
-def test_failures_to_compile(monkeypatch, said, expected):
+def test_failures_to_compile(monkeypatch):
     """Too little memory says what is needed; any other failure is one line."""
-
-    def compiled(*_, **__):
-        if said:
-            raise jax.errors.JaxRuntimeError(said)
-
-    monkeypatch.setattr(jax.stages.Lowered, "compile", compiled)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", mock.Mock(side_effect=FAILURES))
     monkeypatch.setattr(Memory, "of", lambda _: Memory(6, 5))
-    machines = Machines(Target([], flops=1, memory=10), jax.devices())
-    with pytest.raises((DoesNotFit, InputError)) as caught:
-        compile_check.compile_step(tiny.config("vdm", small=True), machines, False)
-    assert caught.value.args == (expected,)
+    monkeypatch.setattr(compile_check, "describe", lambda *_: (Target([], flops=1, memory=10), jax.devices()))
+    for needed in (int(20.5 * 2**30), None, 11):
+        measured = compile_check.measure_step(tiny.config("vdm", small=True), "a machine", 1, False)
+        assert (measured["fits"], measured["memory"]) == (False, needed)
+    with pytest.raises(InputError, match=r"^the compiler failed: INTERNAL: it is broken$"):
+        compile_check.measure_step(tiny.config("vdm", small=True), "a machine", 1, False)
 
 
 def test_the_work_of_a_step_is_the_sum_of_its_kernels():

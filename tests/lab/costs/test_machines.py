@@ -16,28 +16,28 @@ SLICES = [("v4:2x2x2", 8, 2), ("v5e:1x1", 1, 1), ("v5p:4x4x8", 128, 32), ("v6e:8
 @pytest.mark.parametrize(("topology", "chips", "hosts"), SLICES)
 def test_a_slice_has_a_device_for_each_chip(topology, chips, hosts, monkeypatch):
     monkeypatch.syspath_prepend(compilers.path("tpu"))
-    described = machines.describe(topology)
-    assert (described.chips, described.hosts) == (chips, hosts)
-    assert len(described.devices) == chips * (2 if "7x" in topology else 1)
-    assert target_of(described.devices[0].device_kind) == described.target == TARGETS[topology.split(":")[0]]
-    assert {device.platform for device in described.devices} == {"tpu"}
+    target, devices = machines.describe(topology)
+    assert len(devices) == chips * target.devices == chips * (2 if "7x" in topology else 1)
+    assert len({device.process_index for device in devices}) == hosts
+    assert target_of(devices[0].device_kind) == target == TARGETS[topology.split(":")[0]]
+    assert {device.platform for device in devices} == {"tpu"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("topology", "slices"), [("v5e:4x4", 3), ("tpu7x:2x2x1", 2)])
 def test_only_the_data_axis_runs_between_slices(topology, slices, monkeypatch):
     monkeypatch.syspath_prepend(compilers.path("tpu"))
-    described = machines.describe(topology, slices)
-    assert num_slices(described.devices) == slices
-    each = len(described.devices) // slices
+    _, devices = machines.describe(topology, slices)
+    assert num_slices(devices) == slices
+    each = len(devices) // slices
     for fsdp in (1, 2, each):
-        mesh = make_mesh(fsdp, described.devices)
-        assert mesh.shape == {"data": len(described.devices) // fsdp, "fsdp": fsdp}
+        mesh = make_mesh(fsdp, devices)
+        assert mesh.shape == {"data": len(devices) // fsdp, "fsdp": fsdp}
         slice_of = np.vectorize(lambda device: device.slice_index)(mesh.devices)
         assert (slice_of == np.repeat(np.arange(slices), each // fsdp)[:, None]).all()
-        assert set(mesh.devices.ravel()) == set(described.devices)
+        assert set(mesh.devices.ravel()) == set(devices)
     with pytest.raises(InputError, match=rf" would span the {slices} slices, of {each} devices each; take a divisor"):
-        make_mesh(len(described.devices), described.devices)
+        make_mesh(len(devices), devices)
 
 
 @pytest.mark.slow
@@ -54,10 +54,10 @@ from diffenc_jax.lab.costs.machines import describe
 from diffenc_jax.lab.costs.targets import TARGETS
 for name, target in TARGETS.items():
     if target.capability:
-        described = describe(f"{name.upper()}:2x4")
-        assert described.target == target
-        assert (described.chips, described.hosts, described.devices[0].device_kind) == (8, 2, target.kinds[0])
-        sharding = jax.sharding.SingleDeviceSharding(describe(f"{name}:1").devices[0])
+        described, devices = describe(f"{name.upper()}:2x4")
+        assert described == target
+        assert (len(devices), devices[7].process_index, devices[0].device_kind) == (8, 1, target.kinds[0])
+        sharding = jax.sharding.SingleDeviceSharding(describe(f"{name}:1")[1][0])
         x = jax.ShapeDtypeStruct((256, 256), jnp.bfloat16, sharding=sharding)
         jax.jit(lambda x: x @ x).lower(x).compile()
         print(name)
