@@ -26,13 +26,8 @@ ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-# By the generation of a card, as XLA describes them: bytes of shared memory of a core, the most of it for one block,
-# threads of a core, and whether kernels may use what only this generation has.
-GENERATIONS = {
-    8.0: (167936, 166912, 2048, "NONE"),
-    8.6: (102400, 101376, 1536, "NONE"),
-    9.0: (233472, 232448, 2048, "ACCELERATED_FEATURES"),
-}
+# Bytes of a card's shared memory that no block of threads can have.
+RESERVED = 1024
 
 
 def describe(topology: str, slices: int = 1) -> tuple[Target, Sequence[jax.Device]]:
@@ -74,9 +69,10 @@ def _gpu_options(target: Target, kind: str, shape: str, slices: int) -> dict[str
     require(known, f"no cards are named {kind}:{shape}; write {kind}:8, or {hosts}")
     installed = any(plugin.name.startswith("xla_cuda") for plugin in entry_points(group="jax_plugins"))
     require(installed, "the GPU compiler is not installed; run pip install 'diffenc_jax[cuda]'")
-    major, minor = target.capability or (0, 0)
-    generation = GENERATIONS[max(since for since in GENERATIONS if since <= major + minor / 10)]
-    card = Path(__file__).with_name("card.textproto").read_text().format(target, generation, ghz=target.clock / 1e9)
+    # From Hopper on, kernels may use what only their generation has.
+    features = "ACCELERATED_FEATURES" if tuple(target.capability) >= (9, 0) else "NONE"
+    others = {"ghz": target.clock / 1e9, "optin": target.shared - RESERVED, "features": features}
+    card = Path(__file__).with_name("card.textproto").read_text().format(target, **others)
     return {"platform": "cuda", "target_config": card, "topology": f"1x{shape}" if "x" in shape else f"1x1x{shape}"}
 
 

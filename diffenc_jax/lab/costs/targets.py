@@ -1,6 +1,7 @@
 """Kinds of accelerators: peak rates, names in JAX, and the properties that their compilers need; see targets.toml."""
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,10 @@ class Target:
       memory: bytes of a card, or bytes of a TPU's device that are left to a program; 0 if it cannot be compiled for.
       clock: cycles per second; 0 if unknown.
       devices: number of devices of a chip.
-      capability: compute capability of an NVIDIA card, such as [9, 0]; None for TPUs.
+      capability: compute capability of an NVIDIA card, such as [9, 0]; empty for TPUs.
       cores, lanes: number of a card's streaming multiprocessors, and of float32 units of one.
       l2: bytes of a card's L2 cache.
+      shared, threads: of a streaming multiprocessor: bytes of shared memory, and number of threads.
     """
 
     kinds: list[str]
@@ -31,10 +33,12 @@ class Target:
     memory: float = 0
     clock: float = 0
     devices: int = 1
-    capability: list[int] | None = None
+    capability: Sequence[int] = ()
     cores: int = 0
     lanes: int = 0
     l2: int = 0
+    shared: int = 0
+    threads: int = 0
 
     @property
     def available(self) -> int:
