@@ -8,7 +8,7 @@ from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Pass, StepsEstimator
 from diffenc_jax.lab.coding.choices import Coding
-from diffenc_jax.lab.coding.coder import Coder
+from diffenc_jax.lab.coding.coder import make_coder
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding
 from diffenc_jax.lab.coding.stack import Stack
 from diffenc_jax.runs.experiment import Experiment
@@ -39,11 +39,11 @@ class CodeLength(StepsEstimator):
         labels = None if given.batch.labels is None else np.asarray(given.batch.labels)
         # Batches of one size, so that an image's code does not depend on how many others there are.
         size = max(len(images), config.eval.batch_size)
-        coder = Coder(CodingNetworks(self.experiment, given.params, steps, size), self.options)
+        coder = make_coder(CodingNetworks(self.experiment, given.params, steps, size), self.options)
         seeds = [(config.eval.seed, int(given.number), int(index)) for index in np.asarray(given.indices)]
         stacks = [Stack() for _ in images]
-        lengths = coder.encode(stacks, images, seeds, labels)
-        decoded = coder.decode([Stack(stack.words()) for stack in stacks], seeds, labels)
+        lengths = coder(stacks, seeds, labels).encode(images)
+        decoded = coder([Stack(stack.words()) for stack in stacks], seeds, labels).decode()
         if not np.array_equal(decoded, images):
             raise RunError("images are decoded to other ones: the networks do not compute the same bits twice")
         return {"code_length": lengths.code, "bound": lengths.bound}

@@ -19,7 +19,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.lab.coding.choices import Compression
-from diffenc_jax.lab.coding.coder import Coder, Lengths
+from diffenc_jax.lab.coding.coder import Lengths, make_coder
 from diffenc_jax.lab.coding.container import NOT_WRITTEN, Container, checksums, pack, unpack
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding
 from diffenc_jax.lab.coding.stack import NOT_DECODED, Stack
@@ -63,7 +63,7 @@ class Codec:
         with self._computing():
             self._steps = steps or steps_for(self._trained, trained.params, trained.config.loss)
         self._networks = CodingNetworks(self._trained, trained.params, self._steps, self._choices.batch_size)
-        self._coder = Coder(self._networks, self._choices)
+        self._coder = make_coder(self._networks, self._choices)
 
     def compress(
         self, images: np.ndarray, on_batch: OnBatch = UNWATCHED, labels: np.ndarray | None = None
@@ -78,8 +78,8 @@ class Codec:
         lengths = []
         with self._computing():
             for seeds in self._batches(len(images)):
-                rows, given = _rows(images, seeds), _rows(labels, seeds)
-                lengths.append(self._coder.encode(stacks[: len(seeds)], rows, seeds, given))
+                coder = self._coder(stacks[: len(seeds)], seeds, _rows(labels, seeds))
+                lengths.append(coder.encode(_rows(images, seeds)))
                 on_batch(len(seeds))
         values = flatten(config.to_dict())
         steps = {name: np.asarray(array, np.float32) for name, array in self._steps.to_arrays().items()}
@@ -107,7 +107,7 @@ class Codec:
         labels = self._trained.model.checked_labels(labels, len(container.checksums))
         with self._computing():
             for seeds in reversed(self._batches(len(container.checksums))):
-                images = self._coder.decode(stacks[: len(seeds)], seeds, _rows(labels, seeds))
+                images = self._coder(stacks[: len(seeds)], seeds, _rows(labels, seeds)).decode()
                 if not np.array_equal(checksums(images), _rows(container.checksums, seeds)):
                     raise RunError(NOT_DECODED)
                 batches.append(images)

@@ -13,8 +13,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.lab.costs import hlo
-from diffenc_jax.lab.costs.machines import describe, lowering
-from diffenc_jax.lab.costs.targets import Target
+from diffenc_jax.lab.costs.machines import Target, describe, lowering
 from diffenc_jax.lab.costs.training_step import described
 from diffenc_jax.model import build, spec_of
 from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes

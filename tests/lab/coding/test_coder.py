@@ -1,5 +1,7 @@
 """Codes of images against the bound, and their way back."""
 
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +10,6 @@ from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.uncertainty import standard_errors
-from diffenc_jax.lab.coding.choices import Coding
 from diffenc_jax.lab.coding.coder import Coder
 from diffenc_jax.lab.coding.lattice import Lattice
 from diffenc_jax.lab.coding.networks import CodingNetworks
@@ -30,13 +31,11 @@ def exact_steps():
 
 def coder(order, spacing, steps, batch_size=COUNT):
     networks = CodingNetworks(experiment(loss__depth=len(GAMMA) - 1), PARAMS, steps, batch_size)
-    made = Coder(networks, Coding(order))
-    made.lattice = Lattice(GAMMA, spacing)  # also coarser ones than users may choose
-    return made
+    return partial(Coder, networks, Lattice(GAMMA, spacing), order)
 
 
 def lengths_of(order, spacing, pixels):
-    return coder(order, spacing, exact_steps()).encode([Stack() for _ in pixels], pixels, NAMES)
+    return coder(order, spacing, exact_steps())([Stack() for _ in pixels], NAMES).encode(pixels)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -72,12 +71,12 @@ def test_a_stack_holds_many_images_and_nothing_else(order):
     pixels, coding = images(60, 5), coder(order, 0.25, exact_steps(), batch_size=4)
     stacks, initial = [Stack() for _ in range(4)], []
     for first in range(0, 60, 4):
-        coding.encode(stacks, pixels[first : first + 4], NAMES[first : first + 4])
+        coding(stacks, NAMES[first : first + 4]).encode(pixels[first : first + 4])
         initial.append(sum(stack.initial_words for stack in stacks))
     assert initial[-1] <= initial[0] + 4
     back = [Stack(stack.words()) for stack in stacks]
     for first in reversed(range(0, 60, 4)):
-        found = coding.decode(back, NAMES[first : first + 4])
+        found = coding(back, NAMES[first : first + 4]).decode()
         np.testing.assert_array_equal(found, pixels[first : first + 4])
     assert all(stack.is_initial for stack in back)
 
@@ -87,4 +86,4 @@ def test_outputs_that_cannot_be_coded_are_refused(ratio):
     steps = exact_steps()
     broken = steps._replace(ratio=Table(np.float32([ratio] * steps.depth)))
     with pytest.raises(RunError, match="is not finite or has no width"):
-        coder("bit_swap", 0.25, broken, batch_size=1).encode([Stack()], images(1, 5), NAMES[:1])
+        coder("bit_swap", 0.25, broken, batch_size=1)([Stack()], NAMES[:1]).encode(images(1, 5))

@@ -9,7 +9,7 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs import compile_check, hlo
 from diffenc_jax.lab.costs.compile_check import step_lines
-from diffenc_jax.lab.costs.targets import TARGETS, Target
+from diffenc_jax.lab.costs.machines import TARGETS, Target
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count

@@ -5,7 +5,7 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs import machines
-from diffenc_jax.lab.costs.targets import TARGETS, target_of
+from diffenc_jax.lab.costs.machines import TARGETS, target_of
 from diffenc_jax.parallel.sharding import make_mesh, num_slices
 from tests.lab.costs import compilers
 
@@ -50,8 +50,7 @@ def test_slices_that_the_compiler_does_not_know_are_one_line(topology, monkeypat
 
 CARDS = """
 import jax, jax.numpy as jnp
-from diffenc_jax.lab.costs.machines import describe
-from diffenc_jax.lab.costs.targets import TARGETS
+from diffenc_jax.lab.costs.machines import TARGETS, describe
 for name, target in TARGETS.items():
     if target.capability:
         described, devices = describe(f"{name.upper()}:2x4")
@@ -70,14 +69,11 @@ def test_every_card_can_be_compiled_for():
     assert {"h100", "a100", "l4", "rtx4090"} < {*names} == {name for name in TARGETS if TARGETS[name].capability}
 
 
-def test_machines_have_published_rates_by_the_names_of_their_devices():
-    expected = {"NVIDIA H100 80GB HBM3": 989.5, "NVIDIA A100-SXM4-80GB": 312, "TPU v5 lite": 197, "TPU7x": 1153.5}
-    for kind, tera in expected.items():
-        assert target_of(kind).flops == tera * 1e12
+def test_devices_are_known_by_their_names_in_jax():
     assert target_of("NVIDIA H100 80GB HBM3 MIG 1g.10gb") is None
-    kinds = [kind for target in TARGETS.values() for kind in target.kinds]
-    assert len(set(kinds)) == len(kinds)
-    for target in TARGETS.values():  # a step that is bound by neither does 50 to 700 FLOPs per byte
+    for target in TARGETS.values():
+        assert all(target_of(kind) is target for kind in target.kinds)
+        # A step that is bound by neither does 50 to 700 FLOPs per byte.
         assert not target.memory or 50 < target.flops / target.bandwidth < 700
 
 
