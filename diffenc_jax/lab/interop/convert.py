@@ -29,13 +29,12 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
     Raises InputError if the file cannot be read or does not fit the configuration, or if `workdir` has another
     configuration or checkpoints.
     """
-    place = StoredRun(workdir)
-    place.check(config, must_exist=False)
+    stored = StoredRun(workdir)
+    stored.check(config, must_exist=False)
     check_published(config)
     step, arrays = read_published(path)
     params = to_params(path, _model_for(config, arrays), arrays)
-    with Checkpoints(place) as checkpoints:
-        require(checkpoints.latest_step() is None, f"{workdir} holds checkpoints already; give another --workdir")
+    require(not stored.steps(), f"{workdir} holds checkpoints already; give another --workdir")
     with claimed(workdir, config) as (_, run), Checkpoints(run, 1, params) as checkpoints:
         checkpoints.save_ema(step, params)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
