@@ -30,7 +30,7 @@ from diffenc_jax.commands.arguments import positive_number, writable_file
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.core.terminal import print_document
-from diffenc_jax.lab.costs.targets import target_of
+from diffenc_jax.lab.costs.machines import target_of
 from diffenc_jax.parallel.memory import device_memory
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.files import write_json

@@ -283,7 +283,7 @@ def strangers(tmp_path, monkeypatch):
     values[KEYS.index("loss.extrapolation")] = PART
     one = np.ones(1, np.uint32)
     values += dataclasses.astuple(Compression())
-    (tmp_path / "file").write_bytes(pack(Container(1, values, [], {}, one, one, one)))
+    (tmp_path / "file").write_bytes(pack(Container(1, values, [], {}, one, [one])))
     final = [f"eval.estimator={PART}"]
     grid = Grid(config="digits", arms=("vdm",), seeds=(0, 1), overrides=(), passes=None, reference="vdm", final=final)
     (root / FILE).write_text(json.dumps(grid.note()))

@@ -8,7 +8,7 @@ from diffenc_jax.core.errors import RunError
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Pass, StepsEstimator
 from diffenc_jax.lab.coding.choices import Coding
-from diffenc_jax.lab.coding.coder import make_coder, order_for
+from diffenc_jax.lab.coding.coder import make_coder
 from diffenc_jax.lab.coding.networks import CodingNetworks, check_coding
 from diffenc_jax.lab.coding.stack import Stack
 from diffenc_jax.runs.base import BaseRun
@@ -31,7 +31,7 @@ class CodeLength(StepsEstimator):
         return f"{self.loss.name}-code_length"
 
     def describe(self) -> dict[str, Any]:
-        order = order_for(self.options, self.run.model.encoder.drifts)
+        order = self.options.order_for(self.run.model.encoder.drifts)
         return {"kind": "code_length", **super().describe(), "order": order, "spacing": self.options.spacing}
 
     def estimate(self, given: Pass) -> dict[str, Any]:
@@ -39,11 +39,11 @@ class CodeLength(StepsEstimator):
         labels = None if given.batch.labels is None else np.asarray(given.batch.labels)
         # Batches of one size, so that an image's code does not depend on how many others there are.
         size = max(len(images), config.eval.batch_size)
-        coder = make_coder(self.options, CodingNetworks(self.run, given.params, steps, size))
+        coder = make_coder(CodingNetworks(self.run, given.params, steps, size), self.options)
         seeds = [(config.eval.seed, int(given.number), int(index)) for index in np.asarray(given.indices)]
         stacks = [Stack() for _ in images]
-        lengths = coder.encode(stacks, images, seeds, labels)
-        decoded = coder.decode([Stack(stack.words()) for stack in stacks], seeds, labels)
+        lengths = coder(stacks, seeds, labels).encode(images)
+        decoded = coder([Stack(stack.words()) for stack in stacks], seeds, labels).decode()
         if not np.array_equal(decoded, images):
             raise RunError("images are decoded to other ones: the networks do not compute the same bits twice")
         return {"code_length": lengths.code, "bound": lengths.bound}

@@ -64,7 +64,7 @@ class Codec:
             run = trained.changed(model=eval_model(trained))
             self._steps = steps or steps_for(run, trained.params, trained.config.loss)
         self._networks = CodingNetworks(run, trained.params, self._steps, self._choices.batch_size)
-        self._coder = make_coder(self._choices, self._networks)
+        self._coder = make_coder(self._networks, self._choices)
 
     def compress(
         self, images: np.ndarray, on_batch: OnBatch = UNWATCHED, labels: np.ndarray | None = None
@@ -74,16 +74,15 @@ class Codec:
         Raises InputError unless the images and labels have the form of the run's, and RunError if this machine would
         not decode the same images.
         """
-        batch, config = self._trained.model.batch(images, labels), self._trained.config
-        images, labels = batch.data, batch.labels
-        stacks = [Stack() for _ in range(min(self._networks.shape[0], len(images)))]
+        config, (images, labels, _) = self._trained.config, self._trained.model.batch(images, labels)
+        stacks = [Stack() for _ in range(min(self._networks.batch_size, len(images)))]
         lengths = []
         with self._computing():
             for seeds in self._batches(len(images)):
-                rows, given = _rows(images, seeds), _rows(labels, seeds)
-                lengths.append(self._coder.encode(stacks[: len(seeds)], rows, seeds, given))
+                coder = self._coder(stacks[: len(seeds)], seeds, _rows(labels, seeds))
+                lengths.append(coder.encode(_rows(images, seeds)))
                 on_batch(len(seeds))
-        values, words = flatten(config.to_dict()), [stack.words() for stack in stacks]
+        values = flatten(config.to_dict())
         steps = {name: np.asarray(array, np.float32) for name, array in self._steps.to_arrays().items()}
         container = Container(
             step=self._trained.checkpoint,
@@ -91,8 +90,7 @@ class Codec:
             origin=list(origin_of(self._trained, self._choices).values()),
             steps=steps if config.loss.is_fitted else {},
             checksums=checksums(images),
-            lengths=np.array(list(map(len, words)), np.uint32),
-            words=np.concatenate(words),
+            stacks=[stack.words() for stack in stacks],
         )
         self.decompress(container, on_batch, labels)
         initial_bits = 32 * sum(stack.initial_words for stack in stacks)
@@ -110,7 +108,7 @@ class Codec:
         labels = self._trained.model.checked_labels(labels, len(container.checksums))
         with self._computing():
             for seeds in reversed(self._batches(len(container.checksums))):
-                images = self._coder.decode(stacks[: len(seeds)], seeds, _rows(labels, seeds))
+                images = self._coder(stacks[: len(seeds)], seeds, _rows(labels, seeds)).decode()
                 if not np.array_equal(checksums(images), _rows(container.checksums, seeds)):
                     raise RunError(NOT_DECODED)
                 batches.append(images)
@@ -121,7 +119,7 @@ class Codec:
 
     def _batches(self, count: int) -> list[list[tuple[int, int]]]:
         """For each batch: the seeds of the images' noise, and the images' numbers."""
-        seeds, size = [(self._choices.seed, number) for number in range(count)], self._networks.shape[0]
+        seeds, size = [(self._choices.seed, number) for number in range(count)], self._networks.batch_size
         return [seeds[first : first + size] for first in range(0, count, size)]
 
     @contextmanager
@@ -174,7 +172,10 @@ def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[
     was written by another run or on another machine.
     """
     container = unpack(content, name)
-    config, choices = _settings(container, stored.config.allowing(plugins), name, plugins)
+    try:
+        config, choices = _settings(container, stored.config.allowing(plugins), plugins)
+    except InputError as error:
+        raise InputError(NOT_WRITTEN.format(name, error)) from error
     trained = api.open(stored, config=config)
     missing = f"of which {stored.workdir} has no checkpoint; it has {trained.checkpoints}"
     require(container.step in trained.checkpoints, f"{name} was compressed at step {container.step}, {missing}")
@@ -184,24 +185,19 @@ def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[
     advice = "decompress it by the run and on the machine that compressed it"
     require(not others, f"{name} was compressed by another run, machine or version ({', '.join(others)}); {advice}")
     stacks = min(ours["batch"], len(container.checksums))
-    whole = len(container.origin) == len(ours) and len(container.lengths) == stacks
+    whole = len(container.origin) == len(ours) and len(container.stacks) == stacks
     whole = whole and _has_steps_of(trained, container.steps)
     require(whole, NOT_WRITTEN.format(name, "its origin, its stacks or its steps are not those of such a run"))
     steps = {key: jnp.asarray(array) for key, array in container.steps.items()}
     return Codec(trained, choices, Steps.from_arrays(steps) if steps else None), container
 
 
-def _settings(container: Container, stored: Config, name: str, plugins: Collection[str]) -> tuple[Config, Compression]:
-    """Configuration and choices of the file `name`, which may name parts of `plugins`; raises InputError for others."""
+def _settings(container: Container, stored: Config, plugins: Collection[str]) -> tuple[Config, Compression]:
+    """Configuration and choices of a file, which may name parts of `plugins`; raises InputError for others."""
     values, choices = container.values[: len(KEYS)], container.values[len(KEYS) :]
-    require(
-        len(choices) == len(dataclasses.fields(Compression)), NOT_WRITTEN.format(name, "it has values of other keys")
-    )
-    try:
-        changes = parts.allowed(dict(zip(KEYS, values, strict=True)), plugins)
-        return stored.replace(changes), Compression(*choices)
-    except InputError as error:
-        raise InputError(NOT_WRITTEN.format(name, error)) from error
+    require(len(choices) == len(dataclasses.fields(Compression)), "it has values of other keys")
+    changes = parts.allowed(dict(zip(KEYS, values, strict=True)), plugins)
+    return stored.replace(changes), Compression(*choices)
 
 
 def _has_steps_of(trained: TrainedRun, arrays: dict[str, np.ndarray]) -> bool:

@@ -49,16 +49,16 @@ def run(arguments: Namespace) -> None:
     from diffenc_jax.runs import storage
     from diffenc_jax.runs.stored import StoredRun
 
-    output, source = writable_file("output", arguments.output), arguments.images
-    choices, stored = values_of(arguments, Compression), StoredRun(arguments.workdir)
+    output, choices = writable_file("output", arguments.output), values_of(arguments, Compression)
+    stored, source = StoredRun(arguments.workdir), arguments.images
     config = stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
     in_python = "in Python `diffenc_jax.lab.coding.codec.compress` takes them"
     require(not config.model.labels, f"{arguments.workdir} is a run with labels, which no file here holds; {in_python}")
-    split = None if Path(source).exists() else source
-    if split is not None:
-        config = config.replace({"eval.split": split})
+    is_split = not Path(source).exists()
+    if is_split:
+        config = config.replace({"eval.split": source})
     trained = api.open(stored, config=config)
-    images = np.asarray(all_images(Path(source))) if split is None else np.asarray(trained.dataset.split(split).data)
+    images = np.asarray(trained.dataset.split(source).data if is_split else all_images(Path(source)))
     codec, count = Codec(trained, choices), len(images)
     with watched(make_console(), f"compressing {count} images", 2 * count) as on_batch:
         compressed = codec.compress(images, on_batch=on_batch)

@@ -43,15 +43,9 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
     start = time.perf_counter()
     step = program.compiled()
     compile_seconds, memory = time.perf_counter() - start, Memory.of(step)
-    batches, state, seconds = Batches(run.dataset.split(TRAIN).examples, config, mesh), program.start(), []
-    began = cpu_seconds()
-    for index in range(WARM_UP_STEPS + timed_steps):
-        batch = jax.block_until_ready(batches(index))
-        start = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, batch, program.seed))
-        seconds.append(time.perf_counter() - start)
-    share = share_of_others(began, cpu_seconds())
-    lower, median, upper = np.quantile(seconds[WARM_UP_STEPS:], (0.25, 0.5, 0.75)).tolist()
+    batches = Batches(run.dataset.split(TRAIN).examples, config, mesh)
+    seconds, share = _time_steps(program, step, batches, timed_steps)
+    lower, median, upper = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
     return {
         **described(config),
         "steps": config.train.steps,
@@ -69,6 +63,19 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
         "compile_seconds": compile_seconds,
         "device": versions.device(),
     }
+
+
+def _time_steps(
+    program: TrainingProgram, step: jax.stages.Compiled, batches: Batches, count: int
+) -> tuple[list[float], float | None]:
+    """Seconds of each of `count` steps after the first ones, and `share_of_others` from the first step on."""
+    state, seconds, began = program.start(), [], cpu_seconds()
+    for index in range(WARM_UP_STEPS + count):
+        batch = jax.block_until_ready(batches(index))
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, batch, program.seed))
+        seconds.append(time.perf_counter() - start)
+    return seconds[WARM_UP_STEPS:], share_of_others(began, cpu_seconds())
 
 
 def described(config: Config) -> dict[str, Any]:
