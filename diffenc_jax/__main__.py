@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from diffenc_jax.commands.arguments import make_parser, parse
-from diffenc_jax.core import output, parts, process
+from diffenc_jax.core import output, parts, runtime
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require, suggestion
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
@@ -89,16 +89,16 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
       prog: how the user calls it.
       argv: its arguments.
       computes: whether the command trains or evaluates networks. The process then restarts with huge pages, see
-        `core.process`.
+        `core.runtime`.
     """
     output.escape_what_has_no_code()
     arguments = None
     try:
         arguments = parse(make_parser(command, prog), argv)
         if computes:
-            process.prepare()
+            runtime.prepare()
         _silence_libraries()
-        with process.interruptible():
+        with runtime.interruptible():
             code = command.run(arguments) or 0
         for folder in arguments.wrote_to if code == 0 else ():
             _note(folder, shlex.join([*prog.split(), *argv]))

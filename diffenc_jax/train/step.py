@@ -14,7 +14,7 @@ from clu.metrics import Collection
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.core import parts, process
+from diffenc_jax.core import parts, runtime
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import Seed, at_step, stream, uniform
 from diffenc_jax.data.images import Batch
@@ -213,7 +213,7 @@ class Program:
             in_shardings=(shardings, batched, whole),
             out_shardings=(shardings, whole),
             donate_argnums=0,
-            compiler_options=process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
+            compiler_options=runtime.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
         )
         self.state = sharding.abstract_arrays(shapes, shardings)
         shapes = model.batch_shapes(train.batch_size)
@@ -232,7 +232,7 @@ class Program:
         """
         with self.within_memory():
             program = self.step.lower(self.state, self.batch, self.seed).compile()
-        process.return_freed_memory()
+        runtime.return_freed_memory()
         memory.check_fits(program, STEP, self._advice)
         return program
 
