@@ -87,15 +87,15 @@ class StepFunction:
         transformations if the model is conditioned on them.
 
         The times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The
-        end-point terms are evaluated on one image in `train.ends_every`, and at each step on other images. If
-        `ends_every` does not divide the batch, they are evaluated on more images. They are about 0.5 % of the bound.
+        end-point terms are evaluated on one image in `train.endpoint_interval`, and at each step on other images. If
+        this number does not divide the batch, they are evaluated on more images. They are about 0.5 % of the bound.
         """
         train, size = self.config.train, len(batch.data)
         names = "time", "noise", "dropout"
         time_key, noise_key, dropout_key = (at_step(seed, name, step) for name in names)
         s = antithetic(uniform(time_key), size)
         t, weight = (s, jnp.ones_like(s)) if losses is None else by_density(losses.mass(), s)
-        k = math.gcd(train.ends_every, size // train.accumulate)
+        k = math.gcd(train.endpoint_interval, size // train.accumulate)
         noise = self.model.draw_noise(noise_key, t, size // k)
         if self.augmentation.kinds:
             choice = self.augmentation.draw(at_step(seed, "augmentation", step), size)
