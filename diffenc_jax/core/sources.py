@@ -66,7 +66,7 @@ def _cover(module: str, covered: dict[str, str]) -> None:
 
 
 def _cover_imported(module: str, covered: dict[str, str]) -> None:
-    """`_cover`, unless the module is this package's or Python's; of an installed package, name and version are added."""
+    """`_cover`, unless the module is this package's or Python's; an installed package's name and version are added."""
     top, file = module.partition(".")[0], _file_of(module)
     if INSTALLED & {*Path(file).parts} and (names := distributions().get(top)):
         covered |= {name: f"{name} {version(name)}" for name in names if name not in PACKAGES.split()}
