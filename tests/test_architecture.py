@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from diffenc_jax.core import parts
 from tests import ROOT
 from tests.lab.comparisons.significance import made_up
 from tests.processes import python
@@ -24,29 +25,44 @@ FLOORS = [
     ["train", "sampling"],
     ["api"],
     ["commands"],
-    ["__main__"],
+    ["table", "__main__"],
     ["main", "__init__"],
-    ["lab.__init__", "lab.table", "lab.stats", "lab.interop", "lab.figures"],
+    ["lab.__init__", "lab.stats", "lab.interop", "lab.figures"],
     ["lab.coding", "lab.costs"],
     ["lab.studies", "lab.comparisons"],
     ["lab.report"],
     ["lab.commands"],
+    ["lab.table"],
 ]
 FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+IMPORT_PATH = re.compile(rf"diffenc_jax\.({'|'.join(re.escape(part) for part in FLOOR)})\b(\.\w+)*(:\w+)?")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 @functools.cache
 def imports(path):
-    """Full names of everything that a file imports."""
+    """Full names of everything that a file imports, at its top or in functions, or names by import paths."""
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        names += imported(node, path)
+        if isinstance(node, ast.Constant) and IMPORT_PATH.fullmatch(str(node.value)):
+            names.append(node.value.replace(":", "."))
+    for table in parts.tables():
+        if table.__file__ == str(path):
+            entries = [entry.target for known in table.PARTS.values() for entry in known.values()]
+            bases = [name for kind in table.KINDS.values() for name in (kind.base, kind.command) if name]
+            names += [name.replace(":", ".") for name in (*entries, *bases)]
     return names
+
+
+def imported(node, path):
+    """Full names of what a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{path} has a relative import"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
 
 
 def part(path):
@@ -100,10 +116,11 @@ def test_only_the_mesh_names_its_axes():
 
 
 def test_only_runs_looks_for_the_files_of_a_workdir():
-    """Others look for users' arguments, data sets and configurations, two modules for devices, and one for a clone."""
+    """Others look for users' arguments, data sets and configurations; modules look for tables, a clone and devices."""
     looks = re.compile(r"\.(r?glob|iterdir|exists|is_dir|is_file)\(")
     others = [p for p in FILES if part(p) not in ("runs", "data", "lab.interop", "config", "commands", "lab.commands")]
     assert [str(p.relative_to(PACKAGE)) for p in others if looks.search(p.read_text())] == [
+        "core/parts.py",
         "core/versions.py",
         "lab/comparisons/significance/jobs.py",
         "parallel/cluster.py",

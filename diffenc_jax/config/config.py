@@ -76,7 +76,7 @@ class Config(Section):
 
         Args:
           changes: values by key, such as {"loss.depth": 10}, and sections as mappings or as sections, such as
-            {"model.encoder": {"kind": "identity"}}. Places of parts must be allowed, as by `parts.allowed`.
+            {"model.encoder": {"kind": "identity"}}. Import paths of parts must be allowed, as by `parts.allowed`.
         """
         return self.parse(changed(self.to_dict(), changes))
 

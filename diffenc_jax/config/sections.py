@@ -62,7 +62,7 @@ class PartConfig(Options):
       options: the other keys of the section. The mapping must not be changed.
     """
 
-    kind: str = key("", "Name of the part, or its place, package.module:Name.")
+    kind: str = key("", "Name of the part, or its import path, package.module:Name.")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:

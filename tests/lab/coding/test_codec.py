@@ -117,7 +117,7 @@ def test_files_that_belong_elsewhere_are_refused(home, content):
         ("vdm", {"values": container.values[:-1]}, "file that `compress` wrote: it has values of other keys"),
         ("vdm", {"values": [*container.values[:-1], -1]}, r"^this file [^\n]* wrote: seed must lie in [^\n]*"),
         ("vdm", {"values": [-1, *container.values[1:]]}, r"^this file [^\n]* wrote: loss.depth [^\n]*"),
-        ("vdm", {"values": [4, "os:system", *container.values[2:]]}, "which is imported only if you allow it"),
+        ("vdm", {"values": [4, "os:system", *container.values[2:]]}, "whose code runs only if you allow it"),
     ):
         with pytest.raises(InputError, match=message):
             codec.decompress(runs[run], pack(dataclasses.replace(container, **changes)))
