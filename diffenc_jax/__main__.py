@@ -15,6 +15,7 @@ A command goes on when its output cannot be written, and its exit code does not 
 """
 
 import importlib
+import logging
 import shlex
 import signal
 import sys
@@ -23,11 +24,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from etils import epy
+
 from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output, parts, runtime
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require, suggestion
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS, package_version
+
+with epy.lazy_imports():  # help needs none of them
+    import absl.logging
+
+    from diffenc_jax.parallel import hosts, memory, sharding
+    from diffenc_jax.runs import history
 
 COMMAND_KINDS = ("command", *(name for name, kind in parts.kinds().items() if kind.command))
 COMMANDS = {name: (kind, entry) for kind in COMMAND_KINDS for name, entry in parts.own(kind).items()}
@@ -105,30 +114,38 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
         return code or (0 if arguments.wrote_to else _code_of_output())
     except SystemExit as stop:
         return _code_of_output() if arguments is None else _fail(_ended_by(stop), 2)  # argparse has printed the help
-    except (InputError, RunError) as error:
-        return _fail(str(error), error.exit_code)
-    except OSError as error:  # such as a full disk
-        if error.filename is None:
-            raise
-        return _fail(f"{error.filename}: {reason(error)}", 1)
-    except MemoryError as error:
-        return _fail(f"out of memory on this machine: {error}; lower its batch size", 1)
-    except (RuntimeError, AssertionError) as error:
-        from diffenc_jax.parallel import hosts, memory, sharding
-
-        if missing := sharding.missing_platform():
-            return _fail(missing, 2)
-        if memory.is_out_of_memory(error):
-            why = memory.does_not_fit("this command", memory.needed_bytes(error), "lower its batch size")
-            return _fail(str(why), 1)
-        hosts.end_if_alone(error)
-        raise
     except (Interrupted, KeyboardInterrupt) as stop:
         print("; ".join(["interrupted", *filter(None, [getattr(command, "ON_INTERRUPT", "")])]), file=sys.stderr)
         return 128 + (stop.args or [signal.SIGINT])[0]
+    except Exception as error:
+        if (failure := _failure(error)) is None:
+            raise
+        return _fail(*failure)
     finally:
         if computes:  # a signal while JAX cleans up ends the process
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _failure(error: Exception) -> tuple[str, int] | None:
+    """Message and exit code of a command that an error ends; None if the error is shown with its traceback.
+
+    If the run has lost another process, this one ends here.
+    """
+    match error:
+        case InputError() | RunError():
+            return str(error), error.exit_code
+        case OSError() if error.filename is not None:  # such as a full disk
+            return f"{error.filename}: {reason(error)}", 1
+        case MemoryError():
+            return f"out of memory on this machine: {error}; lower its batch size", 1
+        case RuntimeError() | AssertionError():
+            if missing := sharding.missing_platform():
+                return missing, 2
+            if memory.is_out_of_memory(error):
+                why = memory.does_not_fit("this command", memory.needed_bytes(error), "lower its batch size")
+                return str(why), 1
+            hosts.end_if_alone(error)
+    return None
 
 
 def _listing() -> str:
@@ -142,10 +159,8 @@ def _listing() -> str:
 
 def _note(folder: Path, line: str) -> None:
     """Note the line of a finished command in a folder, or warn that it cannot be written there."""
-    from diffenc_jax.runs.history import note_command
-
     try:
-        note_command(folder, line)
+        history.note_command(folder, line)
     except (OSError, InputError) as error:
         print(printable(f"warning: this command cannot be noted in {folder}: {reason(error)}"), file=sys.stderr)
 
@@ -170,11 +185,7 @@ def _ended_by(stop: SystemExit) -> str:
 
 def _silence_libraries() -> None:
     """Silence the logs of absl, TensorStore and asyncio; the commands print whatever matters to the user."""
-    import logging
-
-    from absl import logging as absl_logging
-
-    absl_logging.set_verbosity(absl_logging.FATAL)
+    absl.logging.set_verbosity(absl.logging.FATAL)
     output.mend_unraisable()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 

@@ -39,6 +39,36 @@ IMPORT_PATH = re.compile(rf"diffenc_jax\.({'|'.join(re.escape(part) for part in 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+# Files in which functions import modules of this package, with the number of these imports. A module whose import takes
+# long is imported at the top, within `epy.lazy_imports`, and loaded when it is first used.
+IN_FUNCTIONS = """
+commands/evaluate.py 1 commands/jobs.py 7 commands/sample.py 1 commands/train.py 4 lab/commands/compare.py 7
+lab/commands/compile_check.py 3 lab/commands/compress.py 7 lab/commands/costs.py 3 lab/commands/decompress.py 5
+lab/commands/import_checkpoint.py 1 lab/commands/parity.py 1 lab/commands/report.py 5 lab/commands/reproduce.py 2
+lab/commands/significance.py 7 lab/commands/study.py 2 lab/comparisons/significance/grid.py 3 lab/figures/charts.py 4
+lab/studies/__init__.py 2 lab/studies/by_time.py 6 lab/studies/depth.py 5 lab/studies/encoder.py 3
+lab/studies/rate_distortion.py 1 lab/studies/sample_quality.py 6 lab/studies/study.py 9 nets/kernels/forms.py 1
+""".split()
+# Libraries that functions import, because help and commands that only read files do without them.
+LATE_LIBRARIES = {
+    *(
+        "PIL",
+        "aiohttp",
+        "diffrax",
+        "etils",
+        "fsspec",
+        "importlib",
+        "io",
+        "jax",
+        "jinja2",
+        "matplotlib",
+        "numpy",
+        "orbax",
+    ),
+    *("scipy", "sklearn", "tensorflow"),
+}
+
+
 @functools.cache
 def imports(path):
     """Full names of everything that a file imports, at its top or in functions, or names by import paths."""
@@ -86,6 +116,19 @@ def test_imports_run_downward():
         theirs = {part_of(name.split(".")[1:]) for name in imports(path) if name.startswith("diffenc_jax.")}
         upward += [(str(path), name) for name in theirs - {ours} if FLOOR[name] >= FLOOR[ours]]
     assert not upward
+
+
+def test_functions_import_what_is_listed():
+    """Fewer of this package's modules than listed are welcome."""
+    ours, libraries = Counter(), set()
+    for path in FILES:
+        functions = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+        statements = {inner for function in functions for inner in ast.walk(function) if imported(inner, path)}
+        roots = [imported(inner, path)[0].partition(".")[0] for inner in statements]
+        ours[str(path.relative_to(PACKAGE))] = roots.count("diffenc_jax")
+        libraries |= {*roots} - {"diffenc_jax"}
+    assert not ours - Counter(dict(zip(IN_FUNCTIONS[::2], map(int, IN_FUNCTIONS[1::2]), strict=True)))
+    assert libraries <= LATE_LIBRARIES
 
 
 def test_modules_import_each_other_in_no_circle():
