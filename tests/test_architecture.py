@@ -39,8 +39,8 @@ IMPORT_PATH = re.compile(rf"diffenc_jax\.({'|'.join(re.escape(part) for part in 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-# Files in which functions import modules of this package, with the number of these imports. A module whose import takes
-# long is imported at the top, within `epy.lazy_imports`, and loaded when it is first used.
+# Files in which functions import modules of this package, with the number of these imports. In place of such an import,
+# a module that takes long to load is imported at the top within `epy.lazy_imports`, which loads it when it is first used.
 IN_FUNCTIONS = """
 commands/evaluate.py 1 commands/jobs.py 7 commands/sample.py 1 commands/train.py 4 lab/commands/compare.py 7
 lab/commands/compile_check.py 3 lab/commands/compress.py 7 lab/commands/costs.py 3 lab/commands/decompress.py 5
@@ -48,24 +48,11 @@ lab/commands/import_checkpoint.py 1 lab/commands/parity.py 1 lab/commands/report
 lab/commands/significance.py 7 lab/commands/study.py 2 lab/comparisons/significance/grid.py 3 lab/figures/charts.py 4
 lab/studies/__init__.py 2 lab/studies/by_time.py 6 lab/studies/depth.py 5 lab/studies/encoder.py 3
 lab/studies/rate_distortion.py 1 lab/studies/sample_quality.py 6 lab/studies/study.py 9 nets/kernels/forms.py 1
-""".split()
+"""
 # Libraries that functions import, because help and commands that only read files do without them.
 LATE_LIBRARIES = {
-    *(
-        "PIL",
-        "aiohttp",
-        "diffrax",
-        "etils",
-        "fsspec",
-        "importlib",
-        "io",
-        "jax",
-        "jinja2",
-        "matplotlib",
-        "numpy",
-        "orbax",
-    ),
-    *("scipy", "sklearn", "tensorflow"),
+    *("PIL", "aiohttp", "diffrax", "etils", "fsspec", "importlib", "io"),
+    *("jax", "jinja2", "matplotlib", "numpy", "orbax", "scipy", "sklearn", "tensorflow"),
 }
 
 
@@ -127,7 +114,7 @@ def test_functions_import_what_is_listed():
         roots = [imported(inner, path)[0].partition(".")[0] for inner in statements]
         ours[str(path.relative_to(PACKAGE))] = roots.count("diffenc_jax")
         libraries |= {*roots} - {"diffenc_jax"}
-    assert not ours - Counter(dict(zip(IN_FUNCTIONS[::2], map(int, IN_FUNCTIONS[1::2]), strict=True)))
+    assert not ours - Counter({name: int(count) for name, count in re.findall(r"(\S+) (\d+)", IN_FUNCTIONS)})
     assert libraries <= LATE_LIBRARIES
 
 
