@@ -40,7 +40,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 # Files in which functions import modules of this package, with the number of these imports. In place of such an import,
-# a module that takes long to load is imported at the top within `epy.lazy_imports`, which loads it when it is first used.
+# a module that takes long to load is imported at the top within `epy.lazy_imports`, and loaded when it is first used.
 IN_FUNCTIONS = """
 commands/evaluate.py 1 commands/jobs.py 7 commands/sample.py 1 commands/train.py 4 lab/commands/compare.py 7
 lab/commands/compile_check.py 3 lab/commands/compress.py 7 lab/commands/costs.py 3 lab/commands/decompress.py 5
