@@ -30,11 +30,11 @@ from diffenc_jax.commands.arguments import make_parser, parse
 from diffenc_jax.core import output, parts, runtime
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require, suggestion
 from diffenc_jax.core.text import printable
-from diffenc_jax.core.versions import OURS, package_version
 
 with epy.lazy_imports():  # help needs none of them
     import absl.logging
 
+    from diffenc_jax.core import versions
     from diffenc_jax.parallel import hosts, memory, sharding
     from diffenc_jax.runs import history
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_listing())
             return _code_of_output()
         case ["--version"]:
-            print(f"{OURS} {package_version()}")
+            print(f"{versions.OURS} {versions.package_version()}")
             return _code_of_output()
     name, *rest = words
     try:

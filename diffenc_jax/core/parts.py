@@ -24,9 +24,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from etils import epy
+
 from diffenc_jax.core.errors import InputError, first_line, lookup, refusing, require, suggestion
 from diffenc_jax.core.keys import Key, join, keys_of
-from diffenc_jax.core.sources import outside_digest
+
+with epy.lazy_imports():  # a third of the time of a command's help
+    from importlib import metadata
+
+    from diffenc_jax.core import sources
 
 GROUP = "diffenc_jax.parts"
 PACKAGE = Path(__file__).parents[1]
@@ -115,9 +121,9 @@ def load(kind: str, name: str) -> Any:
 
 
 def digest(kind: str, name: str) -> str | None:
-    """`outside_digest` of the sources of a part and of the network that it holds."""
+    """`sources.outside_digest` of the sources of a part and of the network that it holds."""
     network = network_of(kind, name)
-    return outside_digest([entry(kind, name).target, *([entry("network", network).target] if network else [])])
+    return sources.outside_digest([entry(kind, name).target, *([entry("network", network).target] if network else [])])
 
 
 def entry(kind: str, name: str) -> Entry:
@@ -202,10 +208,8 @@ def own(kind: str) -> dict[str, Entry]:
 @cache
 def entries(kind: str) -> dict[str, Entry]:
     """All parts of a kind by short name, the package's own first; raises InputError if two have one name."""
-    from importlib.metadata import entry_points  # a tenth of a second that own parts need not wait for
-
     entries = dict(own(kind))
-    for point in entry_points(group=GROUP):
+    for point in metadata.entry_points(group=GROUP):
         of, _, name = point.name.partition(".")
         if of == kind:
             other = entries.get(name, Entry(point.value)).target
