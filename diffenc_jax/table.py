@@ -61,21 +61,14 @@ PARTS: dict[str, dict[str, Entry]] = {
     },
     "code": _parts("diffusion.codes", k_hot="KHot", none="NoCode"),
     "decoder": _parts("diffusion.decoders", gaussian="Gaussian", levels="Levels"),
-    "schedule": _parts(
-        "diffusion.schedules",
-        fixed_linear="FixedLinear",
-        fixed_poly10="FixedPoly10",
-        learned_linear="LearnedLinear",
-        monotone="Monotone",
-        polynomial="Polynomial",
-    ),
-    "prediction": _parts(
-        "diffusion.gaussian",
-        change="velocity_from_change",
-        eps="velocity_from_noise",
-        v="velocity_from_velocity",
-        x="velocity_from_image",
-    ),
+    "schedule": {
+        **_parts("diffusion.schedules", fixed_linear="FixedLinear", learned_linear="LearnedLinear"),
+        **_parts("diffusion.schedules", fixed_poly10="FixedPoly10", monotone="Monotone", polynomial="Polynomial"),
+    },
+    "prediction": {
+        **_parts("diffusion.gaussian", change="velocity_from_change", eps="velocity_from_noise"),
+        **_parts("diffusion.gaussian", v="velocity_from_velocity", x="velocity_from_image"),
+    },
     "extrapolation": _parts("diffusion.reverse", exponential="exponential", linear="linear"),
     "estimator": {
         **_parts("evaluation.bound", bound="Bound"),
