@@ -23,7 +23,6 @@ EXACT, HUTCHINSON = "exact", "hutchinson"
 ARGMAX, SOFTMAX = "argmax", "softmax"
 FLIP, ROTATE, COLORS = AUGMENTATIONS = ("flip", "rotate", "colors")
 FIT_IMAGES = 64
-STORED_NAMES = {"ends_every": "endpoint_interval"}  # keys of `train` by their names in stored configurations
 TIME_SAMPLING = ("importance", "uniform")
 DTYPES = ("bfloat16", "float32")
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
@@ -259,11 +258,6 @@ class TrainConfig(Section, section="train"):
     ema_warmup: bool = key(
         False, "Whether ema_decay is at most (1 + n) / (10 + n) at step n, so that the average forgets the start."
     )
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any], path: str) -> Self:
-        check_section(path, values)
-        return super().parse({STORED_NAMES.get(name, name): value for name, value in values.items()}, path)
 
     def check(self) -> None:
         allowed = f"{', '.join(AUGMENTATIONS)}, separated by commas, or be None"

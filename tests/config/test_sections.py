@@ -5,11 +5,12 @@ import math
 
 import pytest
 
+from diffenc_jax.config import Config
+from diffenc_jax.config.schema import every_key
 from diffenc_jax.config.sections import EvalConfig, LossConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from tests import tiny
-from tests.registered import every_key
 
 REFUSED = [
     ({"name": "a/../../../b"}, "name='a/../../../b' names a folder; it must neither hold '/' nor"),
@@ -101,7 +102,7 @@ def test_checkpoints_to_evaluate_are_chosen_by_step_or_word():
 
 def test_every_key_is_documented():
     """A sentence each, what None means, and for a name the allowed ones or where they are listed."""
-    for path, key in every_key(of_parts=True):
+    for path, key in every_key(Config):
         assert key.doc.endswith("."), path
         assert (type(None) in key.types) == bool(key.none)
         if key.choices and key.types == (str,):
