@@ -22,6 +22,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from etils import epy
@@ -86,8 +87,7 @@ def command_of(name: str) -> Any:
     with parts.trying([] if name in COMMANDS else [f"the command {name}"]):
         if kind == "command":
             return importlib.import_module(entry.target)
-        module, _, maker = parts.kinds()[kind].command.partition(":")
-        return getattr(importlib.import_module(module), maker)(name)
+        return resolve_name(parts.kinds()[kind].command)(name)
 
 
 def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False) -> int:
