@@ -12,7 +12,7 @@ import records
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.core import process
+from diffenc_jax.core import runtime
 from diffenc_jax.data.images import Batch
 from diffenc_jax.lab.costs.training_step import WARM_UP_STEPS
 from diffenc_jax.model import build, spec_of
@@ -39,7 +39,7 @@ def compile_step(config: Config, mesh: Mesh) -> CompiledStep:
     spec = spec_of(config)
     program = TrainingProgram(build(config, spec), config, mesh)
     step, times = compile_timed(lambda: program.step.lower(program.state, program.batch, program.seed))
-    process.return_freed_memory()
+    runtime.return_freed_memory()
     return CompiledStep(program, step, spec.pixel_levels, times)
 
 

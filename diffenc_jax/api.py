@@ -14,8 +14,8 @@ from diffenc_jax.config import Config, load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.progress import progress_of_call
+from diffenc_jax.core.runtime import keep_programs
 from diffenc_jax.core.streams import stream
 from diffenc_jax.data.dataset import TRAIN, Dataset
 from diffenc_jax.data.images import Batch, LocalPart

@@ -14,7 +14,7 @@ from clu.metrics import Collection
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.core import parts, process
+from diffenc_jax.core import parts, runtime
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import Seed, at_step, stream, uniform
 from diffenc_jax.data.images import Batch
@@ -105,15 +105,15 @@ class TrainingProgram:
         transformations if the model is conditioned on them.
 
         The times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The
-        end-point terms are evaluated on one image in `train.ends_every`, and at each step on other images. If
-        `ends_every` does not divide the batch, they are evaluated on more images. They are about 0.5 % of the bound.
+        end-point terms are evaluated on one image in `train.endpoint_interval`, and at each step on other images. If
+        this number does not divide the batch, they are evaluated on more images. They are about 0.5 % of the bound.
         """
         train, size = self.config.train, len(batch.data)
         names = "time", "noise", "dropout"
         time_key, noise_key, dropout_key = (at_step(seed, name, step) for name in names)
         s = antithetic(uniform(time_key), size)
         t, weight = (s, jnp.ones_like(s)) if losses is None else by_density(losses.mass(), s)
-        k = math.gcd(train.ends_every, size // train.accumulate)
+        k = math.gcd(train.endpoint_interval, size // train.accumulate)
         noise = self.model.draw_noise(noise_key, t, size // k)
         if self.augmentation.kinds:
             choice = self.augmentation.draw(at_step(seed, "augmentation", step), size)
@@ -185,7 +185,7 @@ class TrainingProgram:
             in_shardings=(state, sharding.batched(self.mesh), whole),
             out_shardings=(state, whole),
             donate_argnums=0,
-            compiler_options=process.CPU_OPTIONS if self.mesh.devices.flat[0].platform == "cpu" else None,
+            compiler_options=runtime.CPU_OPTIONS if self.mesh.devices.flat[0].platform == "cpu" else None,
         )
 
     def start(self) -> TrainState:
@@ -203,7 +203,7 @@ class TrainingProgram:
         """
         with self.within_memory():
             program = self.step.lower(self.state, self.batch, self.seed).compile()
-        process.return_freed_memory()
+        runtime.return_freed_memory()
         memory.check_fits(program, STEP, self._advice)
         return program
 

@@ -21,10 +21,8 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
 
 REFUSED = [
     ([], "required: --config; see `python -m diffenc_jax.main --help`"),
-    (["--config=configs/nothing.py"], "configs/nothing.py"),
     ([DIGITS, "--mode=fly"], "argument --mode: invalid choice: 'fly'"),
     ([DIGITS, "--mode=eval", "--no-samples"], "--no-samples is for --mode=train; leave it out"),
-    ([DIGITS, "eval"], "unrecognized arguments: eval"),
     ([DIGITS, "--processes=0"], "'0' is not a whole number above zero"),
 ]
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core import process
+from diffenc_jax.core import runtime
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
 from diffenc_jax.data.dataset import HELD_OUT, data_shape, label_spec, load_dataset
@@ -357,7 +357,7 @@ def test_more_than_the_memory_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "CONTAINER_LIMIT", tmp_path / "max")
+    monkeypatch.setattr(runtime, "CONTAINER_LIMIT", tmp_path / "max")
     physical = checks.machine_memory()
     assert 2**28 < physical < 2**50
     for limit, expected in (("1000000\n", 1_000_000), ("max\n", physical)):

@@ -1,4 +1,4 @@
-"""examples/own_parts: parts from outside, by their places and by short names, as docs/extending.md shows them."""
+"""examples/own_parts: parts from outside, by their import paths and by short names, as docs/extending.md shows them."""
 
 import csv
 import dataclasses
@@ -198,7 +198,7 @@ def test_the_encoder_of_the_page_is_that_of_the_package(tmp_path, monkeypatch):
     (tmp_path / "of_the_page.py").write_text(shown("x_t = "))
     monkeypatch.syspath_prepend(tmp_path)
     x, gamma = jnp.ones(2), jnp.asarray([-5.0, 4.0])
-    kinds = (parts.load("encoder", place) for place in (parts.Allowed("of_the_page:Fading"), FADING))
+    kinds = (parts.load("encoder", path) for path in (parts.Allowed("of_the_page:Fading"), FADING))
     np.testing.assert_allclose(*(kind(0.7).mean(x, gamma) for kind in kinds))
 
 
@@ -264,7 +264,7 @@ def test_keys_of_a_sampler_are_checked():
 PART = "stranger:Part"  # of a module that only a run, a root or a file names
 NAMED = {"loss": "extrapolation", "eval": "estimator", "sample": "sampler"}  # keys of a run that name it, by section
 ANSWERS = {
-    "": "which is imported only if you allow it; give --plugins=stranger, or plugins=['stranger'] in Python",
+    "": "whose code runs only if you allow it; if you trust stranger, give --plugins=stranger, or plugins=['stranger']",
     "--plugins=stranger": "stranger cannot be imported: it was",
 }
 
@@ -305,7 +305,7 @@ def test_no_key_of_a_stored_configuration_imports_anything(strangers):
     stored = json.loads((run / "config.json").read_text())
     for section, name in (NAMED | {"data": "source"}).items():
         change(run / "config.json", **{section: stored[section] | {name: PART}})
-        with pytest.raises(InputError, match=f"names {section}.{name}={PART}, which is imported only if you allow it"):
+        with pytest.raises(InputError, match=f"names {section}.{name}={PART}, whose code runs only if you allow it"):
             dj.open(run).sampling  # noqa: B018
         change(run / "config.json", **stored)
 

@@ -18,7 +18,7 @@ LABELS = np.random.RandomState(0).permutation(16).astype(np.int32)
 @functools.cache
 def inputs_of(augment=KINDS, conditioned=True, **changes):
     """The compiled function that draws the inputs of a step."""
-    changes |= {"train__augment": augment, "train__ends_every": 2}
+    changes |= {"train__augment": augment, "train__endpoint_interval": 2}
     config = tiny.config("vdm", small=True, model__augmentation=conditioned, model__labels=True, **changes)
     return jax.jit(TrainingProgram(build(config, DataSpec(SHAPE, tiny.LEVELS, LabelSpec(16))), config).inputs)
 

@@ -137,7 +137,7 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(params, draw):
 def stepped(parts, scan):
     """State and report after a step; the same images, times and noise whatever the parts, and no dropout."""
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
-    config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
+    config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__endpoint_interval=2)
     model = tiny.model(config)
     seed, step = np.uint32(0), TrainingProgram(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
     return jax.jit(step.train_step)(jax.jit(step.init)(seed), Batch(jnp.asarray(tiny.images(8))), seed)
