@@ -61,7 +61,7 @@ class UNet(ScoreNetwork):
         shape, x = x.shape, as_image(x)
         inputs, condition = self.inputs(x, condition)
         cond = TimeEmbedding(self.width, name="time")(time, condition)
-        h = self.compute.forms.settle(Conv(self.width, self.compute, name="conv_in")(inputs))
+        h = self.compute.forms.add_offset(Conv(self.width, self.compute, name="conv_in")(inputs))
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
         out_shape = (*shape[:-1], self.outputs * shape[-1])
         output = lambda h, _: to_image(h, self.out_groups, self.compute, out_shape)  # noqa: E731

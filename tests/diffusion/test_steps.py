@@ -28,7 +28,7 @@ def posterior(z_t, x_s, x_t, gamma_s, gamma_t):
 
 
 def draw(seed, batch=3, dims=4):
-    """Two places on the path, and arrays [batch, dims] for x, ε and v̂."""
+    """Two points on the path, and arrays [batch, dims] for x, ε and v̂."""
     rng = np.random.RandomState(seed)
     gamma_s, gamma_t = np.sort(rng.uniform(-13.3, 5.0, (2, batch)), axis=0)
     ratio = rng.uniform(0.2, 3.0, (batch, dims))

@@ -129,8 +129,8 @@ def test_the_bound_lies_above_the_truth(x64, world):
         density = lambda code: model_density(bind(jnp.tile(code, (len(GRID), 1))))  # noqa: E731
         p_0 = jax.vmap(density)(jnp.eye(2)).mean(axis=0) if has_code else model_density(bind(None))
         process = bind(jnp.asarray(CODE_OF[numbers.ravel()]) if has_code else None)
-        place = process.place(t, process.uniform_steps(DEPTH))
-        return losses.bound_at(process, pixels, place, losses.Noise(t, eps, eps)).total, truth(process, p_0)
+        point = process.point(t, process.uniform_steps(DEPTH))
+        return losses.bound_at(process, pixels, point, losses.Noise(t, eps, eps)).total, truth(process, p_0)
 
     nats, exact = map(np.asarray, nats_and_truth())
     bounds = nats.reshape(LEVELS, DEPTH, -1).mean(axis=1) @ (EPS_WEIGHTS[::3] / EPS_WEIGHTS[::3].sum())

@@ -34,7 +34,7 @@ def test_an_image_counts_for_itself(small):
 
     @jax.jit
     def terms(params, pixels, noise):
-        return jnp.stack(bound_at(model.bind(params), pixels, model.place(params, noise.t), noise)[:3])
+        return jnp.stack(bound_at(model.bind(params), pixels, model.point(params, noise.t), noise)[:3])
 
     together = np.asarray(terms(params, pixels, noise))
     for i in range(0, 6, 5):
@@ -50,7 +50,7 @@ def test_all_models_start_from_the_same_score_network():
     jax.tree.map(np.testing.assert_array_equal, tiny.without_condition(both), plain)
 
 
-def places():
+def points():
     """z and γ of six latents."""
     return draw()[1].eps_t, np.linspace(-12.0, 4.0, 6, dtype=np.float32)
 
@@ -63,7 +63,7 @@ def coefficients(gamma):
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_what_the_network_says_is_what_the_configuration_names(prediction):
     """v̂ by hand, from the network's output on top of z_t."""
-    model, z, gamma = built("vdm", small=True, model__prediction=prediction), *places()
+    model, z, gamma = built("vdm", small=True, model__prediction=prediction), *points()
     params = tiny.drawn(model, scale=0.0)
     bias = np.full_like(params["score"]["out"]["bias"], 0.25)  # a network that says a quarter everywhere
     score = params["score"] | {"out": params["score"]["out"] | {"bias": bias}}
@@ -79,7 +79,7 @@ def test_what_the_network_says_is_what_the_configuration_names(prediction):
 @pytest.mark.parametrize(("arm", "head"), [("vdm", False), ("nontrainable", False), ("diffenc", True)])
 def test_the_flow_is_what_the_encoder_makes_of_the_prediction(arm, head):
     """u from v̂ and x̂: nothing drifts, x_t shrinks as α_t², or the second head says how it moves."""
-    model, z, gamma = built(arm, small=True, model__derivative_head=head), *places()
+    model, z, gamma = built(arm, small=True, model__derivative_head=head), *points()
     process = model.bind(tiny.drawn(model, scale=0.3))
     alpha, sigma = coefficients(gamma)
     both = jax.jit(lambda z, gamma: (process.predict(z, gamma), flow_of(process)(z, gamma)))

@@ -31,7 +31,7 @@ class Features(NamedTuple):
         return Features(self.x + other.x, other.offset).shifted(self.offset)
 
 
-def settle(features: Features) -> Features:
+def add_offset(features: Features) -> Features:
     """Features with the offset added to x."""
     return Features(features.sum())
 

@@ -23,8 +23,8 @@ class Forms(NamedTuple):
       attend: softmax(q kᵀ / √C) v.
       join: see `joining.concatenate`.
       multiply, convolve, convolve_to_image: see `convolution`.
-      isolate: see `stacking.unstack`.
-      settle: whether the offsets of biases are added to features, see `features`.
+      barrier: see `stacking.unstack`.
+      add_offset: whether the offsets of biases are added to features, see `features`.
     """
 
     remat: str
@@ -34,8 +34,8 @@ class Forms(NamedTuple):
     multiply: Callable[..., Any]
     convolve: Callable[..., Any]
     convolve_to_image: Callable[..., Any]
-    isolate: Callable[..., Any]
-    settle: Callable[..., Any]
+    barrier: Callable[..., Any]
+    add_offset: Callable[..., Any]
 
 
 CPU = Forms(
@@ -46,15 +46,15 @@ CPU = Forms(
     multiply=convolution.multiply_on_cpu,
     convolve=convolution.convolve_on_cpu,
     convolve_to_image=convolution.convolve_to_image,
-    isolate=stacking.isolate,
-    settle=features.settle,
+    barrier=stacking.barrier,
+    add_offset=features.add_offset,
 )
 GPU = CPU._replace(  # without Triton kernels, which `forms_of` adds
     normalize=norm.on_tpu,
     attend=attention.on_gpu,
     multiply=convolution.multiply,
     convolve=convolution.convolve,
-    isolate=stacking.apply,
+    barrier=stacking.apply,
 )
 TPU = CPU._replace(
     remat="products",
@@ -63,8 +63,8 @@ TPU = CPU._replace(
     multiply=convolution.multiply,
     convolve=convolution.convolve,
     convolve_to_image=convolution.sum_taps,
-    isolate=stacking.apply,
-    settle=features.leave_apart,
+    barrier=stacking.apply,
+    add_offset=features.leave_apart,
 )
 PLATFORMS = {"cpu": CPU, "gpu": GPU, "tpu": TPU}
 

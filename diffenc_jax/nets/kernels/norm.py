@@ -84,7 +84,7 @@ on_tpu = partial(normalize, join=add_padded, means_apart=True)
 
 # Jitted by itself, so that its gradient by each argument is a single array on CPUs. Where such a gradient is a sum of
 # terms, one of them constant over positions, XLA leaves the sum to the operations that use it, so that each block would
-# add up the terms of all later blocks again. Together with `stacking.isolate`: 0.57 of the time to trace and compile a
+# add up the terms of all later blocks again. Together with `stacking.barrier`: 0.57 of the time to trace and compile a
 # step.
 @partial(jax.jit, static_argnums=3)
 def _group_norm(x, parts, params, options):
