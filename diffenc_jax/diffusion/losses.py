@@ -32,6 +32,13 @@ class Noise(NamedTuple):
     eps_t: Images
 
 
+class EndpointData(NamedTuple):
+    """Examples [E, ...] whose end points are evaluated, with their conditions [E, K] for a process with a condition."""
+
+    data: Num[Array, "e *d"]
+    condition: Float[Array, "e k"] | None = None
+
+
 class Terms(NamedTuple):
     """The terms of the bound, nats per example [B].
 
@@ -82,24 +89,18 @@ def bound(process: Process, data: Data, key: jax.Array, steps: Steps | None = No
 
 
 def bound_at(
-    process: Process,
-    data: Data,
-    point: PathPoint,
-    noise: Noise,
-    endpoint_data: Num[Array, "e *d"] | None = None,
-    endpoint_condition: Float[Array, "e k"] | None = None,
+    process: Process, data: Data, point: PathPoint, noise: Noise, endpoints: EndpointData | None = None
 ) -> Terms:
     """One unbiased estimate of the bound for each example, at given points of the path and with given noise.
 
     Args:
       data: [B, ...].
       point: an `Instant` for infinite depth, a `Step` for finite depth.
-      endpoint_data: [E, ...], the examples whose end points are evaluated, where E divides B; None for all.
-      endpoint_condition: [E, K] conditions of these examples, for a process with a condition.
+      endpoints: the examples whose end points are evaluated, where their number E divides B; None for all.
     """
     x = process.decoder.values(data)
     with jax.named_scope("encoder"):
-        encoding, data_end, noise_end = _encode(process, point, x, endpoint_data, endpoint_condition)
+        encoding, data_end, noise_end = _encode(process, point, x, endpoints)
     with jax.named_scope("score_network"):
         z_t, v = diffuse(encoding.x_t, point.gamma_t, encoding.encoded.noise(noise.eps_t))
         estimate = process.estimate(z_t, point.gamma_t)
@@ -115,13 +116,10 @@ def bound_at(
         diffusion = point.loss(errors)
         if process.decoder.takes_reals and isinstance(point, Instant):
             diffusion -= point.control(noise.eps_t)
-        endpoint_data = data if endpoint_data is None else endpoint_data
-        return Terms(
-            process.decoder.reconstruction(data_end, endpoint_data, gamma_0, noise.eps_0),
-            latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats),
-            diffusion,
-            heads,
-        )
+        endpoint_data = data if endpoints is None else endpoints.data
+        reconstruction = process.decoder.reconstruction(data_end, endpoint_data, gamma_0, noise.eps_0)
+        latent_term = latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats)
+        return Terms(reconstruction, latent_term, diffusion, heads)
 
 
 def errors_at(process: Process, point: PathPoint, x: Images, eps: Images) -> Errors:
@@ -136,30 +134,30 @@ def errors_of(process: Process, point: PathPoint, encoding: Encoding, noise: Ima
     return process.errors(point, process.estimate(z_t, point.gamma_t), v, encoding)
 
 
-def _encode(process, point, x, endpoint_data, endpoint_condition):
+def _encode(process, point, x, endpoints):
     """Encoding [B, ...] at `point`, and the encodings [E, ...] at the data and at the noise end of the path.
 
     If only some examples have end points, one call of the encoder serves all points, and the encoder is compiled once.
     Its batch is B/E rows of x, then both ends of one example, and so on: if devices hold blocks of a batch, the rows
     stay on their devices.
     """
-    condition, endpoints = process.condition, process.endpoints
-    if endpoint_data is None:
+    condition, ends = process.condition, process.endpoints
+    if endpoints is None:
         twice = process.with_condition(None if condition is None else jnp.concatenate([condition, condition]))
-        ends = twice.encoder.encode(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(endpoints), len(x)))
-        halves = (jax.tree.map(lambda rows: jnp.split(rows, 2)[i], ends) for i in (0, 1))  # noqa: B023
+        both = twice.encoder.encode(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(ends), len(x)))
+        halves = (jax.tree.map(lambda rows: jnp.split(rows, 2)[i], both) for i in (0, 1))  # noqa: B023
         return point.encode(process.encoder, x), *halves
-    count = len(endpoint_data)
+    count = len(endpoints.data)
 
     def join(rows, at_0, at_1):
         rows = rows.reshape(count, -1, *rows.shape[1:])
         joined = jnp.concatenate([rows, at_0[:, None], at_1[:, None]], axis=1)
         return joined.reshape(-1, *joined.shape[2:])
 
-    point = point.joined(join, count, *endpoints)
-    x_ends = process.decoder.values(endpoint_data)
+    point = point.joined(join, count, *ends)
+    x_ends = process.decoder.values(endpoints.data)
     if condition is not None:
-        process = process.with_condition(join(condition, endpoint_condition, endpoint_condition))
+        process = process.with_condition(join(condition, endpoints.condition, endpoints.condition))
     joined = point.encode(process.encoder, join(x, x_ends, x_ends))
     encoded = jax.tree.map(lambda rows: rows.reshape(count, -1, *rows.shape[1:]), joined)
     encoding = jax.tree.map(lambda rows: rows[:, :-2].reshape(x.shape), encoded)

@@ -7,10 +7,9 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.diffusion.arrays import AnyShape, Condition, Data, Gammas, Images, PerExample, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Condition, Data, Gammas, Images, Index, PerExample, Scalar
 from diffenc_jax.diffusion.decoders import Decoder, Levels
 from diffenc_jax.diffusion.encoders import Assumed, Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import Estimate, Prediction, image_from_velocity
@@ -106,7 +105,7 @@ class Process:
         """The points at times t [B] in [0, 1): steps of `steps`, or instants if it is None."""
         return self.warped(self.instant(t)) if steps is None else self.warped(steps.at(t))
 
-    def step(self, steps: Steps, i: int | Int[Array, ""], batch_size: int) -> Step:
+    def step(self, steps: Steps, i: Index, batch_size: int) -> Step:
         """Step i of `steps`, counted from the data, for each of `batch_size` examples."""
         return self.warped(steps.step(i, batch_size))
 

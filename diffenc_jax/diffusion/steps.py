@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, Index, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import Estimate, align, alpha, sum_dims
 from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
@@ -213,7 +213,7 @@ class Steps(NamedTuple):
         i = jnp.clip(jnp.floor(t * self.depth).astype(jnp.int32), 0, self.depth - 1)
         return self._step(self.gamma[i], self.gamma[i + 1], i)
 
-    def step(self, i: int | Int[Array, ""], batch_size: int) -> Step:
+    def step(self, i: Index, batch_size: int) -> Step:
         """The step between γ[i + 1] and γ[i], for each of `batch_size` examples."""
         gamma_s, gamma_t = (jnp.broadcast_to(self.gamma[j], (batch_size,)) for j in (i, i + 1))
         return self._step(gamma_s, gamma_t, jnp.asarray(i)[None])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion.losses import Noise, Terms, bound_at
+from diffenc_jax.diffusion.losses import EndpointData, Noise, Terms, bound_at
 from diffenc_jax.model import Model, Params, bind_to
 
 
@@ -86,10 +86,8 @@ def gradient(model: Model, params: Params, inputs: StepInputs) -> tuple[StepOutp
 
     def loss(params: Params, point: Any) -> tuple[jax.Array, StepOutputs]:
         process = bind_to(model, params, inputs.batch, inputs.dropout_key)
-        ends: tuple[Any, ...] = ()
-        if inputs.endpoints is not None:
-            ends = inputs.endpoints.data, model.condition(params, inputs.endpoints)
-        terms = bound_at(process, inputs.batch.data, process.warped(point), inputs.noise, *ends)
+        ends = inputs.endpoints and EndpointData(inputs.endpoints.data, model.condition(params, inputs.endpoints))
+        terms = bound_at(process, inputs.batch.data, process.warped(point), inputs.noise, ends)
         means = jax.tree.map(jnp.mean, terms.weighted(inputs.weight))
         objective = means.total / (model.spec.dims * math.log(2))
         for name in model.separate_losses:

@@ -28,7 +28,8 @@ def test_end_points_of_some_images_average_to_those_of_all(x64):
     def bounds(pixels, t, eps_0, eps_t, *endpoints):
         step = Step(schedule(0.8 * t), schedule(t), Table(jnp.ones(6)), jnp.asarray(5.0))
         noise = losses.Noise(t, eps_0, eps_t)
-        terms = [losses.bound_at(process, pixels, at, noise, *endpoints) for at in (process.instant(t), step)]
+        ends = losses.EndpointData(*endpoints) if endpoints else None
+        terms = [losses.bound_at(process, pixels, at, noise, ends) for at in (process.instant(t), step)]
         return [(each, jax.tree.map(jnp.mean, each).total) for each in terms]
 
     at = lambda *ends: jax.tree.map(np.asarray, bounds(pixels, t, ends[0], eps_t, *ends[1:]))  # noqa: E731

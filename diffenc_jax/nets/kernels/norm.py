@@ -11,8 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from diffenc_jax.nets.embeddings import HIGHEST
 from diffenc_jax.nets.kernels.dropout import Mask, dropout
-from diffenc_jax.nets.kernels.features import Features
-from diffenc_jax.nets.kernels.joining import add_padded, concatenate
+from diffenc_jax.nets.kernels.features import Features, add_padded, concatenate
 
 EPSILON = 1e-6
 STATISTICS = "statistics"  # the name by which a policy of jax.checkpoint saves them
