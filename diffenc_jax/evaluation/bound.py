@@ -92,7 +92,7 @@ class Bound(StepsEstimator):
     ) -> dict[str, jax.Array]:
         """The values that `estimate` returns, under the given noise."""
         steps = None if self.loss.depth is None else Steps.from_arrays(tables)
-        return self._compiled.terms(params, batch, noise, weight, self._compiled.place(params, steps, noise.t))
+        return self._compiled.terms(params, batch, noise, weight, self._compiled.point(params, steps, noise.t))
 
     def _mean_squares(self, params: Params, tables: Tables) -> np.ndarray:
         """[cells] the mean square of the diffusion term over training images, by cell of t."""
@@ -119,13 +119,13 @@ class _Compiled:
     """
 
     def __init__(self, model: Model, mesh: Mesh):
-        def terms(params, batch, noise, weight, place):
+        def terms(params, batch, noise, weight, point):
             """The terms by name, with their times and weights, [B] each."""
             process = bind_to(model, params, batch)
-            terms = bound_at(process, batch.data, process.warped(place), noise).weighted(weight)
+            terms = bound_at(process, batch.data, process.warped(point), noise).weighted(weight)
             return {name: getattr(terms, name) for name in TERMS} | {"t": noise.t, "weight": weight}
 
-        self.place = jax.jit(lambda params, steps, t: model.bind(params).instant(t) if steps is None else steps.at(t))
+        self.point = jax.jit(lambda params, steps, t: model.bind(params).instant(t) if steps is None else steps.at(t))
         self.terms = jax.jit(terms, out_shardings=sharding.replicated(mesh))
         self.draw = jax.jit(partial(_draw, model))
         self.draw_in_cell = jax.jit(partial(_draw_in_cell, model), static_argnums=0)

@@ -181,9 +181,9 @@ def squared_error(
     process: Process, x: jax.Array, gamma_s: jax.Array, gamma_t: jax.Array, eps: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """u = (μ_Q - μ_P)² / σ_Q² of the steps from γ_t [B] to γ_s [B], and x̂ at z_t, [B, H, W, C] each."""
-    place = process.warped(_step(gamma_s, gamma_t))
-    errors = errors_at(process, place, x, eps)
-    return jnp.square(place.deviation(errors)), errors.estimate.x_hat
+    point = process.warped(_step(gamma_s, gamma_t))
+    errors = errors_at(process, point, x, eps)
+    return jnp.square(point.deviation(errors)), errors.estimate.x_hat
 
 
 def encode_at(process: Process, x: jax.Array, gamma: jax.Array) -> Encoded:
@@ -211,16 +211,16 @@ def costs_to_all(
 
     def costs(s):
         at_s = jax.tree.map(lambda arrays: arrays[s], encoded)
-        place = process.warped(_step(jnp.broadcast_to(gammas[s], shared.shape), shared))
-        encoding = process.encoder.between(at_s, at_t, place.gamma_s, gamma_t)
-        u = jnp.square(place.deviation(process.errors(place, estimate, v, encoding)))
+        point = process.warped(_step(jnp.broadcast_to(gammas[s], shared.shape), shared))
+        encoding = process.encoder.between(at_s, at_t, point.gamma_s, gamma_t)
+        u = jnp.square(point.deviation(process.errors(point, estimate, v, encoding)))
         dims, mean = u[0].size, jnp.mean(u, axis=0)
         by_name = {name: jnp.mean(mean, axis=tuple(range(mean.ndim)[axes])) for name, axes in OPTIMAL.items()}
         nats = {name: dims * jnp.mean(best_cost(u)) for name, u in by_name.items()} | {FIXED: 0.5 * jnp.sum(mean)}
         by_bin = jnp.dot(members, u.ravel(), precision=jax.lax.Precision.HIGHEST) / jnp.maximum(count, 1.0)
         nats[OPTIMAL_ESTIMATE] = jnp.sum(count * best_cost(by_bin)) / len(u)
         if estimate.log_error is not None:
-            w = ByErrorHead()(place.gamma_s, gamma_t, estimate)
+            w = ByErrorHead()(point.gamma_s, gamma_t, estimate)
             nats[LEARNED_ERROR] = jnp.mean(sum_dims(cost(w, u)))
         return nats
 

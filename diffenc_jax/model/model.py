@@ -26,7 +26,7 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table
 from diffenc_jax.diffusion.reverse import Extrapolated, ThroughEncoder
 from diffenc_jax.diffusion.schedules import Schedule
-from diffenc_jax.diffusion.steps import Place, Steps
+from diffenc_jax.diffusion.steps import PathPoint, Steps
 from diffenc_jax.nets.network import ScoreNetwork
 
 Params = Any
@@ -222,8 +222,8 @@ class Model:
             shape=self.spec.shape,
         )
 
-    def place(self, params: Params, t: jax.Array) -> Place:
-        """The places at times t [B]: instants, or steps of the finite depth `loss.depth`; one γ for all dimensions."""
+    def point(self, params: Params, t: jax.Array) -> PathPoint:
+        """The points at times t [B]: instants, or steps of the finite depth `loss.depth`; one γ for all dimensions."""
         if self.loss.depth is None:
             return self.bind(params).instant(t)
         return self.steps(params, self.loss).at(t)

@@ -160,7 +160,6 @@ WRONG = [
     ("a.npy", npy_header((2**40, 2**40, 3)) + bytes(100), "cannot be read: "),
     ("a.npy", npy_header((4, 4, 4), "|O") + bytes(512), "cannot be read: "),
     ("a.npy", npy_bytes(IMAGES / 255), "undo that, as by np.round(array * N).astype(np.uint8)"),
-    ("a.npy", npy_bytes(IMAGES / 127.5 - 1), "if pixels 0 .. N were scaled, undo that"),
     ("a.npy", npy_bytes(IMAGES - 9.5), "take a configuration of real numbers, --config=arrays"),
     ("a.npy", npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)), "take a configuration of real numbers, --config=arr"),
     ("a.npy", npy_bytes(IMAGES * np.uint16(257)), "or add noise that is uniform over 0 .. 1, and take --config="),
@@ -169,10 +168,8 @@ WRONG = [
     ("a.npy", npy_bytes(IMAGES.reshape(30, -1)), "must hold images [N, H, W, C] or [N, H, W]; this is [30, 48]"),
     ("a.npy", npy_bytes(np.zeros((9, 3, 6, 10), np.uint8)), "[9, 3, 6, 10], like [N, C, H, W]; save array.transpose("),
     ("a.npy", b"", "is no .npy file; copy or make it again"),
-    ("a.npy", npy_bytes(IMAGES)[:5], "is no .npy file; copy or make it again"),
     ("a.npy", gzip.compress(npy_bytes(IMAGES)), "is gzipped, which only IDX files may be; gunzip it"),
     ("a.npy.gz", gzip.compress(npy_bytes(IMAGES)), "is gzipped, which only IDX files may be; gunzip it"),
-    ("a.npz", gzip.compress(zip_bytes({"a.npy": npy_bytes(IMAGES)})), "is gzipped, which only IDX files may be; "),
     ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)})[:-9], "cannot be read: File is not a zip file; copy or make"),
     ("a.npz", zip_bytes({"a.npy": npy_header((4, 6, 5, 3)) + bytes(9)}), "cannot be read: EOF: reading array"),
     ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)}).replace(IMAGES.tobytes(), IMAGES[::-1].tobytes()), "Bad CRC-32"),
@@ -189,7 +186,6 @@ WRONG = [
     ("a", gzip.compress(idx_bytes(GREY))[:-1], "ended before the end-of-stream marker was reached; copy or make"),
     ("a", idx_bytes(GREY[:0]), "must hold images [N, H, W, C] or [N, H, W]; this is [0, 4, 4]"),
     ("a", bytes([0, 0, 13, 3]) + struct.pack(">3I", 1, 1, 1) + bytes(4), "is not a .npy, .npz or IDX file of uint8"),
-    ("a", b"hello", "is not a .npy, .npz or IDX file of uint8"),
 ]
 
 

@@ -106,8 +106,8 @@ def test_the_interior_is_trained_on_the_square_and_its_ends_on_the_bound(params,
     outputs, grads = gradient(LEARNED, params, draw)
 
     def terms(params, draw):
-        place = LEARNED.place(params, draw.noise.t)
-        return bound_at(LEARNED.bind(params), draw.batch.data, place, draw.noise)
+        point = LEARNED.point(params, draw.noise.t)
+        return bound_at(LEARNED.bind(params), draw.batch.data, point, draw.noise)
 
     @jax.jit
     def by_hand(params, draw):

@@ -145,7 +145,7 @@ def bound_of(model: Model, arrays: Mapping[str, np.ndarray]) -> Callable[[Params
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
 
     def bound(params):
-        terms = bound_at(model.bind(params), jnp.asarray(arrays["images"]), model.place(params, noise.t), noise)
+        terms = bound_at(model.bind(params), jnp.asarray(arrays["images"]), model.point(params, noise.t), noise)
         return terms.total.mean() / (model.spec.dims * math.log(2)), terms
 
     return bound

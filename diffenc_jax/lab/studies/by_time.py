@@ -180,7 +180,7 @@ def _values(cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
         return (cell + uniform(key_t)) / cells, gaussian(key_eps, pixels.shape[1:])
 
     t, eps = jax.vmap(time_and_noise)(chunk.indices)
-    instant = process.place(t)
+    instant = process.point(t)
     errors = errors_at(process, instant, process.decoder.values(pixels), eps)
     squares = (sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
     return jnp.stack([instant.loss(errors), *squares])
