@@ -113,7 +113,7 @@ def add_runs(parser: ArgumentParser) -> None:
     add_plugins(parser)
     parallel = "simultaneous runs, on this machine's devices"
     parser.add_argument("--parallel", type=positive, default=1, metavar="N", help=parallel)
-    plan = "print the commands, one per line, and run none; notes the study in DIR/experiment.json"
+    plan = "print the commands, one per line, and run none; notes the study in DIR/grid.json"
     parser.add_argument("--plan", action="store_true", help=plan)
 
 

@@ -25,7 +25,7 @@ def describe_estimator(estimator: Mapping[str, Any]) -> str:
             del shown[key]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
     passes = estimator["passes"]
-    return ", ".join([estimator_name(estimator["kind"]), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
+    return ", ".join([estimator_name(estimator), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
 
 
 def nats_per_example(dataset: DatasetEntry) -> float:

@@ -48,7 +48,7 @@ def record(arm, seed, bits, **changes):
         "arm": arm,
         "config_hash": "0" * 12,
         "dataset": {"name": "digits", "version": "1", "split": "test", "known_as": None, **images},
-        "estimator": {"kind": "continuous", "depth": None, "variance_ratio": 1.0, "seed": seed, **passes},
+        "estimator": {"kind": "bound", "depth": None, "variance_ratio": 1.0, "seed": seed, **passes},
         "bpd": {"total": mean, "latent": 0.1 * mean, "reconstruction": 0.0, "diffusion": 0.9 * mean},
         "standard_error": {**errors, "terms": dict.fromkeys(("latent", "reconstruction", "diffusion"), errors)},
         "params": 1234,
@@ -80,8 +80,7 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
     made = record(arm, seed, bits, step=config.train.steps, config_hash=config.hash)
     made["estimator"] |= {"variance_ratio": loss.variance_ratio, "time_sampling": "importance"}
     if loss.depth is not None:
-        finite = {"kind": "discrete", "depth": loss.depth, "extrapolation": loss.extrapolation, "times": loss.times}
-        made["estimator"] |= finite
+        made["estimator"] |= {"depth": loss.depth, "extrapolation": loss.extrapolation, "times": loss.times}
     write_values(record_path(place, made, loss.name), made | changes, bits)
     rows = [{"step": step, "bpd": float(bits.mean()) + 100 / step} for step in range(50, config.train.steps + 1, 50)]
     rows += [{"step": row["step"], "test_total": row["bpd"] - 50 / row["step"]} for row in rows[9::10]]
