@@ -130,7 +130,8 @@ def make(grid: "Grid", arguments: Namespace) -> int:
     if arguments.plan:
         print("\n".join(grid.plan(root)))
         return 0
-    failures = make_missing(grid, root, arguments.parallel, lambda line: print(line, flush=True))
+    # A line is one call, since several threads print.
+    failures = make_missing(grid, root, arguments.parallel, lambda line: print(f"{line}\n", end="", flush=True))
     arguments.wrote_to = [root]
     summarize(root, grid.reference, arguments.difference, grid.plugins)
     for failure in failures:  # the last that the user sees
