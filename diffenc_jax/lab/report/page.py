@@ -12,7 +12,7 @@ from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report import sections
 from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.html import Card, Page
-from diffenc_jax.lab.report.results import Results, bits_section, costs_section, results_of, significance_section
+from diffenc_jax.lab.report.results import bits_section, costs_section, significance_section
 from diffenc_jax.runs.record_types import DatasetEntry
 
 NOISE_AND_IMAGES = (
@@ -23,15 +23,15 @@ OVER_SEEDS = "Lower is better. ± is one standard error over seeds, and interval
 
 
 def make_page(collection: Collection, reference: str | None, target: float) -> Page:
-    """The page about the runs; for `reference` and `target` see `results_of`."""
-    results = results_of(collection, reference, target)
+    """The page about the runs; for `reference` and `target` see `Collection.analyse`."""
+    collection.analyse(reference, target)
     content = [
-        bits_section(collection, results),
-        significance_section(collection, results),
+        bits_section(collection),
+        significance_section(collection),
         sections.curves_section(collection),
         *sections.study_sections(collection),
         sections.samples_section(collection),
-        costs_section(collection, results),
+        costs_section(collection),
         sections.configuration_section(collection),
         sections.provenance_section(collection),
     ]
@@ -39,7 +39,7 @@ def make_page(collection: Collection, reference: str | None, target: float) -> P
         content.append(Section("Not made yet", [Code("\n".join(collection.not_made))]))
     if collection.notes:
         content.append(Section("Files and lines that are left out", [Items(collection.notes)]))
-    cards, lead = _head(collection, results)
+    cards, lead = _head(collection)
     return Page(_title(collection), lead, cards, [section for section in content if section.blocks])
 
 
@@ -49,32 +49,32 @@ def _title(collection: Collection) -> str:
     return f"{names}: {', '.join(collection.arms)}; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
-def _head(collection: Collection, results: Results) -> tuple[list[Card], list[Any]]:
+def _head(collection: Collection) -> tuple[list[Card], list[Any]]:
     """The numbers at the head of the page, and the text below them: for arms over seeds, or otherwise for single runs.
 
     Arms are compared only over the same seeds.
     """
-    if not results.evaluations:
+    evaluations, data, analysis = collection.evaluations, collection.examples, collection.over_seeds
+    if not evaluations:
         return [], [Text("No run is evaluated yet.")]
-    evaluations, data = results.evaluations.values(), collection.examples
-    cards, said = [], cautions(results.findings) if results.findings else compare.cautions(evaluations)
-    if results.over_seeds is not None:
-        analysis = results.over_seeds.analysis
+    records = [evaluation.record for evaluation in evaluations.values()]
+    cards, said = [], cautions(collection.analysis) if collection.analysis else compare.cautions(evaluations.values())
+    if analysis is not None:
         for name, arm in analysis.arms.items():
             title, value = f"{name}, {arm.n} seed{'s' * (arm.n > 1)}", with_error(arm.mean, arm.standard_error)
-            cards.append(_card(title, f"{value} bits/dim", name, results.over_seeds.dataset, arm.mean))
-        text, said = OVER_SEEDS, [*conclusions(results.over_seeds), *said]
+            cards.append(_card(title, f"{value} bits/dim", name, analysis.dataset, arm.mean))
+        text, said = OVER_SEEDS, [*conclusions(analysis), *said]
     else:
         titles = {run.workdir: run.title for run in collection.runs}
         titles = titles if len(set(titles.values())) == len(titles) else collection.names
-        for workdir, one in results.evaluations.items():
-            record, title = one.record, titles.get(workdir, str(workdir))
+        for workdir, record in zip(evaluations, records, strict=True):
+            title = titles.get(workdir, str(workdir))
             cards.append(_card(title, format_record(record), record["arm"], record["dataset"], record["bpd"]["total"]))
         text = NOISE_AND_IMAGES.format(data=data)
-    record = next(iter(evaluations)).record
-    seeds = sorted({evaluation.record["estimator"]["seed"] for evaluation in evaluations})
+    record = records[0]
+    seeds = sorted({record["estimator"]["seed"] for record in records})
     noise = f"noise of seed {seeds[0]}" if len(seeds) == 1 else "noise of each run's seed"
-    steps = ", ".join(f"{step:,}" for step in sorted({evaluation.record["step"] for evaluation in evaluations}))
+    steps = ", ".join(f"{step:,}" for step in sorted({record["step"] for record in records}))
     how = f"{describe_estimator(record['estimator'])}, {noise}; step {steps}"
     images = f"Evaluated on {describe_images(record['dataset'])}; {how}."
     return cards, [Text(images), Text(text), *([Items(said)] if said else [])]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class Comparison(OverSeeds):
 
 @dataclass(frozen=True)
 class Analysis:
-    """All arms, and a comparison per arm other than the reference.
+    """The finished and the missing runs: all arms, and a comparison per arm other than the reference.
 
     Attributes:
       target_difference: difference in bits/dim for which the necessary number of seeds is computed.
@@ -112,67 +112,60 @@ class Analysis:
     arms: dict[str, Arm]
     comparisons: list[Comparison]
     falls: Mapping[str, Fall]
-    true_bpd: float | None = None
-
-
-class Findings(NamedTuple):
-    """The analysis of the finished runs, and the missing ones."""
-
-    analysis: Analysis
-    runs: list[FinishedRun]
-    missing: list[MissingRun]
-
-    @property
-    def data(self) -> str:
-        """'digits, test'."""
-        return f"{self.dataset['name']}, {self.dataset['split']}"
+    true_bpd: float | None
+    runs: Sequence[FinishedRun]
+    missing: Sequence[MissingRun]
 
     @property
     def dataset(self) -> DatasetEntry:
         """The evaluated data."""
         return self.runs[0].evaluation.record["dataset"]
 
-
-def find(
-    runs: list[FinishedRun], missing: list[MissingRun], curves: Curves, reference: str | None, target: float
-) -> Findings:
-    """Findings about one or more runs; see `analyse`.
-
-    Args:
-      curves: the `learning_curves` by arm.
-      reference: arm; None: the first arm. Raises InputError if the arm has no run.
-    """
-    arms = list(dict.fromkeys([*(run.arm for run in runs), *(run.arm for run in missing)]))
-    reference = reference or arms[0]
-    require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
-    falls = {arm: fall for arm, kinds in curves.items() if (fall := fall_of(kinds["evaluation"]))}
-    return Findings(analyse(runs, reference, target, falls), runs, missing)
+    @property
+    def data(self) -> str:
+        """'digits, test'."""
+        return f"{self.dataset['name']}, {self.dataset['split']}"
 
 
 def analyse(
-    runs: Sequence[FinishedRun], reference: str, target: float, falls: Mapping[str, Fall] | None = None
+    runs: Sequence[FinishedRun],
+    reference: str | None,
+    target: float,
+    curves: Curves | None = None,
+    missing: Sequence[MissingRun] = (),
 ) -> Analysis:
-    """The analysis of finished runs that are evaluated in one way (`common_evaluations`).
+    """The analysis of one or more finished runs, which are evaluated in one way (`common_evaluations`).
 
     The main test is the two-sided paired t test of the differences by seed, with p values corrected by Holm's method
     for the number of comparisons. The other tests are corrected in the same way.
 
     Args:
-      reference: arm with which every other arm is compared; without a run of it there are no comparisons.
-      target, falls: see `Analysis`.
+      reference: arm with which every other arm is compared; None: the first arm. Raises InputError if the arm has no
+        run. Without a finished run of it there are no comparisons.
+      target, missing: see `Analysis`.
+      curves: the `learning_curves` by arm.
     """
     by_arm: dict[str, Seeds] = {}
     for run in runs:
         by_arm.setdefault(run.arm, {})[run.seed] = run
+    known = dict.fromkeys([*by_arm, *(run.arm for run in missing)])
+    reference = reference or next(iter(known))
+    require(reference in known, f"--reference={reference} is not among {', '.join(known)}")
     others = [arm for arm in by_arm if arm != reference and reference in by_arm]
-    comparisons = [_compare(by_arm, arm, reference, target) for arm in others]
-    _correct(comparisons)
-    common = sorted(set.intersection(*map(set, by_arm.values())))
     noises = {run.seed: run.evaluation.record["estimator"]["seed"] for run in runs}
-    shares_noise = len(set(noises.values())) < len(noises)
-    arms = {arm: _arm(seeds, common) for arm, seeds in by_arm.items()}
-    true = runs[0].evaluation.record["dataset"].get("true_bpd")
-    return Analysis(reference, target, shares_noise, common, arms, comparisons, falls or {}, true)
+    common = sorted(set.intersection(*map(set, by_arm.values())))
+    return Analysis(
+        reference=reference,
+        target_difference=target,
+        noise_common_to_seeds=len(set(noises.values())) < len(noises),
+        common_seeds=common,
+        arms={arm: _arm(seeds, common) for arm, seeds in by_arm.items()},
+        comparisons=_corrected([_compare(by_arm, arm, reference, target) for arm in others]),
+        falls={arm: fall for arm, kinds in (curves or {}).items() if (fall := fall_of(kinds["evaluation"]))},
+        true_bpd=runs[0].evaluation.record["dataset"].get("true_bpd"),
+        runs=runs,
+        missing=missing,
+    )
 
 
 def _over(values: Sequence[float]) -> dict[str, Any]:
@@ -229,10 +222,11 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
     )
 
 
-def _correct(comparisons: Sequence[Comparison]) -> None:
+def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
     """Add the p values corrected by Holm's method, per test, over the comparisons that have this test."""
     for name in dict.fromkeys(name for comparison in comparisons for name in comparison.tests):
         tested = [comparison for comparison in comparisons if name in comparison.tests]
         ps = holm(np.array([comparison.tests[name].p_two_sided for comparison in tested])).tolist()
         for comparison, p in zip(tested, ps, strict=True):
             comparison.corrected[name] = p
+    return comparisons

@@ -13,14 +13,13 @@ from diffenc_jax.lab.comparisons.significance.analysis import (
     FEWEST_SEEDS,
     Analysis,
     Comparison,
-    Findings,
     OverSeeds,
-    find,
+    analyse,
 )
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs, read_costs
-from diffenc_jax.lab.comparisons.significance.grid import read_grid
+from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.comparisons.significance.published import beside_published
 from diffenc_jax.lab.costs.load import upper_bounds
 from diffenc_jax.lab.figures.style import save_figure
@@ -33,7 +32,7 @@ LIMITED = "This describes the arms as trained and evaluated here. Nothing is con
 Costs = Mapping[str, Mapping[str, Any]]  # by arm; see `finished.read_costs`
 
 
-def conclusions(findings: Findings) -> list[str]:
+def conclusions(analysis: Analysis) -> list[str]:
     """A conclusion per comparison.
 
     A difference is called significant if there are no `cautions`, and the main test, corrected for the number of
@@ -41,19 +40,19 @@ def conclusions(findings: Findings) -> list[str]:
     happens in at most `ALPHA` of the analyses, for any number of arms. With cautions, the difference is stated with its
     interval and p, and nothing is concluded.
     """
-    comparisons, is_limited = findings.analysis.comparisons, bool(cautions(findings))
+    comparisons, is_limited = analysis.comparisons, bool(cautions(analysis))
     count = sum(PAIRED_T in comparison.tests for comparison in comparisons)
-    where = f"on these {examples(findings.dataset)}"
+    where = f"on these {examples(analysis.dataset)}"
     return [_line(comparison, count, where, is_limited) for comparison in comparisons]
 
 
-def cautions(findings: Findings) -> list[str]:
+def cautions(analysis: Analysis) -> list[str]:
     """Sentences that limit the conclusions, if any.
 
     They say that bits/dim still fell at the end of training by more than the arms differ, or that seeds share the noise
     of their evaluations. The cautions of `describe` are included.
     """
-    analysis, runs, fell = findings.analysis, findings.runs, []
+    runs, fell = analysis.runs, []
     for arm, fall in analysis.falls.items():
         means = [c.mean for c in analysis.comparisons if arm in (c.arm, c.reference)]
         if any(mean is not None and fall.bpd > abs(mean) for mean in means):
@@ -83,20 +82,19 @@ def _line(comparison: Comparison, count: int, data: str, is_limited: bool) -> st
     return f"{where}: {shown} {LEVEL} {how}."
 
 
-def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()) -> Section:
+def document(analysis: Analysis, costs: Costs, published: Sequence[Section] = ()) -> Section:
     """The whole document.
 
     Args:
       published: sections on the published comparisons that the runs repeat.
     """
-    analysis, runs = findings.analysis, findings.runs
-    said = [*conclusions(findings), *cautions(findings)]
+    runs, said = analysis.runs, [*conclusions(analysis), *cautions(analysis)]
     concluded = [Section("Conclusions", [Items(said)])] if said else []
     about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
     title = f"{runs[0].config.name}: {', '.join(analysis.arms)}; seeds {seeds}"
-    compared = [*concluded, *analysis_sections(findings), *published]
-    return Section(title, [about(runs), *compared, about_costs, *missing_section(findings)])
+    compared = [*concluded, *analysis_sections(analysis), *published]
+    return Section(title, [about(runs), *compared, about_costs, *missing_section(analysis)])
 
 
 def about(runs: Sequence[FinishedRun]) -> Text:
@@ -115,11 +113,10 @@ def about(runs: Sequence[FinishedRun]) -> Text:
     )
 
 
-def analysis_sections(findings: Findings) -> list[Section]:
+def analysis_sections(analysis: Analysis) -> list[Section]:
     """Values of the arms, their regrets if the truth is known, differences between arms, and tests and power."""
-    analysis = findings.analysis
     compared = [_differences(analysis), _tests(analysis)] if analysis.comparisons else []
-    return [_values(analysis), *_regrets(analysis, examples(findings.dataset)), *compared]
+    return [_values(analysis), *_regrets(analysis, examples(analysis.dataset)), *compared]
 
 
 def _values(analysis: Analysis) -> Section:
@@ -198,9 +195,9 @@ def _changes(analysis: Analysis) -> list[Text | Items]:
     return [Text(f"Differences to the configuration of {analysis.reference}:"), items] if changes else []
 
 
-def missing_section(findings: Findings) -> list[Section]:
+def missing_section(analysis: Analysis) -> list[Section]:
     """The missing runs, if any."""
-    return [Section("Missing", [Items([str(run) for run in findings.missing])])] if findings.missing else []
+    return [Section("Missing", [Items([str(run) for run in analysis.missing])])] if analysis.missing else []
 
 
 def write_summary(
@@ -230,23 +227,27 @@ def write_summary(
         return Text("\n".join(map(str, missing))), []
     split = runs[0].evaluation.record["dataset"]["split"]
     curves = curves_of_arms(runs, split)
-    findings = find(runs, missing, curves, reference or (grid.reference if grid else None), target)
-    analysis = findings.analysis
+    analysis = analyse(runs, reference or (grid.reference if grid else None), target, curves, missing)
     costs = read_costs(root, [*analysis.arms])
     published = beside_published(grid, analysis) if grid else []
-    page = document(findings, costs, published)
-    said = {"lines": conclusions(findings), "cautions": cautions(findings)}
-    content = {"experiment": grid and grid.note(), "headline": said, **vars(analysis), "costs": costs}
-    content |= {"missing": missing, "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}}
-    title, real = f"{findings.data}: bits/dim during training", is_real(findings.dataset)
+    page = document(analysis, costs, published)
+    title, real = f"{analysis.data}: bits/dim during training", is_real(analysis.dataset)
     figures = {
-        "values": draw_analysis(analysis, findings.data, real),
+        "values": draw_analysis(analysis, analysis.data, real),
         "curves": draw_curves(curves, learning_panels(split), title, True, true=analysis.true_bpd, is_real=real),
     }
     files = [root / "significance.md", root / "significance.json"]
     with writing(root, MAKE_WRITABLE):
         write_text(files[0], markdown(page) + "\n")
-        write_text(files[1], json.dumps(content, indent=1, default=vars) + "\n")
+        write_text(files[1], json.dumps(_content(grid, analysis, costs), indent=1, default=vars) + "\n")
         for name, figure in figures.items():
             files += save_figure(figure, root / name)
     return page, files
+
+
+def _content(grid: Grid | None, analysis: Analysis, costs: Costs) -> dict[str, Any]:
+    """The content of significance.json."""
+    content = {"experiment": grid and grid.note()}
+    content["headline"] = {"lines": conclusions(analysis), "cautions": cautions(analysis)}
+    content |= {name: value for name, value in vars(analysis).items() if name != "runs"}
+    return content | {"costs": costs, "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}}
