@@ -54,6 +54,7 @@ def run(arguments: Namespace) -> int:
     from diffenc_jax.config.load import read_changes
     from diffenc_jax.core import parts
     from diffenc_jax.core.errors import require, require_printable
+    from diffenc_jax.core.keys import keys_of
     from diffenc_jax.lab.comparisons.significance.grid import Grid
 
     require_printable(arguments.reference or "")
@@ -66,17 +67,10 @@ def run(arguments: Namespace) -> int:
     missing = [f"--{name}" for name in NEEDED if not getattr(arguments, name)]
     text = "give --config, --arms, --seeds and --root, or report and --root"
     require(not missing, f"{', '.join(missing)} is missing; {text}")
-    grid = Grid(
-        config=arguments.config,
-        arms=arguments.arms,
-        seeds=arguments.seeds,
-        overrides=tuple(arguments.overrides),
-        passes=arguments.passes,
-        reference=arguments.reference or arguments.arms[0],
-        final=tuple(arguments.final),
-        plugins={*arguments.plugins, *parts.packages_of(parts.allowed(read_changes(arguments.final)))},
-    )
-    return make(grid, arguments)
+    values = {name: vars(arguments)[name] for name in keys_of(Grid)}
+    values["reference"] = arguments.reference or arguments.arms[0]
+    plugins = {*arguments.plugins, *parts.packages_of(parts.allowed(read_changes(arguments.final)))}
+    return make(Grid(**values, plugins=plugins), arguments)
 
 
 def _parts(text: str) -> tuple[str, ...]:

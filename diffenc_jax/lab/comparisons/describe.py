@@ -17,15 +17,15 @@ def method(estimator: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in estimator.items() if key not in VARIANCE_KEYS}
 
 
-def describe_estimator(estimator: Mapping[str, Any]) -> str:
+def estimator(entry: Mapping[str, Any]) -> str:
     """'bound, depth 50, variance ratio optimal, 64 passes', without defaults and tables."""
-    shown = {key: value for key, value in method(estimator).items() if not isinstance(value, dict | list | None)}
+    shown = {key: value for key, value in method(entry).items() if not isinstance(value, dict | list | None)}
     for key in ("variance_ratio", "dequantisation_draws"):
         if shown.get(key) == 1:
             del shown[key]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
-    passes = estimator["passes"]
-    return ", ".join([estimator_name(estimator), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
+    passes = entry["passes"]
+    return ", ".join([estimator_name(entry), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
 
 
 def nats_per_example(dataset: DatasetEntry) -> float:
@@ -33,7 +33,7 @@ def nats_per_example(dataset: DatasetEntry) -> float:
     return dataset["dims"] * math.log(2)
 
 
-def describe_images(dataset: DatasetEntry) -> str:
+def images(dataset: DatasetEntry) -> str:
     """'Fashion-MNIST, test (10,000 images, sha256 0123456789ab)'."""
     number, known = f"{dataset['num_examples']:,} {examples(dataset)}", dataset["known_as"]
     details = f"{number}, sha256 {dataset['sha256'][:12]}"

@@ -4,14 +4,13 @@ from typing import Any
 
 from diffenc_jax.core.document import Code, Items, Section, Text
 from diffenc_jax.core.numbers import format_record, is_real, with_error
-from diffenc_jax.lab.comparisons import compare
+from diffenc_jax.lab.comparisons import compare, describe
 from diffenc_jax.lab.comparisons.compare import SINGLE_RUNS
-from diffenc_jax.lab.comparisons.describe import describe_estimator, describe_images, nats_per_example
 from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusions
 from diffenc_jax.lab.figures.style import arm_style
 from diffenc_jax.lab.report import sections
 from diffenc_jax.lab.report.collect import Collection
-from diffenc_jax.lab.report.html import Card, Page
+from diffenc_jax.lab.report.html import Card, render
 from diffenc_jax.lab.report.results import bits_section, costs_section, significance_section
 from diffenc_jax.runs.record_types import DatasetEntry
 
@@ -22,8 +21,8 @@ NOISE_AND_IMAGES = (
 OVER_SEEDS = "Lower is better. ± is one standard error over seeds, and intervals are 95 % t intervals."
 
 
-def make_page(collection: Collection, reference: str | None, target: float) -> Page:
-    """The page about the runs; for `reference` and `target` see `Collection.analyse`."""
+def make_page(collection: Collection, reference: str | None, target: float) -> str:
+    """The page about the runs as HTML; for `reference` and `target` see `Collection.analyse`."""
     collection.analyse(reference, target)
     content = [
         bits_section(collection),
@@ -40,7 +39,7 @@ def make_page(collection: Collection, reference: str | None, target: float) -> P
     if collection.notes:
         content.append(Section("Files and lines that are left out", [Items(collection.notes)]))
     cards, lead = _head(collection)
-    return Page(_title(collection), lead, cards, [section for section in content if section.blocks])
+    return render(_title(collection), cards, lead, [section for section in content if section.blocks])
 
 
 def _title(collection: Collection) -> str:
@@ -75,8 +74,8 @@ def _head(collection: Collection) -> tuple[list[Card], list[Any]]:
     seeds = sorted({record["estimator"]["seed"] for record in records})
     noise = f"noise of seed {seeds[0]}" if len(seeds) == 1 else "noise of each run's seed"
     steps = ", ".join(f"{step:,}" for step in sorted({record["step"] for record in records}))
-    how = f"{describe_estimator(record['estimator'])}, {noise}; step {steps}"
-    images = f"Evaluated on {describe_images(record['dataset'])}; {how}."
+    how = f"{describe.estimator(record['estimator'])}, {noise}; step {steps}"
+    images = f"Evaluated on {describe.images(record['dataset'])}; {how}."
     return cards, [Text(images), Text(text), *([Items(said)] if said else [])]
 
 
@@ -84,5 +83,5 @@ def _card(title: str, value: str, arm: str, dataset: DatasetEntry, bpd: float | 
     """A card of `value`, whose first word is the number; for real numbers, with `bpd` in nats per example."""
     number, _, remark = value.partition(" ")
     if bpd is not None and is_real(dataset):
-        remark += f"; {bpd * nats_per_example(dataset):.4f} nats per example"
+        remark += f"; {bpd * describe.nats_per_example(dataset):.4f} nats per example"
     return Card(title, number, remark, arm_style(arm)["color"])

@@ -6,8 +6,8 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN, format_regret, is_real, with_error
+from diffenc_jax.lab.comparisons import describe
 from diffenc_jax.lab.comparisons.compare import Row, compare, comparison_table, notes
-from diffenc_jax.lab.comparisons.describe import describe_estimator, nats_per_example
 from diffenc_jax.lab.comparisons.significance import finished, summary
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis
 from diffenc_jax.lab.report.collect import Collection
@@ -67,11 +67,11 @@ def _by_term(records: Sequence[tuple[StoredRun, Record]], caption: str, in_head:
     columns = {"run": [run.title for run, _ in records]}
     columns |= {name: [_with_errors(record, name) for _, record in records] for name in ("total", *terms)}
     if is_real(records[0][1]["dataset"]):
-        nats = nats_per_example(records[0][1]["dataset"])
+        nats = describe.nats_per_example(records[0][1]["dataset"])
         columns["nats per example"] = [_with_errors(record, "total", nats) for _, record in records]
     if any("regret" in record for _, record in records):
         columns["regret"] = [format_regret(record.get("regret")) for _, record in records]
-    estimators = [f"{one['dataset']['split']}, {describe_estimator(one['estimator'])}" for _, one in records]
+    estimators = [f"{one['dataset']['split']}, {describe.estimator(one['estimator'])}" for _, one in records]
     about = {"step": [f"{record['step']:,}" for _, record in records], "split, estimator": estimators}
     columns |= {head: cells for head, cells in about.items() if not in_head or len(set(cells)) > 1}
     return Table([*columns], list(zip(*columns.values(), strict=True)), caption)

@@ -8,14 +8,8 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
 from diffenc_jax.core.numbers import UNKNOWN, examples, format_interval, format_number, format_p, is_real, with_error
-from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, value_cautions
-from diffenc_jax.lab.comparisons.significance.analysis import (
-    FEWEST_SEEDS,
-    Analysis,
-    Comparison,
-    OverSeeds,
-    analyse,
-)
+from diffenc_jax.lab.comparisons import describe
+from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison, OverSeeds, analyse
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs, read_costs
@@ -59,10 +53,10 @@ def cautions(analysis: Analysis) -> list[str]:
             fell.append(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})")
     caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}"
     unfinished = [f"{caution}; raise train.steps."] if fell else []
-    averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in runs)
+    averages = describe.average_cautions((run.arm, run.config.train, run.config.train.steps) for run in runs)
     shared = "Caution: the seeds share the noise of their evaluations; no error over seeds contains its common effect."
     named = ((f"{run.arm}, seed {run.seed}", run.evaluation.record, run.config.data.pixel_levels) for run in runs)
-    return unfinished + [shared] * analysis.noise_common_to_seeds + averages + value_cautions(named)
+    return unfinished + [shared] * analysis.noise_common_to_seeds + averages + describe.value_cautions(named)
 
 
 def _line(comparison: Comparison, count: int, data: str, is_limited: bool) -> str:
@@ -102,7 +96,7 @@ def about(runs: Sequence[FinishedRun]) -> Text:
     dataset = runs[0].evaluation.record["dataset"]
     arms: dict[str, dict[str, None]] = {}
     for run in runs:
-        arms.setdefault(describe_estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
+        arms.setdefault(describe.estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
     # Arms may differ in their estimators, such as several depths.
     texts = [f"{text} ({', '.join(names)})" if len(arms) > 1 else text for text, names in arms.items()]
     number = f"{dataset['num_examples']:,} {examples(dataset)}"
