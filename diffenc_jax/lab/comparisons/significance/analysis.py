@@ -11,7 +11,7 @@ from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.lab.comparisons.significance.curves import Curves, Fall, fall_of
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, MissingRun, changed_keys
 from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
-from diffenc_jax.lab.stats.means import mean_of
+from diffenc_jax.lab.stats.means import Mean, mean_of
 from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
 from diffenc_jax.runs.record_types import DatasetEntry
 
@@ -21,23 +21,7 @@ Seeds = dict[int, FinishedRun]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverSeeds:
-    """Mean over `n` seeds with its errors. Values that the seeds do not determine are None.
-
-    Attributes:
-      sd: standard deviation of a seed's value.
-      standard_error, interval: standard error of the mean, and its t interval.
-    """
-
-    n: int = 0
-    mean: float | None = None
-    sd: float | None = None
-    standard_error: float | None = None
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regret(OverSeeds):
+class Regret(Mean):
     """Bits/dim of an arm above the truth: its mean over the seeds that all arms have.
 
     Attributes:
@@ -50,7 +34,7 @@ class Regret(OverSeeds):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm(OverSeeds):
+class Arm(Mean):
     """An arm: its mean over the seeds that all arms have.
 
     Attributes:
@@ -69,7 +53,7 @@ class Arm(OverSeeds):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(OverSeeds):
+class Comparison(Mean):
     """Difference of an arm to the reference, over the seeds that both have.
 
     Attributes:
@@ -168,17 +152,12 @@ def analyse(
     )
 
 
-def _over(values: Sequence[float]) -> dict[str, Any]:
-    """The fields of `OverSeeds` from a value per seed; empty without values."""
-    return mean_of(values)._asdict() if values else {}
-
-
 def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
     first, records = next(iter(seeds.values())), [seeds[seed].evaluation.record for seed in common]
     terms = [name for name in first.evaluation.record["bpd"] if name != "total" and common]
     bpd = {seed: float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())}
     return Arm(
-        **_over([bpd[seed] for seed in common]),
+        **vars(mean_of([bpd[seed] for seed in common])),
         steps=first.evaluation.record["step"],
         params=first.evaluation.record["params"],
         bpd=bpd,
@@ -196,7 +175,7 @@ def _regret(seeds: Seeds, common: Sequence[int]) -> Regret | None:
     bpd = {seed: float(values.mean()) for seed, values in above.items()}
     by_image = np.mean([above[seed] for seed in common], axis=0) if common else np.zeros(0)
     images = float(mean_and_error(by_image)[1]) if by_image.size > 1 else None
-    return Regret(**_over([bpd[seed] for seed in common]), bpd=bpd, images=images)
+    return Regret(**vars(mean_of([bpd[seed] for seed in common])), bpd=bpd, images=images)
 
 
 def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: float) -> Comparison:
@@ -211,7 +190,7 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
     difference = dict(zip(paired, (a - b).tolist(), strict=True))
     sd = float((a - b).std(ddof=1)) if len(paired) >= FEWEST_SEEDS else 0.0
     return Comparison(
-        **_over([*difference.values()]),
+        **vars(mean_of([*difference.values()])),
         arm=arm,
         reference=reference,
         changes=changed_keys(first.config, other.config),

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
-from diffenc_jax.lab.stats.means import mean_of
 from diffenc_jax.runs.metrics import TOTAL, Row, read_metrics
 
 Points = list[tuple[int, list[float]]]  # (step, value of each seed)
@@ -25,8 +27,14 @@ def fall_of(evaluations: Points) -> Fall | None:
     early = [point for point in evaluations if point[0] <= 0.75 * evaluations[-1][0]]
     if not early:
         return None
-    (since, before), (_, after) = early[-1], evaluations[-1]
-    return Fall(mean_of(before).mean - mean_of(after).mean, since)
+    before, after = means_of([early[-1], evaluations[-1]])
+    return Fall(before - after, early[-1][0])
+
+
+@quietly
+def means_of(points: Points) -> list[float]:
+    """The mean over seeds at each step."""
+    return [float(np.mean(values)) for _, values in points]
 
 
 def curves_of_arms(

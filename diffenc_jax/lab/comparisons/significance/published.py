@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from diffenc_jax.core.document import Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, with_error
-from diffenc_jax.lab.comparisons.significance.analysis import Analysis, OverSeeds
+from diffenc_jax.lab.comparisons.significance.analysis import Analysis
 from diffenc_jax.lab.comparisons.significance.grid import Grid
-from diffenc_jax.lab.stats.means import interval_of_sum
+from diffenc_jax.lab.stats.means import Mean, interval_of_sum
 
 PAPER = "arXiv 2310.19789"
 
@@ -101,7 +101,7 @@ def _section(name: str, comparison: Reproduction, analysis: Analysis, overrides:
     return Section(f"Beside the published figures of {name}", [Text(text), table])
 
 
-def _row(name: str, ours: OverSeeds, sources: Sequence[Published], seeds: int) -> list[str]:
+def _row(name: str, ours: Mean, sources: Sequence[Published], seeds: int) -> list[str]:
     """Cells about a measured and a published value: the mean of the first source, minus that of the second, if any.
 
     The standard errors of the sources are independent.

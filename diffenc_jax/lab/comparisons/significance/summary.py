@@ -9,7 +9,7 @@ from typing import Any
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
 from diffenc_jax.core.numbers import UNKNOWN, examples, format_interval, format_number, format_p, is_real, with_error
 from diffenc_jax.lab.comparisons import describe
-from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison, OverSeeds, analyse
+from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison, analyse
 from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs, read_costs
@@ -18,6 +18,7 @@ from diffenc_jax.lab.comparisons.significance.published import beside_published
 from diffenc_jax.lab.costs.load import upper_bounds
 from diffenc_jax.lab.figures.style import save_figure
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
+from diffenc_jax.lab.stats.means import Mean
 from diffenc_jax.lab.stats.power import ALPHA, POWER
 from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
 
@@ -135,7 +136,7 @@ def _regrets(analysis: Analysis, data: str) -> list[Section]:
     return [Section("Regret", [Text(text), table])] if known else []
 
 
-def _by_seed(rows: Sequence[tuple[str, OverSeeds, Mapping[int, float], Mapping[str, float | None]]]) -> Table:
+def _by_seed(rows: Sequence[tuple[str, Mean, Mapping[int, float], Mapping[str, float | None]]]) -> Table:
     """Per arm: the value of each seed, the mean '1.8271 ± 0.0012' with its interval, and the means of terms."""
     seeds, cells = sorted({seed for _, _, values, _ in rows for seed in values}), []
     for name, over, values, terms in rows:
