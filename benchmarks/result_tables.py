@@ -13,7 +13,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.comparisons.compare import compare, comparison_table
-from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
+from diffenc_jax.lab.comparisons.significance.analysis import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
 from diffenc_jax.runs.metrics import read_metrics

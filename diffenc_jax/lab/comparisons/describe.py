@@ -1,7 +1,7 @@
 """One-line descriptions of the estimator and the images of a record, and cautions about evaluations."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from diffenc_jax.config.sections import TrainConfig
@@ -42,6 +42,11 @@ def images(dataset: DatasetEntry) -> str:
     return f"{known['as']} ({details})"
 
 
+def caution(text: str, names: Sequence[str], advice: str) -> list[str]:
+    """A caution about the named runs; none without a name."""
+    return [f"Caution: {text}: {', '.join(names)}; {advice}."] if names else []
+
+
 def value_cautions(runs: Iterable[tuple[str, Record, int | None]]) -> list[str]:
     """Cautions that name evaluations with bits/dim below the truth by more than their error, or worse than uniform.
 
@@ -56,14 +61,10 @@ def value_cautions(runs: Iterable[tuple[str, Record, int | None]]) -> list[str]:
             below.append(f"{name} (by {-regret['bpd']:.4f})")
         if levels is not None and bpd > math.log2(levels):
             worse.append(f"{name} ({bpd:.4f}, uniform {math.log2(levels):.4f})")
-    cautions = []
-    if below:
-        text = "Caution: bits/dim are below the truth by more than their error, which no model can reach in the mean"
-        cautions.append(f"{text}: {', '.join(below)}; the estimator, the true log p or the images are wrong.")
-    if worse:
-        text = "Caution: bits/dim are above those of the uniform distribution over the values of a pixel"
-        cautions.append(f"{text}: {', '.join(worse)}; train longer, or lower train.learning_rate.")
-    return cautions
+    text = "bits/dim are below the truth by more than their error, which no model can reach in the mean"
+    cautions = caution(text, below, "the estimator, the true log p or the images are wrong")
+    text = "bits/dim are above those of the uniform distribution over the values of a pixel"
+    return cautions + caution(text, worse, "train longer, or lower train.learning_rate")
 
 
 def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:
@@ -78,5 +79,5 @@ def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:
     """
     lengths = {name: (round(1 / (1 - t.ema_decay)), step) for name, t, step in runs if not t.ema_warmup}
     long = [f"{name} ({n:,} steps, trained for {step:,})" for name, (n, step) in lengths.items() if 10 * n > step]
-    text = "Caution: the evaluated parameters are an average over more than a tenth of the training"
-    return [f"{text}: {', '.join(long)}; lower train.ema_decay, or set train.ema_warmup=True."] if long else []
+    text = "the evaluated parameters are an average over more than a tenth of the training"
+    return caution(text, long, "lower train.ema_decay, or set train.ema_warmup=True")

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.lab.comparisons.compare import check_comparable, common_evaluations
-from diffenc_jax.lab.comparisons.significance.analysis import Analysis, analyse
-from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
+from diffenc_jax.lab.comparisons.significance.analysis import Analysis, analyse, curves_of_arms
 from diffenc_jax.lab.comparisons.significance.finished import by_arm_and_seed, find_runs, finished_and_missing
 from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names

@@ -10,7 +10,7 @@ from diffenc_jax.core import parts, versions
 from diffenc_jax.core.document import Code, Section, Table, Text
 from diffenc_jax.core.errors import noting, refusing
 from diffenc_jax.core.numbers import UNKNOWN, format_number
-from diffenc_jax.lab.comparisons.significance.curves import Curves, curves_over_seeds, learning_curves, means_of
+from diffenc_jax.lab.comparisons.significance.analysis import Curves, curves_over_seeds, learning_curves, means_of
 from diffenc_jax.lab.comparisons.significance.figure import draw_curves, learning_panels
 from diffenc_jax.lab.figures.charts import draw
 from diffenc_jax.lab.report.collect import Collection

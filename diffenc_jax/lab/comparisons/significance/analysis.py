@@ -1,23 +1,26 @@
-"""Analysis of finished runs in bits/dim: each arm over its seeds, and each arm against the reference."""
+"""Analysis of finished runs in bits/dim: arms over their seeds, arms against the reference, and curves of training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.evaluation.means import mean_and_error
-from diffenc_jax.lab.comparisons.significance.curves import Curves, Fall, fall_of
+from diffenc_jax.evaluation.means import mean_and_error, quietly
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, MissingRun, changed_keys
 from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
 from diffenc_jax.lab.stats.means import Mean, mean_of
 from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
+from diffenc_jax.runs.metrics import TOTAL, Row, read_metrics
 from diffenc_jax.runs.record_types import DatasetEntry
 
 # With fewer seeds nothing is concluded, and no spread over seeds is extrapolated.
 FEWEST_SEEDS = 3
 Seeds = dict[int, FinishedRun]
+Points = list[tuple[int, list[float]]]  # (step, value of each seed)
+Curves = dict[str, dict[str, Points]]  # by name of a group of runs, such as the arm, and by kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,14 @@ class Comparison(Mean):
     corrected: dict[str, float] = field(default_factory=dict)
     detectable_difference: float | None = None
     seeds_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Fall:
+    """Fall of bits/dim at the end of the training of an arm, mean over its seeds, from step `since` on."""
+
+    bpd: float
+    since: int
 
 
 @dataclass(frozen=True)
@@ -209,3 +220,47 @@ def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
         for comparison, p in zip(tested, ps, strict=True):
             comparison.corrected[name] = p
     return comparisons
+
+
+def fall_of(evaluations: Points) -> Fall | None:
+    """Fall since the last evaluation in the first three quarters of training; None if there is none."""
+    early = [point for point in evaluations if point[0] <= 0.75 * evaluations[-1][0]]
+    if not early:
+        return None
+    before, after = means_of([early[-1], evaluations[-1]])
+    return Fall(before - after, early[-1][0])
+
+
+@quietly
+def means_of(points: Points) -> list[float]:
+    """The mean over seeds at each step."""
+    return [float(np.mean(values)) for _, values in points]
+
+
+def curves_of_arms(
+    runs: Sequence[FinishedRun], split: str, metrics: Callable[[Path], Sequence[Row]] = read_metrics
+) -> Curves:
+    """The `learning_curves` of each arm, from the rows of `metrics` by workdir."""
+    rows: dict[str, list[Sequence[Row]]] = {}
+    for run in runs:
+        rows.setdefault(run.arm, []).append(metrics(run.workdir))
+    return learning_curves(rows, split)
+
+
+def learning_curves(groups: Mapping[str, Sequence[Sequence[Row]]], split: str) -> Curves:
+    """Bits/dim in 'training' and in each 'evaluation' on `split`; see `curves_over_seeds`."""
+    return curves_over_seeds(groups, {"training": "bpd", "evaluation": f"{split}{TOTAL}"})
+
+
+def curves_over_seeds(groups: Mapping[str, Sequence[Sequence[Row]]], metrics: Mapping[str, str]) -> Curves:
+    """Curves of `metrics`, by kind, for each group of runs; a run is given by its rows of metrics.
+
+    A curve has the steps that all runs of its group have.
+    """
+    return {name: {kind: _curve(runs, metric) for kind, metric in metrics.items()} for name, runs in groups.items()}
+
+
+def _curve(runs: Sequence[Sequence[Row]], metric: str) -> Points:
+    by_step = [{int(row["step"]): row[metric] for row in rows if metric in row} for rows in runs]
+    steps = sorted(set.intersection(*map(set, by_step)))
+    return [(step, [values[step] for values in by_step]) for step in steps]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis
-from diffenc_jax.lab.comparisons.significance.curves import Curves, Points, means_of
+from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Curves, Points, means_of
 from diffenc_jax.lab.figures import charts, style
 from diffenc_jax.lab.stats.means import Mean, mean_of
 

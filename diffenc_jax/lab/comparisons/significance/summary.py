@@ -9,8 +9,13 @@ from typing import Any
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
 from diffenc_jax.core.numbers import UNKNOWN, examples, format_interval, format_number, format_p, is_real, with_error
 from diffenc_jax.lab.comparisons import describe
-from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Comparison, analyse
-from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
+from diffenc_jax.lab.comparisons.significance.analysis import (
+    FEWEST_SEEDS,
+    Analysis,
+    Comparison,
+    analyse,
+    curves_of_arms,
+)
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs, read_costs
 from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
@@ -52,8 +57,8 @@ def cautions(analysis: Analysis) -> list[str]:
         means = [c.mean for c in analysis.comparisons if arm in (c.arm, c.reference)]
         if any(mean is not None and fall.bpd > abs(mean) for mean in means):
             fell.append(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})")
-    caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}"
-    unfinished = [f"{caution}; raise train.steps."] if fell else []
+    text = "training is unfinished, bits/dim still fell by more than arms differ"
+    unfinished = describe.caution(text, fell, "raise train.steps")
     averages = describe.average_cautions((run.arm, run.config.train, run.config.train.steps) for run in runs)
     shared = "Caution: the seeds share the noise of their evaluations; no error over seeds contains its common effect."
     named = ((f"{run.arm}, seed {run.seed}", run.evaluation.record, run.config.data.pixel_levels) for run in runs)

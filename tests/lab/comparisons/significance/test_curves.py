@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from diffenc_jax.lab.comparisons.significance.analysis import analyse
-from diffenc_jax.lab.comparisons.significance.curves import Fall, fall_of, learning_curves
+from diffenc_jax.lab.comparisons.significance.analysis import Fall, analyse, fall_of, learning_curves
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from tests.lab.comparisons.significance import made_up
 
