@@ -83,13 +83,10 @@ def beside_published(grid: Grid, analysis: Analysis) -> list[Section]:
 
 
 def _section(name: str, comparison: Reproduction, analysis: Analysis, overrides: Sequence[str]) -> Section:
-    arms, seeds, rows = comparison.arms, comparison.num_seeds, []
-    for arm, figures in arms.items():
-        if arm in analysis.arms:
-            rows.append(_row(arm, analysis.arms[arm], [figures], seeds))
-    for c in analysis.comparisons:
-        if c.reference == comparison.reference and c.arm in arms:
-            rows.append(_row(f"{c.arm} - reference", c, [arms[c.arm], arms[c.reference]], seeds))
+    arms, reference, seeds = comparison.arms, comparison.reference, comparison.num_seeds
+    rows = [_row(arm, analysis.arms[arm], [arms[arm]], seeds) for arm in arms if arm in analysis.arms]
+    others = [c for c in analysis.comparisons if c.reference == reference and c.arm in arms]
+    rows += [_row(f"{c.arm} - reference", c, [arms[c.arm], arms[reference]], seeds) for c in others]
     changes = ", ".join(override for override in overrides if override not in comparison.overrides)
     text = (
         f"{PAPER}: {seeds} seeds, {comparison.steps:,} steps."
