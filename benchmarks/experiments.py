@@ -167,9 +167,7 @@ EXPERIMENTS = {
         rest=" --config.model.schedule.gamma_max=2 --parallel=2",
         then=[study("encoder-study", NOISY)],
     ),
-    "swirl": [
-        Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))
-    ],
+    "swirl": [Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", bound=2))],
     "depth": [study("depth-study", run, " --depths=5,10,20,50,100 --passes=32") for run in (VDM, DIFFENC)],
     "labels": [
         Step(f"diffenc train --config={TRANSFORMER} --config.model.labels=True --workdir=runs/labels"),
@@ -195,7 +193,7 @@ EXPERIMENTS = {
         ),
         Step(
             f"{EVAL} --config.eval.passes=2 --config.eval.estimator=ode --config.ode.rtol=1e-3",
-            tables.evaluations(VDM, continuous=64, importance_weighted=2, ode=2),
+            tables.evaluations(VDM, bound=64, importance_weighted=2, ode=2),
         ),
     ],
     "encoder": [study("encoder-study", run) for run in (DIFFENC, "runs/digits/nontrainable-seed0")],
@@ -207,7 +205,7 @@ EXPERIMENTS = {
         Step(f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=64"),
         Step(
             f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=8 --config.eval.estimator=code_length",
-            tables.evaluations(VDM, discrete=64, code_length=8),
+            tables.evaluations(VDM, depth=50, bound=64, code_length=8),
         ),
         compression(VDM, images=297, batch=4),
     ],
@@ -216,7 +214,7 @@ EXPERIMENTS = {
             "diffenc train --config=fashion_mnist_small:vdm-long-fast --workdir=runs/fashion-best "
             "--config.model.score.width=64 --config.train.steps=24000 --config.eval.every_steps=8000 "
             f"{FASHION}",
-            tables.evaluations("runs/fashion-best", continuous=1),
+            tables.evaluations("runs/fashion-best", bound=1),
         ),
         compression("runs/fashion-best", images=200, batch=8, flags=" --config.fit.bins=12"),
     ],

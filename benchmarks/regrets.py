@@ -29,7 +29,7 @@ from diffenc_jax.evaluation.fit import Fit
 from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.comparisons.significance.analysis import find
+from diffenc_jax.lab.comparisons.significance.analysis import analyse
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
 from diffenc_jax.runs.records import Evaluation
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     runs, missing = find_runs(arguments.root, read_grid(arguments.root))
-    analysis = find(runs, missing, {}, None, 0.01).analysis
+    analysis = analyse(runs, None, 0.01, missing=missing)
     parts, others, images = [], [], {"fit.images": arguments.fit_images}
     for name, arm in analysis.arms.items():
         first = next(run for run in runs if run.arm == name)

@@ -62,10 +62,9 @@ class Bound(StepsEstimator):
         return replicates(self.passes)
 
     def describe(self) -> dict[str, Any]:
-        kind = "continuous" if self.loss.depth is None else "discrete"
         sampling = "importance" if self._importance else "uniform"
         fit = {"fit": fit_description(self.run)} if self._importance else {}
-        return {"kind": kind, **super().describe(), "time_sampling": sampling, **fit}
+        return {"kind": "bound", **super().describe(), "time_sampling": sampling, **fit}
 
     def tables(self, params: Params) -> Tables:
         """The steps' arrays at finite depth, and the 'mass' of importance-sampled times by cell."""
