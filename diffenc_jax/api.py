@@ -17,13 +17,13 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.progress import progress_of_call
 from diffenc_jax.core.runtime import keep_programs
 from diffenc_jax.core.streams import stream
-from diffenc_jax.data.dataset import TRAIN, Dataset
+from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.data.pipeline import noise_numbers
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.evaluation.evaluator import Evaluator, LogProb
-from diffenc_jax.model import Model, Params, bind_to
+from diffenc_jax.model import Params, bind_to
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.sharding import abstract_arrays, state_shardings
 from diffenc_jax.runs.base import BaseRun
@@ -299,7 +299,7 @@ class Run(BaseRun):
         config = self.config.replace(parts.allowed(keys))
         other = config.differences(self.config)
         require(not other, f"{'; '.join(other)}: this model has another value; give such keys to dj.Run or dj.open")
-        return self.changed(config)
+        return self.changed(config=config)
 
     @property
     def _is_on_one_device(self) -> bool:
@@ -358,16 +358,10 @@ class TrainedRun(Run):
         """Folder of the run."""
         return self.stored.workdir
 
-    def changed(
-        self,
-        config: Config | None = None,
-        model: Model | None = None,
-        dataset: Dataset | None = None,
-        params: Params | None = None,
-    ) -> "TrainedRun":
-        """The run with another configuration, model, data or parameters."""
-        run, params = super().changed(config, model, dataset), self.params if params is None else params
-        return TrainedRun(run, self.stored, self.checkpoint, self.checkpoints, params)
+    def changed(self, *, params: Params | None = None, **changes: Any) -> "TrainedRun":
+        """The run with other parameters, or another `config`, `model` or `dataset`."""
+        params = self.params if params is None else params
+        return TrainedRun(super().changed(**changes), self.stored, self.checkpoint, self.checkpoints, params)
 
     def at(self, step: int) -> "TrainedRun":
         """The run with another of its checkpoints, one of `checkpoints`; raises RunError if it is damaged."""

@@ -3,8 +3,8 @@
 import copy
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from diffenc_jax.data.images import (
     rows_in_file,
 )
 from diffenc_jax.data.spec import DataSpec
-from diffenc_jax.diffusion.standard import Standard
+from diffenc_jax.diffusion.standard import UNCHANGED, Standard
 
 TRAIN = "train"
 HELD_OUT = "since at least one is held out where there is no test split"
@@ -121,7 +121,6 @@ class Dataset:
         labels: bool = False,
         part: Callable[[int], np.ndarray] | None = None,
         spec: DataSpec | None = None,
-        standards: Mapping[str, Standard] = {},
         check: Callable[[Split], Any] = lambda train: None,
     ):
         """Nothing is opened.
@@ -133,11 +132,10 @@ class Dataset:
           part: function from the number of training images to the increasing indices of the images that this host
             needs; None: all images.
           spec: the kind of the data, if it is known; otherwise it is found out from the training data.
-          standards: standardisations, as `DataSpec.standards`; if missing, those of the training data.
           check: called with the training data when they are read.
         """
         self._open_source, self._levels, self._has_labels, self._part = open_source, pixel_levels, labels, part
-        self._known, self._standards, self._check = spec, standards, check
+        self._known, self._check = spec, check
         self._opened, self._splits = dict[str, Images](), dict[str, Split]()
 
     @cached_property
@@ -148,14 +146,12 @@ class Dataset:
     @cached_property
     def spec(self) -> DataSpec:
         """What a model needs to know of the data. Raises InputError if they cannot be read, or lack labels."""
-        spec = self._known or self._found()
-        if spec.pixel_levels is None:
-            spec = replace(spec, standard=self._kept("data", spec.shape[-1]) or Standard.of(self._open(TRAIN)))
-        of = spec.label_spec
-        if of.shape and (of.standard or "labels" in self._standards):
-            of = replace(of, standard=self._kept("labels", of.shape[-1]) or of.standard)
-            spec = replace(spec, label_spec=of)
-        return spec
+        if self._known is not None:
+            return self._known
+        labels = _labels(self.source).spec if self._has_labels else NO_LABELS
+        shape = tuple(self._open(next(iter(self._opened), TRAIN)).shape[1:])
+        standard = UNCHANGED if self._levels else Standard.of(self._open(TRAIN))
+        return DataSpec(shape, self._levels, labels, standard)
 
     def split(self, name: str) -> Split:
         """The split of this name. Raises InputError if there is none, or unless it is as described."""
@@ -171,19 +167,6 @@ class Dataset:
         other = copy.copy(self)
         other._splits = self._splits | {split.name: split}
         return other
-
-    def _found(self) -> DataSpec:
-        """The kind of the data in the source, but for the standardisation of the data."""
-        labels = _labels(self.source).spec if self._has_labels else NO_LABELS
-        first = next(iter(self._opened), TRAIN)
-        return DataSpec(tuple(self._open(first).shape[1:]), self._levels, labels)
-
-    def _kept(self, kind: str, size: int) -> Standard | None:
-        """The given standardisation of 'data' or of 'labels'; raises InputError unless it is of `size` entries."""
-        standard = self._standards.get(kind)
-        if standard is not None:
-            standard.check(f"standards.{kind} in the run's config.json", size, "restore that file")
-        return standard
 
     def _open(self, name: str) -> Images:
         splits = self.source.splits

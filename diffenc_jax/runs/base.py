@@ -1,6 +1,6 @@
 """`BaseRun`: a configuration with its devices, data and model, which estimators, samplers and training take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -40,8 +40,7 @@ class BaseRun:
         Raises InputError if the data cannot be read, or the configuration does not fit them or the devices.
 
         Args:
-          stored: the trained run, by whose standards real numbers are standardised, and of which the training data must
-            be those that were trained on.
+          stored: the trained run, which knows the kind of its data and has digests of the training data.
         """
 
         def opened() -> Source:
@@ -53,13 +52,11 @@ class BaseRun:
         mesh, known = make_mesh(config.mesh.fsdp), dict[str, Any]()
         if stored is not None:
             check = partial(check_training_data, stored, config, stored.origin)
-            known = {"spec": stored.spec, "standards": stored.standards, "check": check}
+            known = {"spec": stored.spec, "check": check}
         part, labels = needed_rows(config, mesh), config.model.labels
         dataset = Dataset(opened, config.data.pixel_levels, labels=labels, part=part, **known)
         return BaseRun(config, mesh, dataset, build(config, dataset.spec))
 
-    def changed(
-        self, config: Config | None = None, model: Model | None = None, dataset: Dataset | None = None
-    ) -> "BaseRun":
-        """The run with another configuration, model or data."""
-        return BaseRun(config or self.config, self.mesh, dataset or self.dataset, model or self.model)
+    def changed(self, **changes: Any) -> "BaseRun":
+        """The run with another `config`, `model` or `dataset`."""
+        return BaseRun(**{field.name: getattr(self, field.name) for field in fields(BaseRun)} | changes)

@@ -14,7 +14,7 @@ from diffenc_jax.core.typed import mismatch
 from diffenc_jax.core.versions import OURS, Environment, package_version
 from diffenc_jax.data.images import LabelSpec
 from diffenc_jax.data.spec import DataSpec
-from diffenc_jax.diffusion.standard import Standard
+from diffenc_jax.diffusion.standard import UNCHANGED, Standard
 from diffenc_jax.runs import files
 from diffenc_jax.runs.metrics import Row, read_metrics
 from diffenc_jax.runs.record_types import ADVICE, Record
@@ -146,12 +146,17 @@ class StoredRun:
 
     @property
     def spec(self) -> DataSpec | None:
-        """The kind of the data, without standards; None if only the data tell it."""
-        kind = self.origin.kind
+        """The kind of the data; None if only the data tell it. Raises InputError if its standards are wrong."""
+        kind, standards = self.origin.kind, self.standards
         if not kind:
             return None
-        labels = LabelSpec(kind["classes"], kind["label_shape"] and tuple(kind["label_shape"]))
-        return DataSpec(tuple(kind["shape"]), self.config.data.pixel_levels, labels)
+        label_shape = kind["label_shape"] and tuple(kind["label_shape"])
+        for name, shape in {"data": kind["shape"], "labels": label_shape}.items():
+            if name in standards:
+                standards[name].check(f"standards.{name} in {self._path}", shape[-1], "restore that file")
+        labels = LabelSpec(kind["classes"], label_shape, standards.get("labels"))
+        standard = standards.get("data", UNCHANGED)
+        return DataSpec(tuple(kind["shape"]), self.config.data.pixel_levels, labels, standard)
 
     def write(self, config: Config, origin: Origin = NO_ORIGIN) -> None:
         """Store the configuration, with a new identity unless `origin` has one; InputError if it cannot be written."""

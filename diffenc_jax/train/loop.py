@@ -54,7 +54,7 @@ def train(
     """
     program = TrainingProgram(run.model, run.config, run.mesh)
     check_dtypes(program.state)
-    outputs = Outputs(run, workdir, console, program.state, draw_samples, profiled)
+    outputs = Outputs(run, workdir, console, draw_samples)
     batches = Batches(run.dataset.split(TRAIN).examples, run.config, run.mesh)
     if overwrite and (aside := set_aside(workdir)):
         print_line(console, f"{workdir} is moved to {aside}")
@@ -62,7 +62,8 @@ def train(
     if profiled is not None:
         profiled.check(run.config.train.steps, done)
     with outputs, hosts.ending_if_alone(), program.within_memory():
-        return _make_steps(run.config, program, batches, outputs)
+        start, state = outputs.open(program.state, profiled)
+        return _make_steps(run.config, program, batches, outputs, start, state)
 
 
 def check_trainable(run: StoredRun, config: Config) -> int:
@@ -83,10 +84,15 @@ def check_trainable(run: StoredRun, config: Config) -> int:
 
 
 def _make_steps(
-    config: Config, program: TrainingProgram, batches: Batches, outputs: Outputs
+    config: Config,
+    program: TrainingProgram,
+    batches: Batches,
+    outputs: Outputs,
+    start: int,
+    state: TrainState | None,
 ) -> tuple[TrainState, Record]:
     """Make the steps from the restored state on; returns the last state and its record."""
-    steps, (start, state) = config.train.steps, outputs.restore()
+    steps = config.train.steps
     if start < steps:
         with outputs.progress.compiling():
             state = program.start() if state is None else state

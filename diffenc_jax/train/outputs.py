@@ -1,21 +1,18 @@
 """What a training shows and writes: progress, metrics, checkpoints, evaluations, samples and traces."""
 
-import json
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import NoReturn
 
 import jax
 import numpy as np
-from clu.metric_writers import MetricWriter, MultiWriter
-from clu.parameter_overview import get_parameter_overview
+from clu.metric_writers import MultiWriter
 from clu.periodic_actions import PeriodicCallback
 from rich.console import Console
 
-from diffenc_jax.config import flatten
 from diffenc_jax.core import parts, versions
 from diffenc_jax.core.errors import Interrupted, NotFinite, RunError
 from diffenc_jax.core.numbers import record_line
@@ -34,7 +31,7 @@ from diffenc_jax.train.profiler import Profiler, StepRange
 from diffenc_jax.train.program import StepReport
 from diffenc_jax.train.saving import Saver
 from diffenc_jax.train.state import TrainState, averages
-from diffenc_jax.train.writer import Background, Guard, JsonLines
+from diffenc_jax.train.writer import Background, Guard, JsonLines, described
 
 # A run ends after this many consecutive steps that are not finite, since its parameters are of no use.
 MAX_SKIPPED = 100
@@ -43,57 +40,54 @@ MAX_SKIPPED = 100
 DrawSamples = Callable[[Params, Callable[[float], None]], np.ndarray]
 
 
-class Outputs(AbstractContextManager["Outputs"]):
-    """The outputs of a training, whose workdir is open as long as the context is.
+class Outputs(ExitStack):
+    """The outputs of a training: a context, in which `open` opens the workdir.
 
     Attributes:
       progress: the progress on the terminal.
       profiler: traces of some steps.
     """
 
-    def __init__(
-        self,
-        run: BaseRun,
-        workdir: Path,
-        console: Console,
-        abstract: TrainState,
-        draw_samples: DrawSamples | None = None,
-        profiled: StepRange | None = None,
-    ):
+    def __init__(self, run: BaseRun, workdir: Path, console: Console, draw_samples: DrawSamples | None = None):
         """Opens nothing; raises InputError if the run cannot be evaluated or a writer is unknown.
 
         Args:
-          abstract: ShapeDtypeStructs of a state.
-          draw_samples, profiled: as for `loop.train`.
+          draw_samples: as for `loop.train`.
         """
-        self._run, self._config, self._workdir, self._abstract = run, run.config, workdir, abstract
+        super().__init__()
+        self._run, self._config, self._workdir = run, run.config, workdir
         self._evaluator, self._draw_samples = Evaluator(run), draw_samples
         _ = self._evaluator.split.true_bits  # a wrong `log_prob` is refused now
         self._writers = {name: parts.load("writer", name) for name in self._config.log.writers}
         # The steps whose reports have not been read, and the number of the last steps that were skipped.
-        self._unread, self._skipped, self._open = deque[tuple[int, StepReport]](), 0, ExitStack()
+        self._unread, self._skipped = deque[tuple[int, StepReport]](), 0
         self.progress = RunProgress(console, self._config.train.steps, self._config.train.batch_size)
-        self._say, self._shutdown = self.progress.print_line, shutdown_of_run()
-        self.profiler = Profiler(profiled, workdir, self._say)
+        self._say = self.progress.print_line
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(self._shutdown)
-            self._saver = Saver(stack, self._workdir, self._config, self._abstract, self._say)
-            stack.enter_context(self.progress)
-            stack.enter_context(self.profiler)
-            self._open = stack.pop_all()
-        return self
+    def open(self, abstract: TrainState, profiled: StepRange | None) -> tuple[int, TrainState | None]:
+        """Open the workdir, and say what is trained; returns the step and state to continue from, or (0, None).
 
-    def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
+        Args:
+          abstract: ShapeDtypeStructs of a state.
+          profiled: as for `loop.train`.
+        """
+        config, workdir = self._config, self._workdir
+        self._shutdown = self.enter_context(shutdown_of_run())
+        self._saver = Saver(self, workdir, config, abstract, self._say)
+        self.enter_context(self.progress)
+        self.profiler = self.enter_context(Profiler(profiled, workdir, self._say))
+        self._start, state = self._restore(abstract)
+        own, start = self._writers if hosts.is_first() else {}, self._start
+        guards = [Guard(name, partial(described, part, workdir, config, abstract.params)) for name, part in own.items()]
+        self._writer = self.enter_context(closing(MultiWriter([JsonLines(workdir, start), *map(Background, guards)])))
+        # CLU also passes the time `t` to a callback.
+        self._log = PeriodicCallback(every_steps=config.log.every_steps, callback_fn=self._log_metrics)
+        return start, state
 
-    def restore(self) -> tuple[int, TrainState | None]:
-        """The step and state to continue from, (0, None) at the start; says what is trained, and opens the writers."""
-        run, config, stored = self._run, self._config, self._saver.stored
-        count, train = sum(leaf.size for leaf in jax.tree.leaves(self._abstract.params)), run.dataset.split(TRAIN)
-        name = f"{config.name}:{config.arm}, seed {config.seed}"
-        self._say(f"{name}, {count:,} parameters, on {versions.device()}, in {self._workdir}")
+    def _restore(self, abstract: TrainState) -> tuple[int, TrainState | None]:
+        config, stored, train = self._config, self._saver.stored, self._run.dataset.split(TRAIN)
+        count, name = sum(leaf.size for leaf in jax.tree.leaves(abstract.params)), f"{config.name}:{config.arm}"
+        self._say(f"{name}, seed {config.seed}, {count:,} parameters, on {versions.device()}, in {self._workdir}")
         self._say(f"images: {train.source.name}, version {train.source.version}, {len(train.data):,} for training")
         start, state = self._saver.restore()
         if start:
@@ -103,22 +97,7 @@ class Outputs(AbstractContextManager["Outputs"]):
             self._say(f"the run in {self._workdir} ended before its first checkpoint; training starts again")
         if changes := note_origin(stored, config, train, start):
             self._say(f"resuming {changes}; results are no longer bit for bit those of an uninterrupted run")
-        self._start, own = start, self._writers if hosts.is_first() else {}
-        guards = [Guard(name, partial(self._described, part)) for name, part in own.items()]
-        lines = JsonLines(self._workdir, start)
-        self._writer = self._open.enter_context(closing(MultiWriter([lines, *map(Background, guards)])))
-        # CLU also passes the time `t` to a callback.
-        self._log = PeriodicCallback(every_steps=config.log.every_steps, callback_fn=self._log_metrics)
         return start, state
-
-    def _described(self, part: Callable[[str], MetricWriter]) -> MetricWriter:
-        """A writer, made by `part`, that has written the configuration and the shapes of the parameters."""
-        writer, values = part(str(self._workdir)), self._config.to_dict()
-        overview = get_parameter_overview(self._abstract.params, include_stats=False)
-        texts = {"config": json.dumps(values, indent=2), "parameters": overview}
-        writer.write_hparams(flatten(values))
-        writer.write_texts(0, {name: f"```\n{text}\n```" for name, text in texts.items()})
-        return writer
 
     def after_step(self, step: int, state: TrainState, report: StepReport) -> None:
         """Read the reports of earlier steps, end the trace if it is due, and stop the run after a signal."""

@@ -3,6 +3,7 @@
 Each is a `MetricWriter` of CLU, whose methods take a step and values by name.
 """
 
+import json
 import sys
 import tempfile
 import time
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from clu.metric_writers import AsyncWriter, MetricWriter, SummaryWriter
+from clu.parameter_overview import get_parameter_overview
 
+from diffenc_jax.config import Config, flatten
 from diffenc_jax.core.buckets import as_path, is_remote
 from diffenc_jax.core.errors import reason, without_exit
 from diffenc_jax.core.tensorflow import hide_gpus
 from diffenc_jax.core.text import printable
+from diffenc_jax.model import Params
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.metrics import MetricsFile
 
@@ -102,6 +106,16 @@ class Guard(Writer):
             if said != self._said:
                 print(f"warning: log.writers={self._name} loses values: {said}", file=sys.stderr, flush=True)
             self._said = said
+
+
+def described(part: Callable[[str], MetricWriter], workdir: Path, config: Config, params: Params) -> MetricWriter:
+    """A writer, made by `part`, that has written the configuration and the shapes of the parameters."""
+    writer, values = part(str(workdir)), config.to_dict()
+    overview = get_parameter_overview(params, include_stats=False)
+    texts = {"config": json.dumps(values, indent=2), "parameters": overview}
+    writer.write_hparams(flatten(values))
+    writer.write_texts(0, {name: f"```\n{text}\n```" for name, text in texts.items()})
+    return writer
 
 
 for _name in MetricWriter.__abstractmethods__:

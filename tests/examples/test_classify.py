@@ -67,7 +67,7 @@ def test_the_bound_under_the_own_label_is_that_of_an_evaluation(few):
     """Since times and noise are those of the estimator; whatever the batch size."""
     run, nats = few
     config = run.config.replace({"eval.batch_size": 7})
-    record = Evaluator(run.changed(config)).evaluate(run.params)
+    record = Evaluator(run.changed(config=config)).evaluate(run.params)
     own = nats.mean(axis=0)[np.arange(60), run.dataset.split("test").labels]
     assert own.mean() / (run.model.spec.dims * np.log(2)) == pytest.approx(record["bpd"]["total"], rel=1e-4)
 

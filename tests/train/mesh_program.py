@@ -93,7 +93,7 @@ def fixed(run, like):
     params = tiny.away_from_zero(jax.jit(run.model.init)(jax.random.key(0)), 0.01)
     params = jax.device_put(params, sharding.state_shardings(run.mesh, like))
     sizes = dict(zip(("eval.batch_size", "sample.batch_size"), GIVEN["fixed"], strict=True))
-    changed = run.changed(run.config.replace(sizes))
+    changed = run.changed(config=run.config.replace(sizes))
     evaluator = Evaluator(changed, folder="fixed")
     batches = itertools.count(1)
     on_batch = lambda: next(batches) == GIVEN.get("stop") and stop()  # noqa: E731

@@ -77,7 +77,7 @@ def test_without_the_drift_it_is_a_vdm(run, measured):
     found, config = measured[0], tiny.config("vdm", **CHANGES)
     model = dataclasses.replace(build(config, run.model.spec), score=run.model.score)
     params = {name: run.params[name] for name in ("score", "schedule")}
-    vdm = Evaluator(run.changed(config, model)).evaluate(params)
+    vdm = Evaluator(run.changed(config=config, model=model)).evaluate(params)
     for term in TERMS:
         assert found["vdm"]["bpd"][term] == pytest.approx(vdm["bpd"][term], rel=1e-5)
     for term in ("reconstruction", "latent"):
@@ -103,7 +103,7 @@ def test_fitted_steps_are_those_of_the_trained_encoder(run, monkeypatch):
     monkeypatch.setattr(bounds, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
     config = run.config.replace({"loss.depth": 2, "loss.variance_ratio": "optimal"})
     model = dataclasses.replace(run.model, loss=config.loss)
-    _, paths = measure_bounds(run.changed(config, model), UNWATCHED)
+    _, paths = measure_bounds(run.changed(config=config, model=model), UNWATCHED)
     first, other = (read_values(paths[name]) for name in ("trained", "identity"))
     assert np.all(first["ratio"] < 1)
     np.testing.assert_array_equal(other["ratio"], first["ratio"])

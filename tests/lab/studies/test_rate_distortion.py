@@ -36,7 +36,7 @@ def exact(arm):
     # So much noise at z_0 that the pixels are not known yet.
     config = tiny.config(arm, **changes, eval__time_sampling="uniform", model__schedule__gamma_min=-4.0)
     model = gaussian.Exact(**vars(build(config, DataSpec(gaussian.SHAPE, LEVELS))))
-    run = trained(gaussian.experiment().changed(config, model), gaussian.PARAMS)
+    run = trained(gaussian.experiment().changed(config=config, model=model), gaussian.PARAMS)
     return run, measure_rates(run)
 
 
@@ -100,7 +100,7 @@ def test_distortions_are_those_of_gaussian_data(arm):
 def test_the_last_rate_is_the_bound_at_that_depth(arm):
     run, got = exact(arm)
     config = run.config.replace({"eval.passes": 64})
-    record = Evaluator(run.changed(config)).evaluate(run.params)
+    record = Evaluator(run.changed(config=config)).evaluate(run.params)
     by_pass = got.rate[..., -1].mean(axis=1)
     error = np.hypot(record["standard_error"]["noise"], by_pass.std(ddof=1) / np.sqrt(PASSES))
     assert error < 0.02 * record["bpd"]["total"]
@@ -109,7 +109,7 @@ def test_the_last_rate_is_the_bound_at_that_depth(arm):
 
 def test_another_seed_is_other_noise():
     run, found = exact("vdm")
-    other = measure_rates(run.changed(run.config.replace({"eval.seed": 1})))
+    other = measure_rates(run.changed(config=run.config.replace({"eval.seed": 1})))
     assert np.all(found.rate[..., 1:] != other.rate[..., 1:])
 
 
