@@ -45,9 +45,7 @@ IN_FUNCTIONS = """
 commands/evaluate.py 1 commands/jobs.py 7 commands/sample.py 1 commands/train.py 4 lab/commands/compare.py 7
 lab/commands/compile_check.py 3 lab/commands/compress.py 7 lab/commands/costs.py 3 lab/commands/decompress.py 5
 lab/commands/import_checkpoint.py 1 lab/commands/parity.py 1 lab/commands/report.py 5 lab/commands/reproduce.py 2
-lab/commands/significance.py 7 lab/commands/study.py 2 lab/comparisons/significance/grid.py 3 lab/figures/charts.py 4
-lab/studies/__init__.py 2 lab/studies/by_time.py 6 lab/studies/depth.py 5 lab/studies/encoder.py 3
-lab/studies/rate_distortion.py 1 lab/studies/sample_quality.py 6 lab/studies/study.py 9 nets/kernels/forms.py 1
+lab/commands/significance.py 8 lab/commands/study.py 2 lab/comparisons/significance/grid.py 3 nets/kernels/forms.py 1
 """
 # Libraries that functions import, because help and commands that only read files do without them.
 LATE_LIBRARIES = {

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from etils import epy
+
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
@@ -13,9 +15,15 @@ from diffenc_jax.core.keys import Keyed, key
 from diffenc_jax.lab.figures.charts import Board, Chart
 from diffenc_jax.lab.studies.study import Array, Config, Measured, Study, Watch
 
-if TYPE_CHECKING:
+with epy.lazy_imports():  # help and the report need none of them
     import numpy as np
+    import scipy
+    import sklearn.metrics
 
+    from diffenc_jax.data import checks, dataset
+    from diffenc_jax.runs import files, stored
+
+if TYPE_CHECKING:
     from diffenc_jax.data.dataset import Dataset
 
 LONGEST = 240  # bytes of the name of the samples' file, which the names of the study's files begin with
@@ -106,30 +114,22 @@ class SampleQuality(Study[Arguments, Quality]):
 
     def open(self, workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str] = ()) -> Any:
         """The samples to measure; raises InputError if there are none, or if they do not have the form of images."""
-        from diffenc_jax.data import checks
-        from diffenc_jax.data.dataset import load_dataset
-        from diffenc_jax.runs.files import read_arrays, read_bytes
-        from diffenc_jax.runs.stored import StoredRun
-
-        config = StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
+        config = stored.StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
         path = as_path(arguments.samples) if arguments.samples else _last(workdir)
         is_short = len(os.fsencode(path.stem)) <= LONGEST
         require(is_short, f"{path} has too long a name for the study's files; give it another")
-        arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
+        arrays = files.read_arrays(files.read_bytes(path, "give a .npz file of samples"), packed=True) or {}
         require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
-        dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
-        levels, images = dataset.spec.levels, dataset.spec.checked(checks.as_images(path, arrays["images"]))
-        fewest = min(len(images), len(dataset.split("test").data))
+        data, step = dataset.load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
+        levels, images = data.spec.levels, data.spec.checked(checks.as_images(path, arrays["images"]))
+        fewest = min(len(images), len(data.split("test").data))
         require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
-        return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, levels, images)
+        return Samples(workdir, config, data, int(step) if step.isdigit() else 0, path, levels, images)
 
     def path(self, workdir: Path, measured: Measured[Quality]) -> Path:
         return workdir / self.name / Path(measured.result.file).stem
 
     def measure(self, run: Samples, arguments: Arguments, watch: Watch) -> Quality:  # type: ignore[override]
-        import numpy as np
-        import scipy
-
         samples = run.images
         train, test = (np.asarray(run.dataset.split(split).data) for split in ("train", "test"))
         (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
@@ -162,9 +162,8 @@ class SampleQuality(Study[Arguments, Quality]):
 
 def _last(workdir: Path) -> Path:
     """The samples of the last step in a workdir."""
-    from diffenc_jax.runs.files import list_paths
-
-    by_step = {(int(p.stem.split("-")[0]), p) for p in list_paths(workdir / "samples", "*.npz") if p.stem[0].isdigit()}
+    paths = (path for path in files.list_paths(workdir / "samples", "*.npz") if path.stem[0].isdigit())
+    by_step = {(int(path.stem.split("-")[0]), path) for path in paths}
     require(bool(by_step), f"{workdir} holds no samples; draw some with diffenc sample, or give --samples=FILE")
     return max(by_step)[1]
 
@@ -175,14 +174,12 @@ def nearest(images: "np.ndarray", train: "np.ndarray") -> "tuple[np.ndarray, np.
     Of equally near images the first is taken. Distances are L2 in levels, computed in float64 from whole numbers, so
     that the distance of a copy is exactly zero.
     """
-    import numpy as np
-    from sklearn.metrics import pairwise_distances_argmin_min
-
     flat = images.reshape(len(images), -1).astype(np.float64)
     distances, numbers = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
     for start in range(0, len(train), CHUNK):
         chunk = train[start : start + CHUNK]
-        places, between = pairwise_distances_argmin_min(flat, chunk.reshape(len(chunk), -1).astype(np.float64))
+        others = chunk.reshape(len(chunk), -1).astype(np.float64)
+        places, between = sklearn.metrics.pairwise_distances_argmin_min(flat, others)
         nearer = between < distances
         distances[nearer], numbers[nearer] = between[nearer], places[nearer] + start
     return distances, numbers

@@ -5,7 +5,7 @@ tables, a sentence and figures. The following are derived from these: its comman
 workdir and the functions that read them (this module), its function in Python (`studies.measure`) and its section of
 the report.
 
-A module that declares a study imports neither JAX nor numpy, so that its help and the report start fast.
+A module that declares a study imports JAX and numpy lazily, so that its help and the report start fast.
 """
 
 import dataclasses
@@ -18,9 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+from etils import epy
+
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import refusing, require
 from diffenc_jax.lab.figures.charts import Board, Chart, draw
+
+with epy.lazy_imports():  # help and the report need none of them
+    from diffenc_jax import api
+    from diffenc_jax.core import versions
+    from diffenc_jax.lab.figures import style
+    from diffenc_jax.lab.studies import sweep
+    from diffenc_jax.runs import files, stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,14 +167,10 @@ class Study(ABC, Generic[A, R]):
 
         The `plugins` are packages whose parts the run may name.
         """
-        from diffenc_jax import api
-        from diffenc_jax.lab.studies.sweep import split_images
-        from diffenc_jax.runs.stored import StoredRun
-
-        stored = StoredRun(workdir)
-        trained = stored.config.allowing(plugins)
-        run = api.open(stored, config=trained.replace(self.changes(trained, given, arguments)))
-        split_images(run)
+        trained = stored.StoredRun(workdir)
+        config = trained.config.allowing(plugins)
+        run = api.open(trained, config=config.replace(self.changes(config, given, arguments)))
+        sweep.split_images(run)
         self.check(run)
         return run
 
@@ -174,8 +179,6 @@ class Study(ABC, Generic[A, R]):
 
     def measured(self, run: TrainedRun, arguments: A, given: Mapping[str, Any], watch: Watch) -> Measured[R]:
         """The result of a run, with the settings of the measurement."""
-        from diffenc_jax.core import versions
-
         config, options = run.config, json.loads(json.dumps(vars(arguments)))
         data = run.dataset.split(config.eval.split).fingerprint
         about = self.name, config.arm, run.checkpoint, config.seed, config.arm, data
@@ -190,27 +193,22 @@ class Study(ABC, Generic[A, R]):
 
         Files of an earlier result are replaced. Raises InputError if they cannot be written.
         """
-        from diffenc_jax.runs.files import MAKE_WRITABLE, write_arrays, write_json, writing
-
         content, arrays = self.content(measured)
-        files = [path.with_name(f"{path.name}{kind}") for kind in (".json", *([".npz"] if arrays else []))]
-        with writing(path.parent, MAKE_WRITABLE):
+        written = [path.with_name(f"{path.name}{kind}") for kind in (".json", *([".npz"] if arrays else []))]
+        with files.writing(path.parent, files.MAKE_WRITABLE):
             if arrays:
-                content["arrays_sha256"] = write_arrays(files[1], **arrays)
-            write_json(files[0], content)
-        return [*files, *self.draw(path, [measured])]
+                content["arrays_sha256"] = files.write_arrays(written[1], **arrays)
+            files.write_json(written[0], content)
+        return [*written, *self.draw(path, [measured])]
 
     def draw(self, path: Path, shown: Sequence[Measured[R]]) -> list[Path]:
         """Write the figures of results as `path`.png, `path`-NAME.png and so on; returns the files."""
-        from diffenc_jax.lab.figures.style import save_figure
-        from diffenc_jax.runs.files import MAKE_WRITABLE, writing
-
-        files, title = [], self.title_of(shown)
-        with writing(path.parent, MAKE_WRITABLE):
+        written, title = [], self.title_of(shown)
+        with files.writing(path.parent, files.MAKE_WRITABLE):
             for ending, figure in self.figures(shown).items():
                 name = f"{path.name}-{ending}" if ending else path.name
-                files += save_figure(draw(figure, title), path.with_name(name))
-        return files
+                written += style.save_figure(draw(figure, title), path.with_name(name))
+        return written
 
     def content(self, measured: Measured[R]) -> tuple[dict[str, Any], dict[str, Array]]:
         """The JSON value of a result, and its arrays by name."""
@@ -219,23 +217,19 @@ class Study(ABC, Generic[A, R]):
 
     def newest(self, workdir: Path, split: str) -> Path | None:
         """The file of the result of the last step in a workdir, preferably of `split`; None if there is none."""
-        from diffenc_jax.runs.files import list_paths
-
-        paths = list_paths(workdir / self.name, "*.json")
+        paths = files.list_paths(workdir / self.name, "*.json")
         named = [(match, path) for path in paths if (match := re.match(r"(?:([a-z]\w*)-)?(\d+)", path.stem))]
         return max(((m[1] == split, int(m[2]), path) for m, path in named), default=(None,))[-1]
 
     def read(self, path: Path) -> Measured[R]:
         """The result in the file at `path`; raises InputError if it is damaged, or not a result of this study."""
-        from diffenc_jax.runs.files import read_arrays, read_bytes, read_json, sha256_of
-
-        content, arrays = read_json(path, ADVICE), {}
+        content, arrays = files.read_json(path, ADVICE), {}
         with refusing(f"{path}, a result of {self.name}, is damaged", ADVICE):  # by somebody who changed it
             result, digest = content.pop("result"), content.pop("arrays_sha256", None)
             if self._arrays():
-                data = read_bytes(path.with_suffix(".npz"), ADVICE)
-                require(sha256_of(data) == digest, f"{path} does not belong to the arrays beside it; {ADVICE}")
-                arrays = read_arrays(data) or {}
+                data = files.read_bytes(path.with_suffix(".npz"), ADVICE)
+                require(files.sha256_of(data) == digest, f"{path} does not belong to the arrays beside it; {ADVICE}")
+                arrays = files.read_arrays(data) or {}
             measured: Measured[R] = Measured(**content, result=self.result(**result, **arrays))
             list(map(markdown, self.tables([measured]))), measured.sentence()
         return measured
