@@ -42,10 +42,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Files in which functions import modules of this package, with the number of these imports. In place of such an import,
 # a module that takes long to load is imported at the top within `epy.lazy_imports`, and loaded when it is first used.
 IN_FUNCTIONS = """
-commands/evaluate.py 1 commands/jobs.py 7 commands/sample.py 1 commands/train.py 4 lab/commands/compare.py 7
-lab/commands/compile_check.py 3 lab/commands/compress.py 7 lab/commands/costs.py 3 lab/commands/decompress.py 5
-lab/commands/import_checkpoint.py 1 lab/commands/parity.py 1 lab/commands/report.py 5 lab/commands/reproduce.py 2
-lab/commands/significance.py 8 lab/commands/study.py 2 lab/comparisons/significance/grid.py 3 nets/kernels/forms.py 1
+lab/commands/compare.py 7 lab/commands/report.py 5 lab/commands/reproduce.py 2 lab/commands/significance.py 8
+nets/kernels/forms.py 1
 """
 # Libraries that functions import, because help and commands that only read files do without them.
 LATE_LIBRARIES = {
@@ -65,7 +63,7 @@ def imports(path):
     for table in parts.tables():
         if table.__file__ == str(path):
             entries = [entry.target for known in table.PARTS.values() for entry in known.values()]
-            bases = [name for kind in table.KINDS.values() for name in (kind.base, kind.command) if name]
+            bases = [kind.base for kind in table.KINDS.values()]
             names += [name.replace(":", ".") for name in (*entries, *bases)]
     return names
 

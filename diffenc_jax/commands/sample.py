@@ -19,10 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from diffenc_jax import api
-
     job = start_job(arguments)
-    trained = api.open(job.stored, config=job.config)
+    trained = job.open()
     files = job.write_samples(trained.sampling, trained.params, trained.checkpoint, job.stored)
     job.print(f"step {trained.checkpoint}: {job.config.sample.num} samples")
     job.print_files(files)

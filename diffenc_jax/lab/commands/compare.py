@@ -10,7 +10,7 @@ estimators are refused unless --across-estimators is given.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_json, location, writable_file
+from diffenc_jax.commands.options import add_json, location, writable_file
 
 EXAMPLE = "diffenc compare runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 

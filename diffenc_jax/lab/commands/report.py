@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_plugins, location, writable_file
+from diffenc_jax.commands.options import add_plugins, location, writable_file
 from diffenc_jax.lab.commands.significance import add_difference
 
 EXAMPLE = """\

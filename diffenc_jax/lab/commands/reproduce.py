@@ -10,7 +10,7 @@ run. `diffenc significance report --root=DIR` summarizes the existing runs.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import OVERRIDE, location
+from diffenc_jax.commands.options import OVERRIDE, location
 from diffenc_jax.core.errors import lookup, require
 from diffenc_jax.lab.commands.significance import add_runs, make
 

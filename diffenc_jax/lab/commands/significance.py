@@ -20,7 +20,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_config, add_plugins, location, positive, positive_number
+from diffenc_jax.commands.options import add_config, add_plugins, location, positive, positive_number
 
 if TYPE_CHECKING:
     from diffenc_jax.lab.comparisons.significance.grid import Grid

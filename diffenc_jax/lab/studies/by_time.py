@@ -81,8 +81,8 @@ class LossByTime(Study[Arguments, ByTime]):
 
     name = "loss-by-time"
     title = "Bits by time"
-    example = "diffenc loss-by-time runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
-    on_interrupt = "the results of finished runs are kept; the same command starts again"
+    EXAMPLE = "diffenc loss-by-time runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
+    ON_INTERRUPT = "the results of finished runs are kept; the same command starts again"
     together = True
     arguments = Arguments
     result = ByTime

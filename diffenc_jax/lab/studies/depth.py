@@ -85,8 +85,8 @@ class DepthStudy(Study[Arguments, Depths]):
 
     name = "depth-study"
     title = "Finite depth"
-    example = "diffenc depth-study runs/digits-vdm-seed0 --depths=5,10,50"
-    on_interrupt = "finished records are kept; the same command continues from there"
+    EXAMPLE = "diffenc depth-study runs/digits-vdm-seed0 --depths=5,10,50"
+    ON_INTERRUPT = "finished records are kept; the same command continues from there"
     arguments = Arguments
     result = Depths
     reads = (*EVERY_STUDY, "eval.dtype", "eval.seed", "fit")

@@ -115,8 +115,8 @@ class EncoderStudy(Study[Arguments, EncoderEffects]):
 
     name = "encoder-study"
     title = "Encoder"
-    example = "diffenc encoder-study runs/digits-diffenc-seed0"
-    on_interrupt = "finished bounds are kept; the same command continues from there"
+    EXAMPLE = "diffenc encoder-study runs/digits-diffenc-seed0"
+    ON_INTERRUPT = "finished bounds are kept; the same command continues from there"
     arguments = Arguments
     result = EncoderEffects
 

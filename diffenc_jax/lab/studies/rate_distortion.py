@@ -72,7 +72,7 @@ class RateDistortion(Study[Arguments, Rates]):
 
     name = "rate-distortion"
     title = "Rate and distortion"
-    example = """\
+    EXAMPLE = """\
 diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
     --config.loss.times=optimal"""
     arguments = Arguments

@@ -107,7 +107,7 @@ class SampleQuality(Study[Arguments, Quality]):
 
     name = "sample-quality"
     title = "Quality of samples"
-    example = "diffenc sample-quality runs/digits-diffenc-seed0"
+    EXAMPLE = "diffenc sample-quality runs/digits-diffenc-seed0"
     arguments = Arguments
     result = Quality
     reads = ("data.dir",)

@@ -1,17 +1,18 @@
 """Studies: measurements of trained runs, with their commands, files, functions and sections of the report.
 
 A study is a class with a name, the dataclass of its arguments, a measurement, and the dataclass of its result with
-tables, a sentence and figures. The following are derived from these: its command (`lab.commands.study`), its files in a
-workdir and the functions that read them (this module), its function in Python (`studies.measure`) and its section of
-the report.
+tables, a sentence and figures. The following are derived from these: its command, its files in a workdir and the
+methods that read them (this module), its function in Python (`studies.measure`) and its section of the report.
 
 A module that declares a study imports JAX and numpy lazily, so that its help and the report start fast.
 """
 
 import dataclasses
+import inspect
 import json
 import re
 from abc import ABC, abstractmethod
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from etils import epy
 
+from diffenc_jax.commands import options
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import refusing, require
+from diffenc_jax.core.keys import Keyed
 from diffenc_jax.lab.figures.charts import Board, Chart, draw
 
 with epy.lazy_imports():  # help and the report need none of them
     from diffenc_jax import api
-    from diffenc_jax.core import versions
+    from diffenc_jax.core import terminal, versions
     from diffenc_jax.lab.figures import style
     from diffenc_jax.lab.studies import sweep
     from diffenc_jax.runs import files, stored
@@ -55,7 +58,7 @@ class Result(Protocol):
         """The summary of the result in one line."""
 
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Keyed)
 R = TypeVar("R", bound=Result)
 # (text, sum of all parts) -> context manager whose value is called after every part, by default 1.
 Watch = Callable[[str, float], AbstractContextManager[Callable[..., None]]]
@@ -65,6 +68,12 @@ Rows = list[dict[str, Any]]
 # Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
 EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "eval.batch_size", "eval.split", "mesh")
 ADVICE = "run the study again"
+# The end of a command's help.
+FILES = """\
+Writes to RUN/{name}, each name after '<split>-<step>': .json, the result unrounded and what it was measured on; .npz,
+its arrays, if there are any; and its figures as .png and .pdf. They replace those of an earlier call.
+Several runs are measured one after the other, on the same images{together}."""
+TOGETHER = ", and drawn into one figure, '<split>-<step>-compared' in the folder of the first"
 
 
 @dataclass(frozen=True)
@@ -109,27 +118,30 @@ class Measured(Generic[R]):
 
 
 class Study(ABC, Generic[A, R]):
-    """Base class of studies; the docstring of a study is the help of its command.
+    """Base class of studies, which are commands with what `__main__` expects; the docstring of a study is its help.
 
     Attributes:
       name: name of the command, and of the folder of the study's files in a workdir.
       title: title of the study's section of the report.
-      example: a command line.
       arguments: frozen dataclass, a `Keyed`, whose keys are options of the command.
       result: dataclass of JSON values and `Array`s, with `tables()` and `sentence()`.
       reads: sections and keys of the configuration that --config.key=value may change.
       together: whether figures and tables show several runs side by side.
-      on_interrupt: what is kept after Ctrl-C.
+      EXAMPLE, ON_INTERRUPT: as those of a command's module.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    example: ClassVar[str]
     arguments: type[A]
     result: type[R]
     reads: ClassVar[tuple[str, ...]] = EVERY_STUDY
     together: ClassVar[bool] = False
-    on_interrupt: ClassVar[str] = "nothing is written; the same command starts again"
+    EXAMPLE: ClassVar[str]
+    ON_INTERRUPT: ClassVar[str] = "nothing is written; the same command starts again"
+
+    def __init__(self) -> None:
+        written = FILES.format(name=self.name, together=TOGETHER if self.together else "")
+        self.__doc__ = f"{inspect.getdoc(type(self))}\n\n{written}"
 
     @abstractmethod
     def measure(self, run: TrainedRun, arguments: A, watch: Watch) -> R:
@@ -237,6 +249,42 @@ class Study(ABC, Generic[A, R]):
     def _arrays(self) -> list[str]:
         """Names of the result's fields that are arrays."""
         return [field.name for field in dataclasses.fields(self.result) if field.type is Array]  # type: ignore[arg-type]
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the arguments of the command: its options are the fields of the study's arguments."""
+        parser.add_argument("runs", type=options.location, nargs="+", metavar="RUN", help="folder of a trained run")
+        options.add_keys(parser, self.arguments)
+        options.add_json(parser, "the results, a list with one per run")
+        options.add_changes(parser, *self.reads)
+
+    def run(self, arguments: Namespace) -> None:
+        """Measure the runs, and write and print their results."""
+        given, console = options.changes_of(arguments), terminal.make_console()
+        values, file = options.values_of(arguments, self.arguments), options.writable_file("json", arguments.json)
+        runs = [self.open(workdir, values, given, arguments.plugins) for workdir in arguments.runs]
+        common_images(runs)
+        for run in runs:
+            files.check_writable(run.workdir / self.name)
+        shown = []
+        for name, run in zip(shortest_names(runs, [run.checkpoint for run in runs]), runs, strict=True):
+            watch = lambda text, total, name=name: options.watched(console, f"{name}: {text}", total)  # noqa: E731
+            measured = dataclasses.replace(self.measured(run, values, given, watch), name=name)
+            shown.append(measured)
+            written = self.write(self.path(run.workdir, measured), measured)
+            for table in self.tables([measured]):
+                terminal.print_document(table, console)
+            _print_names(written)
+            print(measured.sentence(), flush=True)
+        if self.together and len(runs) > 1:
+            path = self.path(runs[0].workdir, shown[0])
+            _print_names(self.draw(path.with_name(f"{path.name}-compared"), shown))
+        if file is not None:
+            files.write_json(file, [self.content(measured)[0] for measured in shown])
+        arguments.wrote_to = [run.workdir for run in runs]
+
+
+def _print_names(written: Sequence[Path]) -> None:
+    print(f"written to {written[0].parent}: {', '.join(path.name for path in written)}")
 
 
 def common_images(runs: Sequence[TrainedRun]) -> None:
