@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from diffenc_jax.commands.jobs import add_trained_job_arguments, start_job
+from diffenc_jax.commands.jobs import add_job_arguments, start_job
 from diffenc_jax.commands.options import watched
 from diffenc_jax.core.errors import require
 
@@ -20,7 +20,7 @@ ON_INTERRUPT = "the same command continues from the passes that are saved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_trained_job_arguments(parser, "eval", "fit", "loss", "ode")
+    add_job_arguments(parser, "eval", "fit", "loss", "ode")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -18,14 +18,12 @@ with epy.lazy_imports():  # help needs none of them
     from diffenc_jax.config import load
     from diffenc_jax.core import numbers, terminal
     from diffenc_jax.parallel import cluster, hosts
-    from diffenc_jax.runs import stored
+    from diffenc_jax.runs import record_types, stored
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from diffenc_jax.api import TrainedRun
     from diffenc_jax.config import Config
-    from diffenc_jax.runs.record_types import Record
     from diffenc_jax.runs.stored import StoredRun
     from diffenc_jax.sampling.sampling import Sampling
 
@@ -44,7 +42,7 @@ class Job:
     stored: "StoredRun"
     console: "Console"
 
-    def open(self) -> "TrainedRun":
+    def open(self) -> "api.TrainedRun":
         """The trained run with this configuration; raises InputError or RunError as `diffenc_jax.open` does."""
         return api.open(self.stored, config=self.config)
 
@@ -52,7 +50,7 @@ class Job:
         """Print one line, unwrapped."""
         terminal.print_line(self.console, text)
 
-    def print_record(self, record: "Record") -> None:
+    def print_record(self, record: "record_types.Record") -> None:
         """Print bits/dim of an evaluation, in total and by term."""
         self.print(numbers.record_line(record))
         for name, value in numbers.format_terms(record):
@@ -72,21 +70,20 @@ class Job:
             self.print(f"{name}: {path}")
 
 
-def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
-    """Add RUN, the folder of a trained run, and the arguments of a job that may change the keys and sections `read`."""
-    read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
-    text = f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}"
-    parser.add_argument("run", nargs="?", type=options.location, metavar="RUN", help=text)
-    add_job_arguments(parser, trained=True)
-    options.add_plugins(parser)
-    parser.set_defaults(read=read)
+def add_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
+    """Add the arguments that train, eval and sample share.
 
-
-def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) -> None:
-    """Add the arguments that train, eval and sample share; --config is required unless the run is `trained`."""
-    options.add_config(parser, required=not trained)
+    A job on a trained run names the keys and sections `read` of its configuration that may be changed. It takes RUN,
+    the folder of the run, in place of --config.
+    """
+    if read:
+        read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
+        text = f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}"
+        parser.add_argument("run", nargs="?", type=options.location, metavar="RUN", help=text)
+        options.add_plugins(parser)
+    options.add_config(parser, required=not read)
     options.add_workdir(parser)
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=None, read=read)
     group = parser.add_argument_group("several hosts")
     text = "join the other hosts of a TPU slice or SLURM job, or run only this process (default: fail if others exist)"
     group.add_argument("--distributed", action=argparse.BooleanOptionalAction, help=text)

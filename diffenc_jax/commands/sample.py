@@ -8,14 +8,14 @@ Images of the same seed and sampler are kept, and only missing ones are drawn.
 
 import argparse
 
-from diffenc_jax.commands.jobs import add_trained_job_arguments, start_job
+from diffenc_jax.commands.jobs import add_job_arguments, start_job
 
 EXAMPLE = "diffenc sample runs/digits-diffenc-seed0 --config.sample.num=64"
 ON_INTERRUPT = "the same command continues from the batches that are saved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_trained_job_arguments(parser, "sample", "fit", "loss", "ode", "eval.split")
+    add_job_arguments(parser, "sample", "fit", "loss", "ode", "eval.split")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -86,14 +86,13 @@ class Quality:
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples uint8 [N, H, W, C] of a run, the number of their levels, and the data set of the run."""
+    """Samples uint8 [N, H, W, C] of a run, their file, and the data set of the run."""
 
     workdir: Path
     config: Config
     dataset: "Dataset"
     checkpoint: int
     file: Path
-    levels: int
     images: "np.ndarray"
 
 
@@ -121,10 +120,10 @@ class SampleQuality(Study[Arguments, Quality]):
         arrays = files.read_arrays(files.read_bytes(path, "give a .npz file of samples"), packed=True) or {}
         require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
         data, step = dataset.load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
-        levels, images = data.spec.levels, data.spec.checked(checks.as_images(path, arrays["images"]))
+        images = data.spec.checked(checks.as_images(path, arrays["images"]))
         fewest = min(len(images), len(data.split("test").data))
         require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
-        return Samples(workdir, config, data, int(step) if step.isdigit() else 0, path, levels, images)
+        return Samples(workdir, config, data, int(step) if step.isdigit() else 0, path, images)
 
     def path(self, workdir: Path, measured: Measured[Quality]) -> Path:
         return workdir / self.name / Path(measured.result.file).stem
@@ -140,7 +139,7 @@ class SampleQuality(Study[Arguments, Quality]):
             "copies": [float(np.mean(one == 0)) for one in (ours, theirs)],
         }
         z, p = scipy.stats.ranksums(ours, theirs)
-        first = np.argsort(ours, kind="stable")[:PAIRS]
+        first, largest = np.argsort(ours, kind="stable")[:PAIRS], run.dataset.spec.levels - 1
         return Quality(
             file=run.file.name,
             counts=[len(samples), len(train), len(test)],
@@ -148,7 +147,7 @@ class SampleQuality(Study[Arguments, Quality]):
             copying=[float(z), float(p)],
             nearest=ours,
             unseen=theirs,
-            pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / (run.levels - 1) - 1).astype(np.float32),
+            pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / largest - 1).astype(np.float32),
         )
 
     def figures(self, shown: Sequence[Measured[Quality]]) -> dict[str, Chart | Board]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_type_hints
 
 from etils import epy
 
@@ -35,12 +35,10 @@ with epy.lazy_imports():  # help and the report need none of them
     from diffenc_jax.runs import files, stored
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy import ndarray as Array
 
     from diffenc_jax.api import TrainedRun
     from diffenc_jax.config import Config
-
-    Array = np.ndarray
 else:
     Config = TrainedRun = Any  # types of arguments, whose modules import JAX
 
@@ -248,7 +246,7 @@ class Study(ABC, Generic[A, R]):
 
     def _arrays(self) -> list[str]:
         """Names of the result's fields that are arrays."""
-        return [field.name for field in dataclasses.fields(self.result) if field.type is Array]  # type: ignore[arg-type]
+        return [name for name, kind in get_type_hints(self.result).items() if kind is Array]
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the arguments of the command: its options are the fields of the study's arguments."""
