@@ -66,7 +66,7 @@ Rows = list[dict[str, Any]]
 # Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
 EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "eval.batch_size", "eval.split", "mesh")
 ADVICE = "run the study again"
-# The end of a command's help.
+# The last paragraph of a command's help.
 FILES = """\
 Writes to RUN/{name}, each name after '<split>-<step>': .json, the result unrounded and what it was measured on; .npz,
 its arrays, if there are any; and its figures as .png and .pdf. They replace those of an earlier call.
@@ -116,7 +116,9 @@ class Measured(Generic[R]):
 
 
 class Study(ABC, Generic[A, R]):
-    """Base class of studies, which are commands with what `__main__` expects; the docstring of a study is its help.
+    """Base class of studies. A study is a command, with the attributes that `__main__` lists.
+
+    The docstring of a study is the help of its command.
 
     Attributes:
       name: name of the command, and of the folder of the study's files in a workdir.
@@ -189,10 +191,10 @@ class Study(ABC, Generic[A, R]):
 
     def measured(self, run: TrainedRun, arguments: A, given: Mapping[str, Any], watch: Watch) -> Measured[R]:
         """The result of a run, with the settings of the measurement."""
-        config, options = run.config, json.loads(json.dumps(vars(arguments)))
+        config, values = run.config, json.loads(json.dumps(vars(arguments)))
         data = run.dataset.split(config.eval.split).fingerprint
         about = self.name, config.arm, run.checkpoint, config.seed, config.arm, data
-        return Measured(*about, options, dict(given), versions.software(), self.measure(run, arguments, watch))
+        return Measured(*about, values, dict(given), versions.software(), self.measure(run, arguments, watch))
 
     def path(self, workdir: Path, measured: Measured[R]) -> Path:
         """The path of a result's files without suffixes. If the name contains the split, the step follows it."""
