@@ -26,7 +26,7 @@ import records
 from budget import FAILED, LEFT_OUT, MEASURED, Measurement, Row, within
 from measurements import SMALL, Bench, Sizes
 
-from diffenc_jax.commands.arguments import positive_number, writable_file
+from diffenc_jax.commands.options import positive_number, writable_file
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.core.terminal import print_document

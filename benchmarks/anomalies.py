@@ -17,7 +17,7 @@ import records
 import scipy
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import location, positive
+from diffenc_jax.commands.options import location, positive
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.data.dataset import load_dataset

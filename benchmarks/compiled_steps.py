@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import records
 
-from diffenc_jax.commands.arguments import location
+from diffenc_jax.commands.options import location
 from diffenc_jax.core.errors import require
 
 EXAMPLE = "python benchmarks/compiled_steps.py --out=tpu --only=searched"

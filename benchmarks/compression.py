@@ -16,7 +16,7 @@ import records
 from PIL import Image
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import add_changes, add_keys, changes_of, location, positive, values_of
+from diffenc_jax.commands.options import add_changes, add_keys, changes_of, location, positive, values_of
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import require
 from diffenc_jax.lab.coding.choices import Compression

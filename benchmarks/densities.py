@@ -30,7 +30,7 @@ import records
 from scipy import stats
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import location
+from diffenc_jax.commands.options import location
 from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import lookup

@@ -12,7 +12,7 @@ import records
 from regrets import FITTED
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import location, positive
+from diffenc_jax.commands.options import location, positive
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.numbers import UNKNOWN, with_error
 

@@ -24,7 +24,7 @@ import numpy as np
 import published
 import records
 
-from diffenc_jax.commands.arguments import positive, writable_file
+from diffenc_jax.commands.options import positive, writable_file
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import RunError, lookup
 from diffenc_jax.core.terminal import print_document

@@ -24,7 +24,7 @@ import numpy as np
 import records
 import timing
 
-from diffenc_jax.commands.arguments import positive
+from diffenc_jax.commands.options import positive
 from diffenc_jax.core.errors import require
 
 EXAMPLE = "python benchmarks/published.py --diffenc=DIR --model=config_model_NAME.json --batch=8"

@@ -14,7 +14,7 @@ import published
 import records
 import timing
 
-from diffenc_jax.commands.arguments import positive
+from diffenc_jax.commands.options import positive
 from diffenc_jax.core.document import markdown
 from diffenc_jax.core.errors import require
 from diffenc_jax.lab.costs import hlo

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from diffenc_jax.__main__ import execute
-from diffenc_jax.commands.arguments import writable_file
+from diffenc_jax.commands.options import writable_file
 from diffenc_jax.core import output
 from diffenc_jax.core.errors import InputError
 

@@ -20,7 +20,7 @@ from typing import Any
 import records
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import location, positive
+from diffenc_jax.commands.options import location, positive
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import UNKNOWN, format_number, with_error

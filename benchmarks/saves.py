@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import records
 
-from diffenc_jax.commands.arguments import location, positive
+from diffenc_jax.commands.options import location, positive
 from diffenc_jax.core.buckets import as_path, file_system, is_remote
 from diffenc_jax.core.errors import RunError
 

@@ -20,7 +20,7 @@ import numpy as np
 import records
 
 import diffenc_jax as dj
-from diffenc_jax.commands.arguments import add_config, load_arguments_config, location, positive
+from diffenc_jax.commands.options import add_config, load_arguments_config, location, positive
 from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import require

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import records
 import timing
 
-from diffenc_jax.commands.arguments import add_config, load_arguments_config, positive
+from diffenc_jax.commands.options import add_config, load_arguments_config, positive
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.sharding import make_mesh

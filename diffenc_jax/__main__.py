@@ -1,7 +1,7 @@
 """The command `diffenc`, also `python -m diffenc_jax`: the table of commands, and the meaning of exit codes.
 
-A command is a module, and a part of the kind "command". Parts of another kind may be commands as well: the class
-`Kind.command` makes an object of a part. A module or such an object has:
+A command is a module, and a part of the kind "command". Instances of parts of another kind may be commands as well
+(`Kind.commands`). A module or such an object has:
   a docstring: what the command does and writes; the text of its --help,
   EXAMPLE: a command line,
   add_arguments(parser): its arguments,
@@ -22,12 +22,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from etils import epy
 
-from diffenc_jax.commands.arguments import make_parser, parse
+from diffenc_jax.commands.options import make_parser, parse
 from diffenc_jax.core import output, parts, runtime
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require, suggestion
 from diffenc_jax.core.text import printable
@@ -39,7 +38,7 @@ with epy.lazy_imports():  # help needs none of them
     from diffenc_jax.parallel import hosts, memory, sharding
     from diffenc_jax.runs import history
 
-COMMAND_KINDS = ("command", *(name for name, kind in parts.kinds().items() if kind.command))
+COMMAND_KINDS = ("command", *(name for name, kind in parts.kinds().items() if kind.commands))
 COMMANDS = {name: (kind, entry) for kind in COMMAND_KINDS for name, entry in parts.own(kind).items()}
 
 
@@ -87,7 +86,7 @@ def command_of(name: str) -> Any:
     with parts.trying([] if name in COMMANDS else [f"the command {name}"]):
         if kind == "command":
             return importlib.import_module(entry.target)
-        return resolve_name(parts.kinds()[kind].command)(name)
+        return parts.load(kind, name)()
 
 
 def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False) -> int:

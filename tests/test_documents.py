@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from diffenc_jax.__main__ import COMMANDS, command_of
-from diffenc_jax.commands.arguments import make_parser
+from diffenc_jax.commands.options import make_parser
 from diffenc_jax.config import load_config
 from diffenc_jax.core import parts
 from tests import ROOT

@@ -11,8 +11,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from diffenc_jax.commands.arguments import watched
-from diffenc_jax.commands.jobs import add_trained_job_arguments, start_job
+from diffenc_jax.commands.jobs import add_job_arguments, start_job
+from diffenc_jax.commands.options import watched
 from diffenc_jax.core.errors import require
 
 EXAMPLE = "diffenc eval runs/digits-diffenc-seed0 --config.eval.passes=64"
@@ -20,14 +20,12 @@ ON_INTERRUPT = "the same command continues from the passes that are saved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_trained_job_arguments(parser, "eval", "fit", "loss", "ode")
+    add_job_arguments(parser, "eval", "fit", "loss", "ode")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from diffenc_jax import api
-
     job = start_job(arguments)
-    trained = api.open(job.stored, config=job.config)
+    trained = job.open()
     evaluator, available = trained.evaluator, trained.checkpoints
     steps, split = job.config.eval.chosen_steps(available), job.config.eval.split
     missing = sorted(set(steps) - set(available))

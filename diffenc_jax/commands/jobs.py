@@ -5,25 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffenc_jax.commands.arguments import (
-    add_config,
-    add_plugins,
-    add_workdir,
-    changes_of,
-    load_arguments_config,
-    location,
-    positive,
-    watched,
-    workdir_of,
-)
+from etils import epy
+
+from diffenc_jax.commands import options
 from diffenc_jax.core.errors import refusing, require
 from diffenc_jax.core.runtime import keep_programs
+
+with epy.lazy_imports():  # help needs none of them
+    import jax
+
+    from diffenc_jax import api
+    from diffenc_jax.config import load
+    from diffenc_jax.core import numbers, terminal
+    from diffenc_jax.parallel import cluster, hosts
+    from diffenc_jax.runs import record_types, stored
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from diffenc_jax.config import Config
-    from diffenc_jax.runs.record_types import Record
     from diffenc_jax.runs.stored import StoredRun
     from diffenc_jax.sampling.sampling import Sampling
 
@@ -42,18 +42,18 @@ class Job:
     stored: "StoredRun"
     console: "Console"
 
+    def open(self) -> "api.TrainedRun":
+        """The trained run with this configuration; raises InputError or RunError as `diffenc_jax.open` does."""
+        return api.open(self.stored, config=self.config)
+
     def print(self, text: str) -> None:
         """Print one line, unwrapped."""
-        from diffenc_jax.core import terminal
-
         terminal.print_line(self.console, text)
 
-    def print_record(self, record: "Record") -> None:
+    def print_record(self, record: "record_types.Record") -> None:
         """Print bits/dim of an evaluation, in total and by term."""
-        from diffenc_jax.core.numbers import format_terms, record_line
-
-        self.print(record_line(record))
-        for name, value in format_terms(record):
+        self.print(numbers.record_line(record))
+        for name, value in numbers.format_terms(record):
             self.print(f"  {name} {value}")
 
     def write_samples(self, sampling: "Sampling", params: Any, step: int, run: "StoredRun") -> dict[str, Path]:
@@ -61,7 +61,7 @@ class Job:
 
         Raises Interrupted after a signal; all finished batches are saved.
         """
-        with watched(self.console, f"sampling step {step}", 1.0) as on_part:
+        with options.watched(self.console, f"sampling step {step}", 1.0) as on_part:
             return sampling.write(params, step, run, on_part)
 
     def print_files(self, files: dict[str, Path]) -> None:
@@ -70,27 +70,26 @@ class Job:
             self.print(f"{name}: {path}")
 
 
-def add_trained_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
-    """Add RUN, the folder of a trained run, and the arguments of a job that may change the keys and sections `read`."""
-    read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
-    text = f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}"
-    parser.add_argument("run", nargs="?", type=location, metavar="RUN", help=text)
-    add_job_arguments(parser, trained=True)
-    add_plugins(parser)
-    parser.set_defaults(read=read)
+def add_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
+    """Add the arguments that train, eval and sample share.
 
-
-def add_job_arguments(parser: argparse.ArgumentParser, trained: bool = False) -> None:
-    """Add the arguments that train, eval and sample share; --config is required unless the run is `trained`."""
-    add_config(parser, required=not trained)
-    add_workdir(parser)
-    parser.set_defaults(run=None)
+    A job on a trained run names the keys and sections `read` of its configuration that may be changed. It takes RUN,
+    the folder of the run, in place of --config.
+    """
+    if read:
+        read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
+        text = f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}"
+        parser.add_argument("run", nargs="?", type=options.location, metavar="RUN", help=text)
+        options.add_plugins(parser)
+    options.add_config(parser, required=not read)
+    options.add_workdir(parser)
+    parser.set_defaults(run=None, read=read)
     group = parser.add_argument_group("several hosts")
     text = "join the other hosts of a TPU slice or SLURM job, or run only this process (default: fail if others exist)"
     group.add_argument("--distributed", action=argparse.BooleanOptionalAction, help=text)
     text = "address of process 0, where JAX does not find the hosts itself"
     group.add_argument("--coordinator", metavar="HOST:PORT", help=text)
-    group.add_argument("--processes", type=positive, metavar="N", help="number of processes")
+    group.add_argument("--processes", type=options.positive, metavar="N", help="number of processes")
     group.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
 
 
@@ -99,10 +98,6 @@ def start_job(arguments: argparse.Namespace) -> Job:
 
     The first host notes the command in the workdir when the command has finished.
     """
-    from diffenc_jax.config import load_config
-    from diffenc_jax.parallel import cluster
-    from diffenc_jax.runs.stored import StoredRun
-
     process, processes, coordinator = arguments.process, arguments.processes, arguments.coordinator or ""
     if (process, processes) != (None, None):
         complete = ":" in coordinator and None not in (process, processes) and 0 <= process < processes
@@ -110,33 +105,27 @@ def start_job(arguments: argparse.Namespace) -> Job:
     one = "name one run: by its folder, or by --config=NAME[:ARM] and perhaps --workdir"
     require((arguments.run is None) != (arguments.config is None), one)
     require(arguments.run is None or arguments.workdir is None, one)
-    stored = None if arguments.run is None else StoredRun(arguments.run)
+    run = None if arguments.run is None else stored.StoredRun(arguments.run)
     if arguments.distributed or coordinator:
         # Bad input is refused before waiting for the other hosts.
-        _ = _changed(stored, arguments) if stored else load_config(arguments.config, arguments.overrides)
+        _ = _changed(run, arguments) if run else load.load_config(arguments.config, arguments.overrides)
         _join_cluster(arguments)
     elif arguments.distributed is None:
         cluster.require_alone()
-    config = _changed(stored, arguments) if stored else load_arguments_config(arguments)
-    stored = stored or StoredRun(workdir_of(arguments, config))
-    keep_programs(stored.workdir.parent)
-
-    from diffenc_jax.core.terminal import make_console
-    from diffenc_jax.parallel import hosts
-
+    config = _changed(run, arguments) if run else options.load_arguments_config(arguments)
+    run = run or stored.StoredRun(options.workdir_of(arguments, config))
+    keep_programs(run.workdir.parent)
     cluster.require_connected()
-    arguments.wrote_to = [stored.workdir] if hosts.is_first() else []
-    return Job(config, stored, make_console(quiet=not hosts.is_first()))
+    arguments.wrote_to = [run.workdir] if hosts.is_first() else []
+    return Job(config, run, terminal.make_console(quiet=not hosts.is_first()))
 
 
-def _changed(stored: "StoredRun", arguments: argparse.Namespace) -> "Config":
+def _changed(run: "StoredRun", arguments: argparse.Namespace) -> "Config":
     """The configuration of the run in the folder RUN, with the changes that the command reads."""
-    return stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
+    return run.config.allowing(arguments.plugins).replace(options.changes_of(arguments))
 
 
 def _join_cluster(arguments: argparse.Namespace) -> None:
-    import jax
-
     advice = "start the run with a script of launch/, or give --coordinator, --processes and --process"
     with refusing("no cluster was found", advice):
         jax.distributed.initialize(

@@ -9,7 +9,7 @@ import argparse
 
 from etils import epy
 
-from diffenc_jax.commands.arguments import add_config
+from diffenc_jax.commands.options import add_config
 
 with epy.lazy_imports():  # help needs none of them
     from diffenc_jax.config import load

@@ -8,7 +8,14 @@ import argparse
 import dataclasses
 import time
 
+from etils import epy
+
 from diffenc_jax.commands.jobs import add_job_arguments, start_job
+
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax import api
+    from diffenc_jax.runs import stored
+    from diffenc_jax.train import loop, profiler
 
 EXAMPLE = "diffenc train --config=digits:vdm --config.train.learning_rate=1e-3"
 ON_INTERRUPT = "the same command continues from what is saved"
@@ -24,24 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from diffenc_jax.api import Run
-    from diffenc_jax.runs.stored import StoredRun
-    from diffenc_jax.train.loop import check_trainable
-    from diffenc_jax.train.profiler import StepRange
-
     start = time.perf_counter()
     job = start_job(arguments)
     if arguments.no_samples:
         job = dataclasses.replace(job, config=job.config.replace({"log.samples": 0}))
     # The workdir is checked before the images are loaded and perhaps downloaded.
-    done = 0 if arguments.overwrite else check_trainable(job.stored, job.config)
-    profiled = None if arguments.profile is None else StepRange(*arguments.profile)
+    done = 0 if arguments.overwrite else loop.check_trainable(job.stored, job.config)
+    profiled = None if arguments.profile is None else profiler.StepRange(*arguments.profile)
     if profiled is not None:
         profiled.check(job.config.train.steps, done)
-    run = Run(job.config)
+    run = api.Run(job.config)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
     state, record = run.fit(job.stored.workdir, job.console, arguments.overwrite, profiled)
-    trained = StoredRun(job.stored.workdir)  # which was perhaps no run when the job started
+    trained = stored.StoredRun(job.stored.workdir)  # which was perhaps no run when the job started
     files = job.write_samples(sampling, state.ema, record["step"], trained) if job.config.log.samples else {}
     job.print_record(record)
     job.print(f"parameters: {record['params']:,}")

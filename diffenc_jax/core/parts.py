@@ -53,8 +53,7 @@ class Kind(NamedTuple):
       section: section of the configuration with the part's own keys; "" if it has none.
       objects: whether the parts are objects, such as functions, and not classes.
       libraries: modules whose functions are parts as well, named by their import paths.
-      command: import path of a class whose instances are commands; it is called with the name of a part. "" if these
-        parts are no commands.
+      commands: whether instances of the parts are commands; they have the attributes of a command's module.
     """
 
     what: str
@@ -63,7 +62,7 @@ class Kind(NamedTuple):
     section: str = ""
     objects: bool = False
     libraries: tuple[str, ...] = ()
-    command: str = ""
+    commands: bool = False
 
 
 class Entry(NamedTuple):

@@ -3,14 +3,14 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from etils import epy
 
 from diffenc_jax.data import checks
 from diffenc_jax.data.images import Images, OnDemand, OpenLabels, Splits, hold_out, labels_of, labels_of_one
 
-if TYPE_CHECKING:
+with epy.lazy_imports():  # other data need no pictures
     from PIL import Image
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -84,8 +84,6 @@ def decode_picture(path: Path, resize: int | None = None, shape: tuple[int, ...]
       resize: side of the square to which the largest square at the picture's centre is resized, by Lanczos' filter.
       shape: shape that the picture must have, which is checked before decoding; None: any.
     """
-    from PIL import Image
-
     with checks.reading(path), Image.open(checks.regular(path), formats=FORMATS) as opened:
         if opened.mode not in MODES or ";16" in str(opened.tile):  # Pillow opens 16 bits per colour as RGB of 8
             raise ValueError(f"its pixels are {opened.mode} or of 16 bits; save it as grey or RGB of 8 bits")
@@ -102,8 +100,6 @@ def decode_picture(path: Path, resize: int | None = None, shape: tuple[int, ...]
 
 def square(picture: "Image.Image", side: int) -> "Image.Image":
     """The largest square at a picture's centre, resized to `side` by Lanczos' filter."""
-    from PIL import Image
-
     shorter = min(picture.size)
     left, top = ((length - shorter) // 2 for length in picture.size)
     cropped = picture.crop((left, top, left + shorter, top + shorter))

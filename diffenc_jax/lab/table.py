@@ -13,7 +13,7 @@ def _study(path: str, summary: str, computes: bool = True) -> Entry:
     return Entry(f"{_STUDIES}.{path}", summary=summary, computes=computes)
 
 
-KINDS = {"study": Kind("study", f"{_STUDIES}.study:Study", command=f"{_COMMANDS}.study:StudyCommand")}
+KINDS = {"study": Kind("study", f"{_STUDIES}.study:Study", commands=True)}
 PARTS: dict[str, dict[str, Entry]] = {
     "command": {
         "compress": _command("compress", "compress images without loss", computes=True),

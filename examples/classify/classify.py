@@ -70,8 +70,8 @@ class Classify(Study):
 
     name = "classify"
     title = "Classification"
-    example = "diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"
-    on_interrupt = "finished labels are kept; the same command continues from there"
+    EXAMPLE = "diffenc classify runs/digits-vdm-seed0-labels-True --passes=64"
+    ON_INTERRUPT = "finished labels are kept; the same command continues from there"
     arguments = Arguments
     result = Classification
     reads = (*EVERY_STUDY, "eval.dtype", "eval.seed", "eval.time_sampling", "fit", "loss")

@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from diffenc_jax.__main__ import COMMANDS, command_of, execute, main
-from diffenc_jax.commands.arguments import add_config, make_parser
+from diffenc_jax.commands.options import add_config, make_parser
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.core.output import mend_unraisable
 from diffenc_jax.core.versions import package_version

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.__main__ import command_of, main
-from diffenc_jax.commands.arguments import make_parser, writable_file
+from diffenc_jax.commands.options import make_parser, writable_file
 from diffenc_jax.config import load_config
 from diffenc_jax.runs.stored import StoredRun
 from tests.refusals import refused

@@ -10,7 +10,15 @@ estimators are refused unless --across-estimators is given.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_json, location, writable_file
+from etils import epy
+
+from diffenc_jax.commands.options import add_json, location, writable_file
+from diffenc_jax.core.errors import require
+
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax.core import terminal
+    from diffenc_jax.lab.comparisons import compare
+    from diffenc_jax.runs import files, records, storage, stored
 
 EXAMPLE = "diffenc compare runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
 
@@ -24,26 +32,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.core.errors import require
-    from diffenc_jax.core.terminal import print_document
-    from diffenc_jax.lab.comparisons import compare
-    from diffenc_jax.runs.files import is_folder, write_json
-    from diffenc_jax.runs.records import read_evaluation, read_record
-    from diffenc_jax.runs.storage import identity
-    from diffenc_jax.runs.stored import StoredRun
-
-    output, records = writable_file("json", arguments.json), {}  # records by the identity of the file
+    output, by_file = writable_file("json", arguments.json), {}  # records by the identity of the file
     for given in arguments.records:
-        path, record = StoredRun(given).last_record() if is_folder(given) else (given, read_record(given))
-        require(identity(path) not in records, f"{path} is given twice; give every record once")
-        records[identity(path)] = path, record
-    is_free = output is None or identity(output) not in records
+        is_run = files.is_folder(given)
+        path, record = stored.StoredRun(given).last_record() if is_run else (given, records.read_record(given))
+        require(storage.identity(path) not in by_file, f"{path} is given twice; give every record once")
+        by_file[storage.identity(path)] = path, record
+    is_free = output is None or storage.identity(output) not in by_file
     require(is_free, f"--json={output} would replace a record; name another file")
-    evaluations = [read_evaluation(*one) for one in records.values()]
+    evaluations = [records.read_evaluation(*one) for one in by_file.values()]
     compare.check_comparable(evaluations, arguments.across_estimators)
     rows = compare.compare(evaluations)
     said = [*compare.notes(rows), *compare.cautions(evaluations)]
     if output is not None:
-        write_json(output, compare.comparison_json(rows, said))
-    print_document(compare.comparison_table(rows, with_files=True)._replace(caption=""))
+        files.write_json(output, compare.comparison_json(rows, said))
+    terminal.print_document(compare.comparison_table(rows, with_files=True)._replace(caption=""))
     print("\n".join(said))

@@ -12,7 +12,14 @@ time or less. Exits with 1 if the memory does not suffice.
 import os
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_config, add_json, load_arguments_config, positive, writable_file
+from etils import epy
+
+from diffenc_jax.commands.options import add_config, add_json, load_arguments_config, positive, writable_file
+
+with epy.lazy_imports():  # after `run` has set the environment
+    from diffenc_jax.core import terminal
+    from diffenc_jax.lab.costs import compile_check
+    from diffenc_jax.runs import files
 
 EXAMPLE = "diffenc compile-check --config=cifar10:diffenc --topology=v5e:2x2 --quick"
 
@@ -33,19 +40,15 @@ def run(arguments: Namespace) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"  # nothing is run; an accelerator of this machine is left to others
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the GPU compiler prints lines where a program is too large
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX cannot load programs for absent devices
-    from diffenc_jax.core.terminal import print_document
-    from diffenc_jax.lab.costs.compile_check import measure_step, step_lines, work_table
-    from diffenc_jax.runs.files import write_json
-
     if arguments.batch is not None:
         arguments.overrides.append(f"train.batch_size={arguments.batch}")
     config = load_arguments_config(arguments)
     path = writable_file("json", arguments.json)
-    measured = measure_step(config, arguments.topology, arguments.slices, arguments.quick)
+    measured = compile_check.measure_step(config, arguments.topology, arguments.slices, arguments.quick)
     if path is not None:
-        write_json(path, measured)
-    print(*step_lines(measured), sep="\n")
+        files.write_json(path, measured)
+    print(*compile_check.step_lines(measured), sep="\n")
     if measured["fits"]:
         print()
-        print_document(work_table(measured))
+        terminal.print_document(compile_check.work_table(measured))
     return int(not measured["fits"])

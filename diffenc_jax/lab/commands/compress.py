@@ -11,16 +11,20 @@ import math
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import (
-    add_changes,
-    add_keys,
-    changes_of,
-    location,
-    values_of,
-    watched,
-    writable_file,
-)
+from etils import epy
+
+from diffenc_jax.commands import options
+from diffenc_jax.core.errors import require
 from diffenc_jax.lab.coding.choices import Compression
+
+with epy.lazy_imports():  # help needs none of them
+    import numpy as np
+
+    from diffenc_jax import api
+    from diffenc_jax.core import terminal
+    from diffenc_jax.data import sources
+    from diffenc_jax.lab.coding import codec
+    from diffenc_jax.runs import storage, stored
 
 EXAMPLE = """\
 diffenc compress runs/digits-vdm-seed0 test -o digits.diffenc \\
@@ -30,38 +34,28 @@ ON_INTERRUPT = "no file was written"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("workdir", type=location, metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("workdir", type=options.location, metavar="WORKDIR", help="folder of a trained run")
     images = "an .npy, .npz or IDX file, a folder of pictures, or a split such as test"
     parser.add_argument("images", metavar="IMAGES", help=images)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write; replaced if it exists")
-    add_keys(parser, Compression)
-    add_changes(parser, "loss", "fit", "mesh", "data.dir", "eval.dtype")
+    options.add_keys(parser, Compression)
+    options.add_changes(parser, "loss", "fit", "mesh", "data.dir", "eval.dtype")
 
 
 def run(arguments: Namespace) -> None:
-    import numpy as np
-
-    from diffenc_jax import api
-    from diffenc_jax.core.errors import require
-    from diffenc_jax.core.terminal import make_console
-    from diffenc_jax.data.sources import all_images
-    from diffenc_jax.lab.coding.codec import Codec
-    from diffenc_jax.runs import storage
-    from diffenc_jax.runs.stored import StoredRun
-
-    output, choices = writable_file("output", arguments.output), values_of(arguments, Compression)
-    stored, source = StoredRun(arguments.workdir), arguments.images
-    config = stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
+    output, choices = options.writable_file("output", arguments.output), options.values_of(arguments, Compression)
+    run, source = stored.StoredRun(arguments.workdir), arguments.images
+    config = run.config.allowing(arguments.plugins).replace(options.changes_of(arguments))
     in_python = "in Python `diffenc_jax.lab.coding.codec.compress` takes them"
     require(not config.model.labels, f"{arguments.workdir} is a run with labels, which no file here holds; {in_python}")
     is_split = not Path(source).exists()
     if is_split:
         config = config.replace({"eval.split": source})
-    trained = api.open(stored, config=config)
-    images = np.asarray(trained.dataset.split(source).data if is_split else all_images(Path(source)))
-    codec, count = Codec(trained, choices), len(images)
-    with watched(make_console(), f"compressing {count} images", 2 * count) as on_batch:
-        compressed = codec.compress(images, on_batch=on_batch)
+    trained = api.open(run, config=config)
+    images = np.asarray(trained.dataset.split(source).data if is_split else sources.all_images(Path(source)))
+    coder, count = codec.Codec(trained, choices), len(images)
+    with options.watched(terminal.make_console(), f"compressing {count} images", 2 * count) as on_batch:
+        compressed = coder.compress(images, on_batch=on_batch)
     assert output is not None  # it is required
     storage.write(output, compressed.content)
     size, levels = len(compressed.content), trained.model.spec.levels

@@ -6,7 +6,13 @@ Needs the training images, which are downloaded if necessary.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_config, add_json, load_arguments_config, positive, writable_file
+from etils import epy
+
+from diffenc_jax.commands.options import add_config, add_json, load_arguments_config, positive, writable_file
+
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax.lab.costs import load, training_step
+    from diffenc_jax.runs import files
 
 EXAMPLE = "diffenc costs --config=digits:vdm --config.train.batch_size=64"
 
@@ -18,15 +24,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.lab.costs.load import upper_bounds
-    from diffenc_jax.lab.costs.training_step import measure_costs
-    from diffenc_jax.runs.files import write_json
-
     config = load_arguments_config(arguments)
     path = writable_file("json", arguments.json)
-    costs = measure_costs(config, arguments.steps)
+    costs = training_step.measure_costs(config, arguments.steps)
     if path is not None:
-        write_json(path, costs)
+        files.write_json(path, costs)
     parts = ", ".join(f"{name} {number:,}" for name, number in costs["params_by_part"].items())
     state, temporaries = costs["memory_of_state"] / 1e6, costs["memory_of_temporaries"] / 1e6
     lower, upper = costs["seconds_per_step_quartiles"]
@@ -36,5 +38,5 @@ def run(arguments: Namespace) -> None:
     print(f"memory per device: state and batch {state:,.1f} MB, temporaries {temporaries:,.1f} MB")
     print(f"time: {costs['seconds_per_step']:.4g} s per step (quartiles {lower:.4g} and {upper:.4g})")
     print(f"compilation: {costs['compile_seconds']:.1f} s")
-    if loaded := upper_bounds({config.arm: costs["cpu_share_of_others"]}):
+    if loaded := load.upper_bounds({config.arm: costs["cpu_share_of_others"]}):
         print(loaded)

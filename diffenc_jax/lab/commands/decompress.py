@@ -4,9 +4,19 @@ The file holds the depth, how the images were coded, and fitted times and ratios
 files of another run, other versions or another machine.
 """
 
+import io
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_plugins, location, watched, writable_file
+from etils import epy
+
+from diffenc_jax.commands.options import add_plugins, location, watched, writable_file
+
+with epy.lazy_imports():  # help needs none of them
+    import numpy as np
+
+    from diffenc_jax.core import terminal
+    from diffenc_jax.lab.coding import codec
+    from diffenc_jax.runs import files, storage, stored
 
 EXAMPLE = "diffenc decompress runs/digits-vdm-seed0 digits.diffenc -o digits.npy"
 ON_INTERRUPT = "no images were written"
@@ -22,22 +32,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    import io
-
-    import numpy as np
-
-    from diffenc_jax.core.terminal import make_console
-    from diffenc_jax.lab.coding.codec import open_file
-    from diffenc_jax.runs import storage
-    from diffenc_jax.runs.files import read_bytes
-    from diffenc_jax.runs.stored import StoredRun
-
     output, content = writable_file("output", arguments.output), io.BytesIO()
-    file = read_bytes(arguments.file, ADVICE)
-    codec, container = open_file(StoredRun(arguments.workdir), file, str(arguments.file), arguments.plugins)
+    run, file = stored.StoredRun(arguments.workdir), files.read_bytes(arguments.file, ADVICE)
+    coder, container = codec.open_file(run, file, str(arguments.file), arguments.plugins)
     count = len(container.checksums)
-    with watched(make_console(), f"decompressing {count} images", count) as on_batch:
-        np.save(content, codec.decompress(container, on_batch))
+    with watched(terminal.make_console(), f"decompressing {count} images", count) as on_batch:
+        np.save(content, coder.decompress(container, on_batch))
     assert output is not None  # it is required
     storage.write(output, content.getvalue())
     print(f"{count} images: {output}")

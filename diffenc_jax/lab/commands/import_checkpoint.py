@@ -9,7 +9,12 @@ continue from it.
 import argparse
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_config, add_workdir, load_arguments_config, workdir_of
+from etils import epy
+
+from diffenc_jax.commands.options import add_config, add_workdir, load_arguments_config, workdir_of
+
+with epy.lazy_imports():  # help does without
+    from diffenc_jax.lab.interop import convert
 
 EXAMPLE = "diffenc import-checkpoint checkpoint_8000000 --config=cifar10:diffenc"
 
@@ -21,7 +26,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from diffenc_jax.lab.interop.convert import import_checkpoint
-
     config = load_arguments_config(arguments)
-    print(import_checkpoint(arguments.checkpoint, config, workdir_of(arguments, config)))
+    print(convert.import_checkpoint(arguments.checkpoint, config, workdir_of(arguments, config)))

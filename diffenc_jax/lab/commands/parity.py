@@ -8,6 +8,11 @@ exceeds its limit: 1e-4, and 5e-4 for gradients. tests/reference in the reposito
 import argparse
 from pathlib import Path
 
+from etils import epy
+
+with epy.lazy_imports():  # help does without
+    from diffenc_jax.lab.interop import parity
+
 EXAMPLE = "diffenc parity tests/reference/vdm.npz"
 
 
@@ -16,7 +21,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from diffenc_jax.lab.interop.parity import report_file
-
-    agreements = list(map(report_file, arguments.files))
+    agreements = list(map(parity.report_file, arguments.files))
     return 0 if all(agreements) else 1

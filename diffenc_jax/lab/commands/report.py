@@ -12,8 +12,15 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from diffenc_jax.commands.arguments import add_plugins, location, writable_file
+from etils import epy
+
+from diffenc_jax.commands.options import add_plugins, location, writable_file
+from diffenc_jax.core.text import printable
 from diffenc_jax.lab.commands.significance import add_difference
+
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax.lab.report import collect, html, page
+    from diffenc_jax.runs import files
 
 EXAMPLE = """\
 diffenc report runs/digits-diffenc-seed0 --out=digits.html
@@ -32,17 +39,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.core.text import printable
-    from diffenc_jax.lab.report.collect import collect
-    from diffenc_jax.lab.report.html import MARK
-    from diffenc_jax.lab.report.page import make_page
-    from diffenc_jax.runs.files import write_text
-
     places, out = arguments.places, arguments.out
-    writable_file("out", str(out), MARK)
-    collection = collect(places, arguments.plugins)
-    text = make_page(collection, arguments.reference, arguments.difference)
-    write_text(out, text)
+    writable_file("out", str(out), html.MARK)
+    collection = collect.collect(places, arguments.plugins)
+    text = page.make_page(collection, arguments.reference, arguments.difference)
+    files.write_text(out, text)
     for note in collection.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     count = len(collection.runs)

@@ -10,9 +10,15 @@ run. `diffenc significance report --root=DIR` summarizes the existing runs.
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import OVERRIDE, location
+from etils import epy
+
+from diffenc_jax.commands.options import OVERRIDE, location
 from diffenc_jax.core.errors import lookup, require
 from diffenc_jax.lab.commands.significance import add_runs, make
+
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax.core import terminal
+    from diffenc_jax.lab.comparisons.significance import published
 
 EXAMPLE = "diffenc reproduce cifar10-small --root=gs://BUCKET/small"
 ON_INTERRUPT = "finished work is kept, the same command resumes"
@@ -28,15 +34,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    from diffenc_jax.core.terminal import make_console, print_document
-    from diffenc_jax.lab.comparisons.significance.published import COMPARISONS, listing
-
     if arguments.name is None:
         given = [f"--{name}" for name in ("root", "plan") if getattr(arguments, name)]
         given += [f"{OVERRIDE}key=value"] * bool(arguments.overrides)
         require(not given, f"{(given or [''])[0]} is for a comparison; name one, `diffenc reproduce` lists them")
-        print_document(listing(), make_console())
+        terminal.print_document(published.listing(), terminal.make_console())
         return 0
-    comparison = lookup("comparison", arguments.name, COMPARISONS)
+    comparison = lookup("comparison", arguments.name, published.COMPARISONS)
     require(arguments.root is not None, "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER")
     return make(comparison.grid(arguments.overrides), arguments)

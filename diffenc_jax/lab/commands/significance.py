@@ -18,12 +18,20 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from diffenc_jax.commands.arguments import add_config, add_plugins, location, positive, positive_number
+from etils import epy
 
-if TYPE_CHECKING:
-    from diffenc_jax.lab.comparisons.significance.grid import Grid
+from diffenc_jax.commands.options import add_config, add_plugins, location, positive, positive_number
+from diffenc_jax.core import parts
+from diffenc_jax.core.errors import require, require_printable
+from diffenc_jax.core.keys import keys_of
+
+with epy.lazy_imports():  # help needs none of them
+    import jax
+
+    from diffenc_jax.config import load
+    from diffenc_jax.core import terminal
+    from diffenc_jax.lab.comparisons.significance import grid, jobs, summary
 
 EXAMPLE = """\
 diffenc significance --config=digits --arms=vdm,diffenc --seeds=0-4 \\
@@ -51,12 +59,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    from diffenc_jax.config.load import read_changes
-    from diffenc_jax.core import parts
-    from diffenc_jax.core.errors import require, require_printable
-    from diffenc_jax.core.keys import keys_of
-    from diffenc_jax.lab.comparisons.significance.grid import Grid
-
     require_printable(arguments.reference or "")
     if arguments.action:
         given = [f"--{name}" for name in (*NEEDED, "passes", "final", "plan") if vars(arguments)[name]]
@@ -67,10 +69,10 @@ def run(arguments: Namespace) -> int:
     missing = [f"--{name}" for name in NEEDED if not getattr(arguments, name)]
     text = "give --config, --arms, --seeds and --root, or report and --root"
     require(not missing, f"{', '.join(missing)} is missing; {text}")
-    values = {name: vars(arguments)[name] for name in keys_of(Grid)}
+    values = {name: vars(arguments)[name] for name in keys_of(grid.Grid)}
     values["reference"] = arguments.reference or arguments.arms[0]
-    plugins = {*arguments.plugins, *parts.packages_of(parts.allowed(read_changes(arguments.final)))}
-    return make(Grid(**values, plugins=plugins), arguments)
+    plugins = {*arguments.plugins, *parts.packages_of(parts.allowed(load.read_changes(arguments.final)))}
+    return make(grid.Grid(**values, plugins=plugins), arguments)
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -111,23 +113,19 @@ def add_runs(parser: ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help=plan)
 
 
-def make(grid: "Grid", arguments: Namespace) -> int:
+def make(runs: "grid.Grid", arguments: Namespace) -> int:
     """Check and note a grid, make its missing runs, and summarize, or print the plan; returns the exit code."""
-    import jax
-
-    from diffenc_jax.lab.comparisons.significance.jobs import make_missing
-
     root = arguments.root
     jax.config.update("jax_platforms", "cpu")  # FLOPs are counted here; the devices are left to the runs
-    grid.check_runs(root)
-    grid.note_in(root)
+    runs.check_runs(root)
+    runs.note_in(root)
     if arguments.plan:
-        print("\n".join(grid.plan(root)))
+        print("\n".join(runs.plan(root)))
         return 0
     # A line is one call, since several threads print.
-    failures = make_missing(grid, root, arguments.parallel, lambda line: print(f"{line}\n", end="", flush=True))
+    failures = jobs.make_missing(runs, root, arguments.parallel, lambda line: print(f"{line}\n", end="", flush=True))
     arguments.wrote_to = [root]
-    summarize(root, grid.reference, arguments.difference, grid.plugins)
+    summarize(root, runs.reference, arguments.difference, runs.plugins)
     for failure in failures:  # the last that the user sees
         print(f"error: {failure}", file=sys.stderr)
     return int(bool(failures))
@@ -135,10 +133,7 @@ def make(grid: "Grid", arguments: Namespace) -> int:
 
 def summarize(root: Path, reference: str | None, difference: float, plugins: Collection[str]) -> None:
     """Write and print the summary of the runs in `root`."""
-    from diffenc_jax.core.terminal import make_console, print_document
-    from diffenc_jax.lab.comparisons.significance.summary import write_summary
-
-    page, files = write_summary(root, reference, difference, plugins)
-    print_document(page, make_console())
+    page, files = summary.write_summary(root, reference, difference, plugins)
+    terminal.print_document(page, terminal.make_console())
     if files:
         print(f"written to {root}: {', '.join(path.name for path in files)}")

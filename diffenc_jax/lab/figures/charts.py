@@ -6,10 +6,16 @@ The data need neither numpy nor matplotlib, so a module can declare a study with
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diffenc_jax.lab.figures import style
+from etils import epy
+
+with epy.lazy_imports():  # a module that declares studies needs none of them
+    import matplotlib
+    import numpy as np
+    from matplotlib import cm, colors
+
+    from diffenc_jax.lab.figures import style
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -90,11 +96,11 @@ def with_errors(label: str, rows: Sequence[dict[str, Any]], x: str, y: str, **lo
     return Curve(label, [row[x] for row in known], [row[y] for row in known], low, high, **look)
 
 
-@style.style()
 def draw(figure: Chart | Board, title: str) -> "Figure":
     """Draw a figure in the style of all figures."""
     title = style.literal(title)
-    return _draw_chart(figure, title) if isinstance(figure, Chart) else _draw_board(figure, title)
+    with style.style():
+        return _draw_chart(figure, title) if isinstance(figure, Chart) else _draw_board(figure, title)
 
 
 def _draw_chart(chart: Chart, title: str) -> "Figure":
@@ -119,8 +125,6 @@ def _draw_chart(chart: Chart, title: str) -> "Figure":
 
 def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> dict[str, Any]:
     """Draw the curves of a panel, in the colours of their `labels`; returns the entries of the legend by label."""
-    import numpy as np
-
     handles: dict[str, Any] = {}
     looks = style.run_styles([curve.arm for curve in panel.curves])
     for curve, look in zip(panel.curves, looks, strict=True):
@@ -144,10 +148,6 @@ def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> di
 
 
 def _draw_board(board: Board, title: str) -> "Figure":
-    import numpy as np
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     *others, last = board.pictures
     scale = float(np.abs(last).max() if board.symbol else 1.0) or 1.0
     parts = [*(_coloured(values, False) for values in others), _coloured(last / scale, bool(board.symbol))]
@@ -167,17 +167,15 @@ def _draw_board(board: Board, title: str) -> "Figure":
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if board.symbol:
-        colours = ScalarMappable(Normalize(-scale, scale), "RdBu_r")
+        colours = cm.ScalarMappable(colors.Normalize(-scale, scale), "RdBu_r")
         figure.colorbar(colours, ax=axes, label=board.symbol, aspect=40, pad=0.02).outline.set_visible(False)
     return figure
 
 
 def _coloured(values: "np.ndarray", signed: bool) -> "np.ndarray":
     """RGB [n, g, H, W, 3] of values [n, g, H, W, C] in -1 .. 1. Three channels are colours; others are side by side."""
-    import numpy as np
-    from matplotlib import colormaps
-
     unit = np.clip(0.5 + 0.5 * values, 0.0, 1.0)
     if values.shape[-1] == 3:
         return unit
-    return colormaps["RdBu_r" if signed else "gray"](np.concatenate(np.moveaxis(unit, -1, 0), axis=3))[..., :3]
+    side_by_side = np.concatenate(np.moveaxis(unit, -1, 0), axis=3)
+    return matplotlib.colormaps["RdBu_r" if signed else "gray"](side_by_side)[..., :3]

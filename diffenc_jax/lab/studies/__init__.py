@@ -8,15 +8,18 @@ print(measured.result.sentence())
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from etils import epy
 
 from diffenc_jax.core import parts
+from diffenc_jax.core.buckets import as_path
 
-if TYPE_CHECKING:
-    from diffenc_jax.lab.studies.study import Measured, Study, Watch
+with epy.lazy_imports():
+    from diffenc_jax.lab.studies import study
 
 
-def load(name: str) -> "Study[Any, Any]":
+def load(name: str) -> "study.Study[Any, Any]":
     """The study with this name, or `module:Name`; raises InputError if there is none."""
     return parts.load("study", name)()
 
@@ -25,10 +28,10 @@ def measure(
     name: str,
     workdir: str | Path,
     changes: Mapping[str, Any] | None = None,
-    watch: "Watch | None" = None,
+    watch: "study.Watch | None" = None,
     plugins: Collection[str] = (),
     **arguments: Any,
-) -> "Measured[Any]":
+) -> "study.Measured[Any]":
     """The result of a study of the run in `workdir`. Unlike the study's command, this function writes no files.
 
     Args:
@@ -41,11 +44,8 @@ def measure(
     Raises:
       InputError: there is no such run, or the study cannot measure it.
     """
-    from diffenc_jax.core.buckets import as_path
-    from diffenc_jax.lab.studies.study import UNWATCHED
-
-    study = load(name)
+    chosen = load(name)
     values = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
-    given, options = parts.allowed(changes or {}), study.arguments(**values)
-    run = study.open(as_path(str(workdir)), options, given, plugins)
-    return study.measured(run, options, given, watch or UNWATCHED)
+    given, options = parts.allowed(changes or {}), chosen.arguments(**values)
+    run = chosen.open(as_path(str(workdir)), options, given, plugins)
+    return chosen.measured(run, options, given, watch or study.UNWATCHED)

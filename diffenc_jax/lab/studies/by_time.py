@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from etils import epy
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count
@@ -13,11 +15,15 @@ from diffenc_jax.core.numbers import format_number
 from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import Measured, Rows, Study, TrainedRun, Watch
 
-if TYPE_CHECKING:
+with epy.lazy_imports():  # help and the report need none of them
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
-    from diffenc_jax.lab.studies.sweep import Chunk, OnPart
+    from diffenc_jax.core import streams
+    from diffenc_jax.diffusion import gaussian, losses
+    from diffenc_jax.evaluation import means
+    from diffenc_jax.lab.studies import sweep
 
 # Vertical axes of the panels by column.
 PANELS = {
@@ -75,8 +81,8 @@ class LossByTime(Study[Arguments, ByTime]):
 
     name = "loss-by-time"
     title = "Bits by time"
-    example = "diffenc loss-by-time runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
-    on_interrupt = "the results of finished runs are kept; the same command starts again"
+    EXAMPLE = "diffenc loss-by-time runs/digits-vdm-seed0 runs/digits-diffenc-seed0"
+    ON_INTERRUPT = "the results of finished runs are kept; the same command starts again"
     together = True
     arguments = Arguments
     result = ByTime
@@ -122,7 +128,7 @@ class CellLosses(NamedTuple):
 
 
 def measure_loss_by_time(
-    run: TrainedRun, cells: int, num_draws: int, on_part: "OnPart" = lambda part: None
+    run: TrainedRun, cells: int, num_draws: int, on_part: "sweep.OnPart" = lambda part: None
 ) -> CellLosses:
     """The loss by time of all images of the split that `run` evaluates on.
 
@@ -133,13 +139,8 @@ def measure_loss_by_time(
       cells: number of equal parts of t in [0, 1).
       num_draws: draws of a time and a noise per image and cell.
     """
-    import jax.numpy as jnp
-    import numpy as np
-
-    from diffenc_jax.lab.studies.sweep import by_image
-
     points = list(product(np.arange(num_draws, dtype=np.int32), np.arange(cells, dtype=np.int32)))
-    values = by_image(run, points, partial(_values, cells), on_part)
+    values = sweep.by_image(run, points, partial(_values, cells), on_part)
     values = values.reshape(num_draws, cells, 3, -1).transpose(2, 0, 3, 1)
     t = np.arange(2 * cells + 1) / (2 * cells)  # edges and centres alternate
     gamma = np.asarray(run.model.bind(run.params).gamma(jnp.asarray(t, jnp.float32)), np.float64)
@@ -148,39 +149,27 @@ def measure_loss_by_time(
 
 def summarize(values: CellLosses, dims: int) -> ByTime:
     """Means over images. The value of an image is the mean of its draws, so errors include the noise of the draws."""
-    import numpy as np
-
-    from diffenc_jax.evaluation.means import mean_and_error
-    from diffenc_jax.lab.studies.sweep import rows_of_columns
-
     width = np.diff(values.edges)
     dgamma = width * len(width)  # the mean γ' of each cell: diffusion / dgamma is the loss per unit of γ
     scales = {"diffusion": 1 / (dims * math.log(2) * dgamma), "velocity": 1 / dims, "residual": 1 / dims}
     columns = {"t": values.t, "gamma": values.gamma, "gamma_width": width}
     for name, scale in scales.items():
-        columns[name], columns[f"{name}_se"] = mean_and_error(getattr(values, name).mean(axis=0) * scale)
-    area = mean_and_error(values.diffusion.mean(axis=0) * scales["diffusion"] @ width)
-    return ByTime(rows_of_columns(columns), *map(float, area))
+        columns[name], columns[f"{name}_se"] = means.mean_and_error(getattr(values, name).mean(axis=0) * scale)
+    area = means.mean_and_error(values.diffusion.mean(axis=0) * scales["diffusion"] @ width)
+    return ByTime(sweep.rows_of_columns(columns), *map(float, area))
 
 
-def _values(cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
+def _values(cells: int, chunk: "sweep.Chunk", draw, cell) -> "jax.Array":
     """[3, B]: diffusion, velocity and residual of `CellLosses`, at times uniform in `cell`."""
-    import jax
-    import jax.numpy as jnp
-
-    from diffenc_jax.core.streams import gaussian, stream, uniform
-    from diffenc_jax.diffusion.gaussian import sum_dims
-    from diffenc_jax.diffusion.losses import errors_at
-
     process, pixels = chunk.process, chunk.data
 
     def time_and_noise(index):
-        key = jax.random.fold_in(stream(0, "loss by time"), index)
+        key = jax.random.fold_in(streams.stream(0, "loss by time"), index)
         key_t, key_eps = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, cell), draw))
-        return (cell + uniform(key_t)) / cells, gaussian(key_eps, pixels.shape[1:])
+        return (cell + streams.uniform(key_t)) / cells, streams.gaussian(key_eps, pixels.shape[1:])
 
     t, eps = jax.vmap(time_and_noise)(chunk.indices)
     instant = process.point(t)
-    errors = errors_at(process, instant, process.decoder.values(pixels), eps)
-    squares = (sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
+    errors = losses.errors_at(process, instant, process.decoder.values(pixels), eps)
+    squares = (gaussian.sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
     return jnp.stack([instant.loss(errors), *squares])

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from etils import epy
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count, key
@@ -12,8 +14,10 @@ from diffenc_jax.core.numbers import format_number, with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, TrainedRun, Watch
 
-if TYPE_CHECKING:
-    from diffenc_jax.runs.records import Evaluation
+with epy.lazy_imports():  # help and the report need none of them
+    from diffenc_jax.evaluation import bound, evaluator, fit, uncertainty
+    from diffenc_jax.lab.studies import sweep
+    from diffenc_jax.runs import records
 
 FOLDER = "depth-records"
 INFINITE = (0, "")
@@ -81,8 +85,8 @@ class DepthStudy(Study[Arguments, Depths]):
 
     name = "depth-study"
     title = "Finite depth"
-    example = "diffenc depth-study runs/digits-vdm-seed0 --depths=5,10,50"
-    on_interrupt = "finished records are kept; the same command continues from there"
+    EXAMPLE = "diffenc depth-study runs/digits-vdm-seed0 --depths=5,10,50"
+    ON_INTERRUPT = "finished records are kept; the same command continues from there"
     arguments = Arguments
     result = Depths
     reads = (*EVERY_STUDY, "eval.dtype", "eval.seed", "fit")
@@ -95,24 +99,20 @@ class DepthStudy(Study[Arguments, Depths]):
 
         Raises InputError if a depth is too large, or the run has no error head and a choice needs one.
         """
-        from diffenc_jax.evaluation.bound import Bound
-        from diffenc_jax.evaluation.evaluator import Evaluator
-        from diffenc_jax.evaluation.fit import Fit
-        from diffenc_jax.lab.studies.sweep import evaluated
-
         run.model.check_depth("--depths", max(arguments.depths))
-        fit = Fit(Evaluator(run).run, run.params)
+        fitted = fit.Fit(evaluator.Evaluator(run).run, run.params)
 
-        def evaluator(depth, times, ratio, passes):
+        def evaluator_at(depth, times, ratio, passes):
             changes = {"loss.depth": depth, "loss.variance_ratio": ratio, "loss.times": times}
             loss = run.config.replace(changes).loss
-            return Evaluator(run, partial(Bound, loss=loss, passes=passes, fit=fit), folder=FOLDER)
+            estimator = partial(bound.Bound, loss=loss, passes=passes, fit=fitted)
+            return evaluator.Evaluator(run, estimator, folder=FOLDER)
 
-        evaluators = {INFINITE: evaluator(None, "uniform", 1.0, 4 * arguments.passes)}
+        evaluators = {INFINITE: evaluator_at(None, "uniform", 1.0, 4 * arguments.passes)}
         for depth, name in product(sorted(arguments.depths), dict.fromkeys((PLAIN, *arguments.choices))):
-            evaluators[depth, name] = evaluator(depth, *steps_of(name), min(2 * depth, arguments.passes))
+            evaluators[depth, name] = evaluator_at(depth, *steps_of(name), min(2 * depth, arguments.passes))
         with watch("bits/dim by depth", sum(one.num_batches() for one in evaluators.values())) as on_batch:
-            evaluations = {key: evaluated(one, run, on_batch) for key, one in evaluators.items()}
+            evaluations = {key: sweep.evaluated(one, run, on_batch) for key, one in evaluators.items()}
         return excess_of(evaluations.pop(INFINITE), evaluations)
 
     def figures(self, shown: Sequence[Measured[Depths]]) -> dict[str, Chart | Board]:
@@ -135,15 +135,13 @@ def steps_of(choice: str) -> tuple[str, float | str]:
     return "optimal" if choice.endswith(TIMES) else "uniform", 1.0 if ratio == PLAIN else ratio
 
 
-def excess_of(infinite: "Evaluation", evaluations: "dict[tuple[int, str], Evaluation]") -> Depths:
+def excess_of(infinite: "records.Evaluation", evaluations: "dict[tuple[int, str], records.Evaluation]") -> Depths:
     """The excess of evaluations, by (depth, choice), over the evaluation at infinite depth, for the same images.
 
     Depths differ in their numbers of passes, so their noise is not common, and only the images are paired.
     """
-    from diffenc_jax.evaluation.uncertainty import difference
-
     differences = {
-        key: difference(one.bits, infinite.bits, one.replicates, infinite.replicates, common_noise=False)
+        key: uncertainty.difference(one.bits, infinite.bits, one.replicates, infinite.replicates, common_noise=False)
         for key, one in evaluations.items()
     }
     rows = []

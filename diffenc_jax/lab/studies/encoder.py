@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from etils import epy
+
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import Keyed, at_least, count, key
 from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import Array, Config, Measured, Rows, Study, TrainedRun, Watch
+
+with epy.lazy_imports():  # help and the report need none of them
+    import numpy as np
+
+    from diffenc_jax.lab.studies import encoder_bounds, encoder_effects, encoder_price
 
 # Number of γ whose images are drawn.
 COLUMNS = 5
@@ -108,8 +115,8 @@ class EncoderStudy(Study[Arguments, EncoderEffects]):
 
     name = "encoder-study"
     title = "Encoder"
-    example = "diffenc encoder-study runs/digits-diffenc-seed0"
-    on_interrupt = "finished bounds are kept; the same command continues from there"
+    EXAMPLE = "diffenc encoder-study runs/digits-diffenc-seed0"
+    ON_INTERRUPT = "finished bounds are kept; the same command continues from there"
     arguments = Arguments
     result = EncoderEffects
 
@@ -129,30 +136,24 @@ class EncoderStudy(Study[Arguments, EncoderEffects]):
 
     def measure(self, run: TrainedRun, arguments: Arguments, watch: Watch) -> EncoderEffects:
         """All results of the study; finished bounds are used again."""
-        import numpy as np
-
-        from diffenc_jax.lab.studies.encoder_bounds import measure_bounds, measure_ends
-        from diffenc_jax.lab.studies.encoder_effects import encoded_images, mean_bits, measure_by_gamma, rows_by_gamma
-        from diffenc_jax.lab.studies.encoder_price import with_head
-
-        bounds, records = measure_bounds(run, watch)
-        ends = measure_ends(run, records)
-        headed = with_head(run, arguments.head_steps, watch)
+        bounds, records = encoder_bounds.measure_bounds(run, watch)
+        ends = encoder_bounds.measure_ends(run, records)
+        headed = encoder_price.with_head(run, arguments.head_steps, watch)
         with watch("images by γ", 1.0) as on_part:
-            effects = measure_by_gamma(headed, arguments.gammas, on_part=on_part)
+            effects = encoder_effects.measure_by_gamma(headed, arguments.gammas, on_part=on_part)
         shown = np.unique(np.linspace(0, arguments.gammas - 1, COLUMNS).round().astype(int)).tolist()
-        price, bits = effects.price, partial(mean_bits, dims=run.model.spec.dims)
+        price, bits = effects.price, partial(encoder_effects.mean_bits, dims=run.model.spec.dims)
         predictor = "derivative head" if headed.model.has_derivative_head else "score network"
         trained, identity = ends.values()
         return EncoderEffects(
-            rows=rows_by_gamma(effects, run.model.spec.dims),
+            rows=encoder_effects.rows_by_gamma(effects, run.model.spec.dims),
             predictor="" if price is None else predictor,
             price=None if price is None else bits(np.trapezoid(price, effects.gamma, axis=1)),
             ends={path: {name: bits(nats) for name, nats in terms._asdict().items()} for path, terms in ends.items()},
             won=bits(identity.cost - trained.cost),
             bounds=bounds,
             shown=shown,
-            pictures=encoded_images(run, effects.gamma[shown], arguments.images),
+            pictures=encoder_effects.encoded_images(run, effects.gamma[shown], arguments.images),
         )
 
     def figures(self, shown: Sequence[Measured[EncoderEffects]]) -> dict[str, Chart | Board]:

@@ -4,11 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from etils import epy
+
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, TrainedRun, Watch
+
+with epy.lazy_imports():  # help and the report do without
+    from diffenc_jax.lab.studies import progressive
 
 # Number of steps for a run at infinite depth.
 DEPTH = 100
@@ -67,7 +72,7 @@ class RateDistortion(Study[Arguments, Rates]):
 
     name = "rate-distortion"
     title = "Rate and distortion"
-    example = """\
+    EXAMPLE = """\
 diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
     --config.loss.times=optimal"""
     arguments = Arguments
@@ -78,10 +83,8 @@ diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
         return given | {"loss.depth": arguments.depth or given.get("loss.depth") or stored.loss.depth or DEPTH}
 
     def measure(self, run: TrainedRun, arguments: Arguments, watch: Watch) -> Rates:
-        from diffenc_jax.lab.studies.progressive import measure_rates, rows_of_rates
-
         with watch(f"rate and distortion over {run.config.loss.depth} steps", 1.0) as on_part:
-            return Rates(rows_of_rates(measure_rates(run, on_part)))
+            return Rates(progressive.rows_of_rates(progressive.measure_rates(run, on_part)))
 
     def figures(self, shown: Sequence[Measured[Rates]]) -> dict[str, Chart | Board]:
         (measured,) = shown

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from etils import epy
+
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
@@ -13,9 +15,15 @@ from diffenc_jax.core.keys import Keyed, key
 from diffenc_jax.lab.figures.charts import Board, Chart
 from diffenc_jax.lab.studies.study import Array, Config, Measured, Study, Watch
 
-if TYPE_CHECKING:
+with epy.lazy_imports():  # help and the report need none of them
     import numpy as np
+    import scipy
+    import sklearn.metrics
 
+    from diffenc_jax.data import checks, dataset
+    from diffenc_jax.runs import files, stored
+
+if TYPE_CHECKING:
     from diffenc_jax.data.dataset import Dataset
 
 LONGEST = 240  # bytes of the name of the samples' file, which the names of the study's files begin with
@@ -78,14 +86,13 @@ class Quality:
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples uint8 [N, H, W, C] of a run, the number of their levels, and the data set of the run."""
+    """Samples uint8 [N, H, W, C] of a run, their file, and the data set of the run."""
 
     workdir: Path
     config: Config
     dataset: "Dataset"
     checkpoint: int
     file: Path
-    levels: int
     images: "np.ndarray"
 
 
@@ -99,37 +106,29 @@ class SampleQuality(Study[Arguments, Quality]):
 
     name = "sample-quality"
     title = "Quality of samples"
-    example = "diffenc sample-quality runs/digits-diffenc-seed0"
+    EXAMPLE = "diffenc sample-quality runs/digits-diffenc-seed0"
     arguments = Arguments
     result = Quality
     reads = ("data.dir",)
 
     def open(self, workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str] = ()) -> Any:
         """The samples to measure; raises InputError if there are none, or if they do not have the form of images."""
-        from diffenc_jax.data import checks
-        from diffenc_jax.data.dataset import load_dataset
-        from diffenc_jax.runs.files import read_arrays, read_bytes
-        from diffenc_jax.runs.stored import StoredRun
-
-        config = StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
+        config = stored.StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
         path = as_path(arguments.samples) if arguments.samples else _last(workdir)
         is_short = len(os.fsencode(path.stem)) <= LONGEST
         require(is_short, f"{path} has too long a name for the study's files; give it another")
-        arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
+        arrays = files.read_arrays(files.read_bytes(path, "give a .npz file of samples"), packed=True) or {}
         require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
-        dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
-        levels, images = dataset.spec.levels, dataset.spec.checked(checks.as_images(path, arrays["images"]))
-        fewest = min(len(images), len(dataset.split("test").data))
+        data, step = dataset.load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
+        images = data.spec.checked(checks.as_images(path, arrays["images"]))
+        fewest = min(len(images), len(data.split("test").data))
         require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
-        return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, levels, images)
+        return Samples(workdir, config, data, int(step) if step.isdigit() else 0, path, images)
 
     def path(self, workdir: Path, measured: Measured[Quality]) -> Path:
         return workdir / self.name / Path(measured.result.file).stem
 
     def measure(self, run: Samples, arguments: Arguments, watch: Watch) -> Quality:  # type: ignore[override]
-        import numpy as np
-        import scipy
-
         samples = run.images
         train, test = (np.asarray(run.dataset.split(split).data) for split in ("train", "test"))
         (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
@@ -140,7 +139,7 @@ class SampleQuality(Study[Arguments, Quality]):
             "copies": [float(np.mean(one == 0)) for one in (ours, theirs)],
         }
         z, p = scipy.stats.ranksums(ours, theirs)
-        first = np.argsort(ours, kind="stable")[:PAIRS]
+        first, largest = np.argsort(ours, kind="stable")[:PAIRS], run.dataset.spec.levels - 1
         return Quality(
             file=run.file.name,
             counts=[len(samples), len(train), len(test)],
@@ -148,7 +147,7 @@ class SampleQuality(Study[Arguments, Quality]):
             copying=[float(z), float(p)],
             nearest=ours,
             unseen=theirs,
-            pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / (run.levels - 1) - 1).astype(np.float32),
+            pairs=(2 * np.stack([samples[first], train[numbers[first]]]) / largest - 1).astype(np.float32),
         )
 
     def figures(self, shown: Sequence[Measured[Quality]]) -> dict[str, Chart | Board]:
@@ -162,9 +161,8 @@ class SampleQuality(Study[Arguments, Quality]):
 
 def _last(workdir: Path) -> Path:
     """The samples of the last step in a workdir."""
-    from diffenc_jax.runs.files import list_paths
-
-    by_step = {(int(p.stem.split("-")[0]), p) for p in list_paths(workdir / "samples", "*.npz") if p.stem[0].isdigit()}
+    paths = (path for path in files.list_paths(workdir / "samples", "*.npz") if path.stem[0].isdigit())
+    by_step = {(int(path.stem.split("-")[0]), path) for path in paths}
     require(bool(by_step), f"{workdir} holds no samples; draw some with diffenc sample, or give --samples=FILE")
     return max(by_step)[1]
 
@@ -175,14 +173,12 @@ def nearest(images: "np.ndarray", train: "np.ndarray") -> "tuple[np.ndarray, np.
     Of equally near images the first is taken. Distances are L2 in levels, computed in float64 from whole numbers, so
     that the distance of a copy is exactly zero.
     """
-    import numpy as np
-    from sklearn.metrics import pairwise_distances_argmin_min
-
     flat = images.reshape(len(images), -1).astype(np.float64)
     distances, numbers = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
     for start in range(0, len(train), CHUNK):
         chunk = train[start : start + CHUNK]
-        places, between = pairwise_distances_argmin_min(flat, chunk.reshape(len(chunk), -1).astype(np.float64))
+        others = chunk.reshape(len(chunk), -1).astype(np.float64)
+        places, between = sklearn.metrics.pairwise_distances_argmin_min(flat, others)
         nearer = between < distances
         distances[nearer], numbers[nearer] = between[nearer], places[nearer] + start
     return distances, numbers

@@ -6,7 +6,7 @@ picture to --output. bits lists the bits/dim of each part's record, in units of 
 
 from argparse import ArgumentParser, Namespace
 
-from diffenc_jax.commands.arguments import add_changes, changes_of, location, positive, writable_file
+from diffenc_jax.commands.options import add_changes, changes_of, location, positive, writable_file
 
 EXAMPLE = """\
 diffenc cascade bits runs/two-coarse-seed0 runs/two-details-seed0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import diffenc_jax.__main__ as program
-from diffenc_jax.commands.arguments import make_parser
+from diffenc_jax.commands.options import make_parser
 from diffenc_jax.core import parts
 from diffenc_jax.core.document import Table, Text
 from diffenc_jax.core.errors import InputError, require
@@ -57,7 +57,7 @@ class Brightness(Study):
 
     name = NAME
     title = "Brightness"
-    example = f"diffenc {NAME} runs/a"
+    EXAMPLE = f"diffenc {NAME} runs/a"
     together = True
     arguments = Arguments
     result = Means
@@ -244,4 +244,4 @@ def test_studies_stand_in_the_table_under_their_names():
         place, _, kind = entry.target.partition(":")
         study = getattr(importlib.import_module(place), kind)
         assert study.name == name
-        assert study.example.splitlines()[-1 - study.example.count("\\")].startswith(f"diffenc {name} ")
+        assert study.EXAMPLE.splitlines()[-1 - study.EXAMPLE.count("\\")].startswith(f"diffenc {name} ")

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from etils import epy
+
 from diffenc_jax.config import Config, flatten, load_config
 from diffenc_jax.config.load import read_changes
 from diffenc_jax.config.sections import LEARNED
@@ -15,6 +17,11 @@ from diffenc_jax.core.keys import REQUIRED, SEEDS, Keyed, count, key, keys_of
 from diffenc_jax.lab.comparisons.compare import different_images
 from diffenc_jax.runs.files import exists, read_json, write_json, writing
 from diffenc_jax.runs.stored import StoredRun
+
+with epy.lazy_imports():  # reports read no images and load no JAX
+    from diffenc_jax.data import dataset
+    from diffenc_jax.runs import origin
+    from diffenc_jax.train import flops
 
 FILE, OTHER_FILE = "grid.json", "experiment.json"  # the second is only read
 OTHER_ROOT = "give another --root"
@@ -57,8 +64,6 @@ class Grid(Keyed):
 
     def run_config(self, arm: str, seed: int) -> Config:
         """The configuration of a run; raises InputError if the file or a key is wrong."""
-        from diffenc_jax.train import flops  # imported here, since reports load no JAX
-
         return flops.load_config(f"{self.config}:{arm}", self._overrides(seed))
 
     def final_config(self, trained: Config) -> Config:
@@ -89,14 +94,12 @@ class Grid(Keyed):
         may not change, a workdir holds another run or a run with other sources of its parts, or arms have different
         images.
         """
-        from diffenc_jax.runs.origin import check_parts  # imported here, since reports load no JAX
-
         self._check_keys()
         evaluated: dict[str, Config] = {}
         for arm, seed in self.runs():
             trained, run = self.run_config(arm, seed), StoredRun(workdir_of(root, arm, seed))
             run.check(trained, False, OTHER_ROOT)
-            check_parts(run, trained, trains=True)
+            origin.check_parts(run, trained, trains=True)
             final = evaluated[arm] = self.final_config(trained)
             learned = LEARNED in (trained.loss.variance_ratio, final.loss.variance_ratio)
             text = f"--final changes the loss of {arm} where loss.variance_ratio={LEARNED} was learned in training"
@@ -145,14 +148,12 @@ class Grid(Keyed):
         Args:
           evaluated: configurations of the final evaluation by arm.
         """
-        from diffenc_jax.data.dataset import load_dataset  # imported here, since reports read no images
-
         if len({config.data for config in evaluated.values()}) == 1:
             return
         entries: dict[str, Any] = {}
         for arm, config in evaluated.items():
-            dataset = load_dataset(config.data, config.eval.split, labels=config.model.labels)
-            entries[arm] = dataset.split(config.eval.split).fingerprint
+            data = dataset.load_dataset(config.data, config.eval.split, labels=config.model.labels)
+            entries[arm] = data.split(config.eval.split).fingerprint
             reason = different_images(entries[self.arms[0]], entries[arm])
             require(not reason, f"--arms={self.arms[0]},{arm}: {reason}")
 
