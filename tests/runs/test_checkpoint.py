@@ -15,13 +15,13 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
-from orbax.checkpoint import v1
 
 from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs import checkpoint
-from diffenc_jax.runs.checkpoint import METADATA, Checkpoints, SaveFailed
+from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.processes import resident
@@ -211,15 +211,27 @@ def test_a_save_returns_freed_memory_to_the_system(tmp_path):
         assert before - resident() > 70_000_000
 
 
-def test_orbaxs_next_interface_reads_what_is_saved(saved):
-    expected = {"state": abstract().replace(ema=None), "ema": abstract().ema}
-    found = v1.load_checkpointables(saved / "checkpoints" / "2", expected)
-    assert_same(found["state"].replace(ema=found["ema"]), state(2))
+def test_anyone_can_load_the_averages_by_orbax(saved):
+    assert_same(ocp.v1.load(saved / "checkpoints" / "2", abstract().ema, checkpointable_name="ema"), state(2).ema)
+
+
+def test_a_checkpoint_of_orbaxs_older_interface_is_restored(saved, tmp_path):
+    """Its checksums are in the same files, and its arrays in another format."""
+    shutil.copytree(saved, tmp_path / "run")
+    place = tmp_path / "run" / "checkpoints" / "2"
+    shutil.rmtree(place)
+    items = {"state": state(2).replace(ema=None), "ema": state(2).ema}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer:
+        writer.save(place, ocp.args.Composite(**{name: ocp.args.PyTreeSave(item) for name, item in items.items()}))
+    shutil.copytree(saved / "checkpoints" / "2" / "hashes", place / "hashes")
+    step, found = newest(tmp_path / "run")
+    assert step == 2
+    assert_same(found, state(2))
 
 
 def test_arrays_larger_than_what_is_written_at_once_are_saved(tmp_path, monkeypatch):
     """Where the checkpoints know the state."""
-    monkeypatch.setattr(checkpoint, "WRITTEN_AT_ONCE", 50 / 10**9)  # an array has 60 bytes
+    monkeypatch.setattr(checkpoint, "WRITTEN_AT_ONCE", 50)  # bytes; an array has 60
     StoredRun(tmp_path).write(tiny.config("vdm"))
     with Checkpoints(StoredRun(tmp_path), 1000, abstract()) as checkpoints:
         checkpoints.save(1, state(1))
@@ -288,33 +300,38 @@ def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_p
         assert f"the checkpoint of step {step} is damaged: it is of another {what}" in capsys.readouterr().err
 
 
-def sealed(seal):
-    """The text of a seal with the right hash."""
-    content = {name: value for name, value in seal.items() if name != "sha256"}
+def text_of(entries):
+    """The text of a file of checksums with the right hash."""
+    content = {name: value for name, value in entries.items() if name != "sha256"}
     return json.dumps(content | {"sha256": json_digest(content)})
 
 
-def forgeries(seal):
-    """Texts in place of an intact seal of one host: no seals, and wrong ones with the right hash."""
-    names, texts = list(seal["arrays"]), ["", "[]", "\udcff", json.dumps(seal)[:-80] + "}"]
+def forgeries(entries):
+    """Texts in place of an intact file of one host: damaged ones, and wrong ones with the right hash."""
+    names, texts = list(entries["arrays"]), ["", "[]", "\udcff", json.dumps(entries)[:-80] + "}"]
     wrong = [{"step": None}, {"step": float("nan")}, {"run": None}, {"host": None}, {"host": 1}]
     wrong += [{"hosts": hosts} for hosts in ("one", 0.5, None, 2, 10**9)]
     wrong += [{"arrays": arrays} for arrays in (names, None)]
     wrong += [{"arrays": dict.fromkeys(names, pair)} for pair in ([1], ["1", "2"], [-1, 2**40], [1, 2], 3, [[1], 2])]
-    return [*texts, sealed({}), json.dumps({**seal, "sha256": None}), *(sealed(seal | change) for change in wrong)]
+    return [
+        *texts,
+        text_of({}),
+        json.dumps({**entries, "sha256": None}),
+        *(text_of(entries | change) for change in wrong),
+    ]
 
 
-def test_forged_seals_are_damage_and_further_files_are_none(saved, tmp_path, capsys):
-    """The older checkpoint is restored in place of a forged one; no file beside the seals changes anything."""
+def test_forged_checksums_are_damage_and_further_files_are_none(saved, tmp_path, capsys):
+    """The older checkpoint is restored in place of a forged one; no file beside theirs changes anything."""
     shutil.copytree(saved, tmp_path / "run")
     place = tmp_path / "run" / "checkpoints" / "2" / "hashes"
     intact = (place / "0.json").read_bytes()
-    seal = json.loads(intact)
-    for name, content in ("00", intact), ("1", intact), ("1", sealed(seal | {"host": 1, "arrays": {}}).encode()):
+    entries = json.loads(intact)
+    for name, content in ("00", intact), ("1", intact), ("1", text_of(entries | {"host": 1, "arrays": {}}).encode()):
         (place / f"{name}.json").write_bytes(content)
         assert newest(tmp_path / "run")[0] == 2
     capsys.readouterr()
-    for text in forgeries(seal):
+    for text in forgeries(entries):
         (place / "0.json").write_bytes(text.encode(errors="surrogateescape"))
         step, found = newest(tmp_path / "run")
         assert_same((step, found), (1, state(1)))
@@ -322,7 +339,7 @@ def test_forged_seals_are_damage_and_further_files_are_none(saved, tmp_path, cap
         assert (said.startswith("the checkpoint of step 2 is damaged: "), said.count("\n")) == (True, 1), text[:200]
 
 
-@pytest.mark.parametrize("place", ["hashes/0.json", "ema/manifest.ocdbt"])
+@pytest.mark.parametrize("place", ["hashes/0.json", "ema/manifest.ocdbt", "_CHECKPOINT_METADATA"])
 def test_a_pipe_or_a_huge_file_in_a_checkpoint_is_damage(saved, tmp_path, capsys, place):
     for case, spoil in (("pipe", os.mkfifo), ("huge", lambda path: path.touch() or os.truncate(path, 2**42))):
         shutil.copytree(saved, workdir := tmp_path / case)
@@ -331,8 +348,3 @@ def test_a_pipe_or_a_huge_file_in_a_checkpoint_is_damage(saved, tmp_path, capsys
         spoil(path)
         assert newest(workdir)[0] == 1
         assert "the checkpoint of step 2 is damaged" in capsys.readouterr().err
-        path = workdir / "checkpoints" / "2" / METADATA
-        path.unlink()
-        spoil(path)
-        with pytest.raises(InputError, match="cannot be opened: it is"):
-            newest(workdir)
