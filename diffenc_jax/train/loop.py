@@ -36,7 +36,7 @@ from diffenc_jax.runs.origin import note_origin
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.runs.trained import check_trainable
-from diffenc_jax.runs.workdir import claimed
+from diffenc_jax.runs.workdir import locked_run
 from diffenc_jax.train import overfitting
 from diffenc_jax.train.profiler import STEP, Profiler, StepRange
 from diffenc_jax.train.state import TrainState, averages
@@ -111,7 +111,7 @@ class _Training:
         self._unread: deque[tuple[int, StepReport]] = deque()
         self._consecutive_skipped = self._failed_saves = 0
         config, workdir = self._config, self._workdir
-        (self._claim, self._stored), self._shutdown = enter(claimed(workdir, config)), enter(shutdown_of_run())
+        (self._lock, self._stored), self._shutdown = enter(locked_run(workdir, config)), enter(shutdown_of_run())
         self._checkpoints = enter(Checkpoints(self._stored, config.checkpoint.keep_every_steps, self._program.state))
         self._progress = enter(RunProgress(console, config.train.steps, config.train.batch_size))
         self._profiler = enter(Profiler(profiled, workdir, self._progress.print_line))
@@ -229,7 +229,7 @@ class _Training:
             return
         if step != self._saved and not state.is_finite():
             raise RunError(f"step {step}: the parameters are not finite, and are not saved; {self._kept()}")
-        self._claim.check()
+        self._lock.check()
         with self._handling_failed_writes():
             self._writer.flush()
         self._failed_saves += 1
