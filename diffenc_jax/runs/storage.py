@@ -19,7 +19,7 @@ from diffenc_jax.core.errors import first_line
 from diffenc_jax.core.process import machine_memory
 
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
-NO_PERMISSION = "no permission in this bucket; its owner can grant Storage Object User and Storage Legacy Bucket Reader"
+NO_PERMISSION = "no permission in this bucket; its owner can grant Storage Object User"
 
 
 def read(path: Path) -> bytes:
@@ -107,11 +107,12 @@ def changed(path: Path) -> datetime:
 
 def glob(folder: Path, pattern: str) -> list[Path]:
     """Sorted paths in `folder` whose names match a pattern such as '*.json'; empty if there is no such folder."""
-    with _errors(folder):
+    names: list[str] = []
+    with suppress(FileNotFoundError), _errors(folder):
         if is_remote(folder):
             names = [entry.rstrip("/").rpartition("/")[2] for entry in file_system().ls(str(folder), detail=False)]
-        else:
-            names = os.listdir(folder) if folder.is_dir() else []
+        elif folder.is_dir():
+            names = os.listdir(folder)
     return sorted(folder / name for name in names if fnmatchcase(name, pattern))
 
 
