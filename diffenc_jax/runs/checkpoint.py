@@ -141,9 +141,9 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         if self._response is not None:
             with self._or_save_failed():
                 self._response.result()
+                self._response, self.complete = None, self._saving
                 for step in self._replaced if hosts.is_first() else ():
                     storage.delete(self._folder / str(step))
-            self._response, self.complete = None, self._saving
         return_freed_memory()
 
     @contextmanager
@@ -156,6 +156,8 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
                 if type(thread).__module__.startswith("orbax."):  # their own `join` raises the error
                     threading.Thread.join(thread, THREAD_SECONDS)
             self._delete_partial(ROUNDS)
+            with suppress(InputError):  # of a bucket that does not answer
+                self.complete = max(self.steps(), default=None)
             what = f"the checkpoint of step {self._saving} could not be saved in {self._folder}"
             raise SaveFailed(f"{what}: {_reason(error)}") from error
 

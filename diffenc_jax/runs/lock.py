@@ -38,18 +38,18 @@ class BucketLock(WorkdirLock):
 
     def __init__(self, path: Path, note: bytes):
         self._path, self._note = path, note
-        self._ended, self._lost = threading.Event(), False
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lock of the workdir", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
         try:
-            self._lost = self._lost or storage.read(self._path) != self._note
+            is_ours = storage.read(self._path) == self._note
         except FileNotFoundError:
-            self._lost = True
+            is_ours = False
         except OSError:  # a bucket that does not answer cannot be written to either
             return
-        if self._lost:
+        if not is_ours:
             self._ended.set()
             why = f"this process was silent for more than {GONE_SECONDS:.0f} s"
             ends = "this process ends, and the other one continues from the last checkpoint"

@@ -174,13 +174,13 @@ def _errors(path: Path, writes: bool = False) -> Iterator[None]:
             why = "there is no such bucket" if writes and is_remote(path) else os.strerror(errno.ENOENT)
             raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
         if is_remote(path):
-            raise OSError(errno.EIO, bucket_reason(error), str(path)) from error
+            raise OSError(errno.EIO, _bucket_reason(error), str(path)) from error
         if not isinstance(error, OSError) or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def bucket_reason(error: Exception) -> str:
+def _bucket_reason(error: Exception) -> str:
     """One line for an error of a library that opens a bucket."""
     said = first_line(error)
     code = getattr(error, "code", None)

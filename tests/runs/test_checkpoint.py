@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import flax
 import jax
@@ -20,7 +21,7 @@ import pytest
 
 from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.errors import InputError, RunError
-from diffenc_jax.runs import checkpoint
+from diffenc_jax.runs import checkpoint, storage
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
@@ -273,6 +274,22 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
         assert checkpoints.steps() == [3, 5]
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["3", "5"]
     assert_same(newest(tmp_path)[1], state(5))
+
+
+def test_a_checkpoint_whose_save_failed_at_its_very_end_is_not_saved_again(tmp_path, monkeypatch):
+    """Where an older one cannot be deleted."""
+    save(tmp_path, 1, 2)
+    with Checkpoints(StoredRun(tmp_path), 1000) as checkpoints:
+        checkpoints.save(3, state(3))
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "delete", Mock(side_effect=OSError(5, "Input/output error")))
+            with pytest.raises(SaveFailed, match="Input/output error"):
+                checkpoints.save(3, state(3))
+        checkpoints.save(3, state(3))
+        assert (checkpoints.complete, checkpoints.steps()) == (3, [1, 2, 3])
+        checkpoints.save(4, state(4))
+        checkpoints.wait()
+        assert checkpoints.steps() == [3, 4]
 
 
 def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_path, capsys):
