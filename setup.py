@@ -4,14 +4,14 @@ The configurations of configs/ are installed as `diffenc_jax.configs`.
 """
 
 import re
-import sys
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from diffenc_jax.core.versions import package_version  # noqa: E402  needs nothing that is not installed yet
+# This module imports nothing that is not installed yet.
+package_version = runpy.run_path(str(HERE / "diffenc_jax" / "core" / "versions.py"))["package_version"]
 
 # A source distribution states the version of the clone that it was made from.
 stated = HERE / "PKG-INFO"

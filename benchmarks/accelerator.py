@@ -1,13 +1,13 @@
 """Speed of the CIFAR-10 models on the accelerators of this machine, within a given time: tables and one record.
 
-Measures, the most useful first, on all devices that JAX finds: training steps of vdm-8, diffenc-8-2, vdm and diffenc at
-batch 128 in bfloat16 and float32, with other choices of model.remat and model.scan; with --diffenc the published code's
-steps beside them, each in a process of its own; evaluation and sampling; bits/dim on digits of trainings in bfloat16
-and in float32; and whether a repeated training gives the same bits. A measurement that fails, or that the time does not
-allow, is named with the reason, and the others go on. No data set is needed.
+The measurements use all devices that JAX finds, and the most useful ones come first: training steps of vdm-8,
+diffenc-8-2, vdm and diffenc at batch 128 in bfloat16 and float32, with other choices of model.remat and model.scan;
+with --diffenc the published code's steps beside them, each in its own process; evaluation and sampling; bits/dim on
+digits of trainings in bfloat16 and in float32; and whether a repeated training gives the same bits. If a measurement
+fails, or does not fit into the time, the table names it with the reason, and the others go on. No data set is needed.
 
-The record is one JSON object. With --json it is written again after every measurement, so that it is there however the
-process ends; otherwise it is printed after the tables. docs/speed.md explains the values.
+The record is one JSON object. With --json it is written after every measurement, so that it survives any end of the
+process; otherwise it is printed after the tables. docs/speed.md explains the values.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from diffenc_jax.commands.arguments import positive_number, writable_file
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.core.terminal import print_document
-from diffenc_jax.lab.costs.targets import target_of
+from diffenc_jax.lab.costs.machines import target_of
 from diffenc_jax.parallel.memory import device_memory
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.files import write_json

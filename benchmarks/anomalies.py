@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     run = dj.open(arguments.workdir)
-    others = load_dataset(DataConfig(arguments.others), "test").splits["test"][: arguments.images]
+    others = load_dataset(DataConfig(arguments.others), "test").split("test").data[: arguments.images]
     shape, levels = run.model.spec.shape, run.model.spec.levels
     sets = {arguments.others: shrunk(others, shape[0], levels), "black images": np.zeros_like(run.test)}
     numbers = [passes for passes in (1, 4, 16, 32, 64, 128, 256) if passes < arguments.passes] + [arguments.passes]
@@ -57,13 +57,14 @@ def by_features(run: "dj.api.TrainedRun", sets: dict[str, np.ndarray]) -> Iterat
 
     data = load_dataset(run.config.data, "train", "test", labels=True)
     classifier = MLPClassifier((64,), activation="tanh", max_iter=1000, random_state=0)
-    classifier.fit(flat(run, data.splits["train"]), data.labels["train"])
+    train, test = data.split("train"), data.split("test")
+    classifier.fit(flat(run, train.data), train.labels)
 
     def features(images: np.ndarray) -> np.ndarray:
         return np.tanh(flat(run, images) @ classifier.coefs_[0] + classifier.intercepts_[0])
 
     with tempfile.TemporaryDirectory() as folder:
-        arrays = {split: features(images) for split, images in data.splits.items()}
+        arrays = {split.name: features(split.data) for split in (train, test)}
         np.savez(f"{folder}/features.npz", **arrays)
         density = dj.Run("arrays:vdm-few-fast", {"data.source": f"{folder}/features.npz"})
         state, _ = density.fit(f"{folder}/run")

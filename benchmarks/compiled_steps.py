@@ -1,7 +1,7 @@
 """Memory and work of training steps by the TPU and the GPU compiler, in the tables of docs/results-performance.md.
 
 Runs `diffenc compile-check`, one program after the other, which takes hours on few cores. The results are kept in DIR,
-so that the same command resumes. Prints the tables, a line for each step that does not compile included. Needs
+so that the same command resumes. Prints the tables, which have a line for each step that does not compile. Needs
 pip install '.[tpu]' or, for the parts of GPUs, '.[cuda]'.
 """
 
@@ -119,7 +119,7 @@ GPU_COLUMNS = COLUMNS | {
 
 
 def find(case: Case, folder: Path) -> dict[str, Any]:
-    """The result of compile-check, from `folder` if it is known; of a step that does not compile, its 'error'."""
+    """The result of compile-check, read from `folder` if it is there; {'error': ...} if the step does not compile."""
     path = folder / case.name
     if not path.exists():
         print(" ".join(["python", *case.command]), file=sys.stderr, flush=True)

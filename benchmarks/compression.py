@@ -15,6 +15,7 @@ import numpy as np
 import records
 from PIL import Image
 
+import diffenc_jax as dj
 from diffenc_jax.commands.arguments import add_changes, add_keys, changes_of, location, positive, values_of
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import require
@@ -39,12 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.lab.coding.codec import Codec, open_file
     from diffenc_jax.runs.stored import StoredRun
-    from diffenc_jax.runs.trained import open_trained
 
     stored = StoredRun(arguments.workdir)
     config = stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
-    trained = open_trained(stored, config, needs_training_images=config.loss.is_fitted)
-    images = trained.dataset.splits[config.eval.split][: arguments.images]
+    trained = dj.open(stored, config=config)
+    images = trained.dataset.split(config.eval.split).data[: arguments.images]
     require(images.shape[3] in (1, 3), f"pictures have 1 or 3 channels, and these images {images.shape[3]}")
     codec, start = Codec(trained, values_of(arguments, Compression)), time.perf_counter()
     found = codec.compress(images)

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import peers
 import result_tables as tables
@@ -81,6 +81,14 @@ def significance(config: str, root: str, flags: str, final: str = "", then: Sequ
     return [*steps, *then]
 
 
+def over_seeds(
+    name: str, config: str, seeds: str, arms: str, passes: int, rest: str = " --parallel=2", **more: Any
+) -> dict[str, list[Step]]:
+    """`significance` of a configuration in the folder runs/NAME."""
+    flags = f"--seeds={seeds} --arms={arms} --passes={passes}{rest}"
+    return {name: significance(config, f"runs/{name}", flags, **more)}
+
+
 KNOWN_TRUTH = "examples/known_truth/configs"
 TRUTH_ARMS = "vdm-fast,diffenc-fast,nontrainable-fast,vdm-matched-fast,vdm-mulan-matched-fast,diffenc-affine-fast"
 TRUTH_SEEDS = "--seeds=10-14 --passes=2"
@@ -90,7 +98,7 @@ WITHOUT_ENCODER = " --models=vdm-fast,MAF,splines,BayesFlow"
 FASHION = "--config.log.samples=0 --config.data.source=/usr/share/datasets/fashion-mnist"
 # Seeds below 10 were used while the fast recipe was chosen; so were the images that --held-out takes from training.
 FRESH, HELD_OUT = " --seeds=10-12", " --held-out=300"
-FAST_ARMS = "--arms=vdm-fast,diffenc-fast,nontrainable-fast,vdm-params-fast,vdm-flops-fast"
+FAST_ARMS = "vdm-fast,diffenc-fast,nontrainable-fast,vdm-params-fast,vdm-flops-fast"
 RATES = [f"vdm-fast train.learning_rate={rate}" for rate in (0.014, 0.02, 0.028, 0.04, 0.056)]
 BY_ADAMW = "vdm-fast train.optimizer.kind=adamw train.learning_rate"
 ADAMW = [
@@ -116,7 +124,10 @@ LEVERS = [
     *("vdm-fast train.batch_size=64 train.steps=425", "vdm-fast model.score.dropout=0.1"),
 ]
 BEST = "--config.loss.times=optimal --config.loss.variance_ratio=optimal_estimate"
-ARMS = "--arms=vdm,diffenc,nontrainable,vdm-params,vdm-flops"
+ARMS = "vdm,diffenc,nontrainable,vdm-params,vdm-flops"
+PROCESSES = "vdm-matched,vdm-polynomial-matched,vdm-mulan-matched,diffenc-matched,diffenc-image-matched,diffenc-affine"
+FEW_STEPS = "vdm-T10,vdm-schedule-T10,diffenc-T10,diffenc-residual-T10,diffenc-dct-T10"
+LONG = "--config.train.steps=16000 --config.eval.every_steps=4000"
 VDM, DIFFENC, NOISY = "runs/digits/vdm-seed0", "runs/digits/diffenc-seed0", "runs/noise-end/diffenc-seed0"
 EVAL = f"diffenc eval --config=digits:vdm --workdir={VDM}"
 TRANSFORMER = "digits_variants:vdm-transformer"
@@ -141,49 +152,22 @@ COMPILED = (
 PLACES = ("", " --bucket", " --hosts=2", " --hosts=2 --bucket")
 # Steps that follow each other in the common folder, by the name of their result.
 EXPERIMENTS = {
-    "digits": significance("digits_matched", "runs/digits", f"--seeds=0-4 {ARMS} --passes=64 --parallel=2"),
-    "fashion": significance(
-        "fashion_mnist_small", "runs/fashion", f"--seeds=0-2 {ARMS} --passes=1 --parallel=2 {FASHION}"
+    **over_seeds("digits", "digits_matched", "0-4", ARMS, 64),
+    **over_seeds("fashion", "fashion_mnist_small", "0-2", ARMS, 1, f" --parallel=2 {FASHION}"),
+    **over_seeds("digits-fast", "digits_matched", "10-14", FAST_ARMS, 64),
+    **over_seeds("fashion-fast", "fashion_mnist_small", "10-12", FAST_ARMS, 1, f" --parallel=2 {FASHION}"),
+    **over_seeds("fashion-long", "fashion_mnist_small", "0", "vdm,diffenc", 1, f" --parallel=2 {LONG} {FASHION}"),
+    **over_seeds("encoders", "digits_variants", "0-2", "diffenc,diffenc-transformer,diffenc-dct", 32),
+    **over_seeds("processes", "digits_matched", "0-2", PROCESSES, 64),
+    **over_seeds(
+        "few-steps", "digits_variants", "0-2", FEW_STEPS, 32, final="--final=loss.variance_ratio=optimal_pixel"
     ),
-    "digits-fast": significance(
-        "digits_matched", "runs/digits-fast", f"--seeds=10-14 {FAST_ARMS} --passes=64 --parallel=2"
-    ),
-    "fashion-fast": significance(
-        "fashion_mnist_small", "runs/fashion-fast", f"--seeds=10-12 {FAST_ARMS} --passes=1 --parallel=2 {FASHION}"
-    ),
-    "fashion-long": significance(
-        "fashion_mnist_small",
-        "runs/fashion-long",
-        "--seeds=0 --arms=vdm,diffenc --passes=1 --parallel=2 --config.train.steps=16000 "
-        f"--config.eval.every_steps=4000 {FASHION}",
-    ),
-    "encoders": significance(
-        "digits_variants",
-        "runs/encoders",
-        "--seeds=0-2 --arms=diffenc,diffenc-transformer,diffenc-dct --passes=32 --parallel=2",
-    ),
-    "processes": significance(
-        "digits_matched",
-        "runs/processes",
-        "--seeds=0-2 --arms=vdm-matched,vdm-polynomial-matched,vdm-mulan-matched,diffenc-matched,"
-        "diffenc-image-matched,diffenc-affine --passes=64 --parallel=2",
-    ),
-    "few-steps": significance(
-        "digits_variants",
-        "runs/few-steps",
-        "--seeds=0-2 --arms=vdm-T10,vdm-schedule-T10,diffenc-T10,diffenc-residual-T10,diffenc-dct-T10 "
-        "--passes=32 --parallel=2",
-        "--final=loss.variance_ratio=optimal_pixel",
-    ),
-    "noise-end": significance(
-        "digits_variants",
-        "runs/noise-end",
-        "--seeds=0-2 --arms=vdm,diffenc-dct,diffenc --passes=32 --config.model.schedule.gamma_max=2 --parallel=2",
+    **over_seeds(
+        *("noise-end", "digits_variants", "0-2", "vdm,diffenc-dct,diffenc", 32),
+        rest=" --config.model.schedule.gamma_max=2 --parallel=2",
         then=[study("encoder-study", NOISY)],
     ),
-    "swirl": [
-        Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", continuous=2))
-    ],
+    "swirl": [Step("diffenc train --config=synthetic --workdir=runs/swirl", tables.evaluations("runs/swirl", bound=2))],
     "depth": [study("depth-study", run, " --depths=5,10,20,50,100 --passes=32") for run in (VDM, DIFFENC)],
     "labels": [
         Step(f"diffenc train --config={TRANSFORMER} --config.model.labels=True --workdir=runs/labels"),
@@ -209,7 +193,7 @@ EXPERIMENTS = {
         ),
         Step(
             f"{EVAL} --config.eval.passes=2 --config.eval.estimator=ode --config.ode.rtol=1e-3",
-            tables.evaluations(VDM, continuous=64, importance_weighted=2, ode=2),
+            tables.evaluations(VDM, bound=64, importance_weighted=2, ode=2),
         ),
     ],
     "encoder": [study("encoder-study", run) for run in (DIFFENC, "runs/digits/nontrainable-seed0")],
@@ -221,7 +205,7 @@ EXPERIMENTS = {
         Step(f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=64"),
         Step(
             f"{EVAL} --config.loss.depth=50 {BEST} --config.eval.passes=8 --config.eval.estimator=code_length",
-            tables.evaluations(VDM, discrete=64, code_length=8),
+            tables.evaluations(VDM, depth=50, bound=64, code_length=8),
         ),
         compression(VDM, images=297, batch=4),
     ],
@@ -230,7 +214,7 @@ EXPERIMENTS = {
             "diffenc train --config=fashion_mnist_small:vdm-long-fast --workdir=runs/fashion-best "
             "--config.model.score.width=64 --config.train.steps=24000 --config.eval.every_steps=8000 "
             f"{FASHION}",
-            tables.evaluations("runs/fashion-best", continuous=1),
+            tables.evaluations("runs/fashion-best", bound=1),
         ),
         compression("runs/fashion-best", images=200, batch=8, flags=" --config.fit.bins=12"),
     ],
@@ -275,10 +259,8 @@ EXPERIMENTS = {
         name: [quality("fashion_mnist_small", arm, [arm, f"{arm}-fast"], f"{FRESH} {FASHION}") for arm in arms]
         for name, arms in {"time-to-quality-fashion": ["vdm", "diffenc"], "time-to-quality-long": ["vdm-long"]}.items()
     },
-    "fast-minutes": significance(
-        "digits",
-        "runs/fast-minutes",
-        "--seeds=10 --arms=vdm,vdm-fast,diffenc,diffenc-fast --passes=8 --config.eval.every_steps=100",
+    **over_seeds(
+        "fast-minutes", "digits", "10", "vdm,vdm-fast,diffenc,diffenc-fast", 8, " --config.eval.every_steps=100"
     ),
     "recipe-choices": [
         quality("digits", "adamw", ADAMW, f"{HELD_OUT} --seeds=0"),

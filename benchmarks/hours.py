@@ -13,7 +13,7 @@ from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.recipe import FAST
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.lab.costs.targets import TARGETS
+from diffenc_jax.lab.costs.machines import TARGETS
 from diffenc_jax.model import spec_of
 from diffenc_jax.train.flops import count
 

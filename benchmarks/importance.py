@@ -1,7 +1,7 @@
-"""Bits/dim of a run's first test images by one and by many draws of the whole path: how much of them the bound adds.
+"""Bits/dim of a run's first test images by one and by many draws of the whole path, to see how much the bound adds.
 
-With one draw the mean is that of the bound at this depth. With many it approaches the run's own likelihood from above;
-errors are those by noise of the mean over images. If the true bits/dim of the images are known, the caption has them.
+The mean of one draw is the bound at this depth. Many draws approach the run's own likelihood from above. The errors of
+the mean over images are by noise. If the true bits/dim of the images are known, the caption has them.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
             values, errors = trained.log_prob(images, estimator="importance_weighted", **settings)
             row[column] = with_error(-values.mean() / nats, np.sqrt((errors**2).sum()) / (len(images) * nats))
         rows.append(row)
-    true = trained.experiment.dataset.true_bits(trained.config.eval.split)
+    true = trained.dataset.split(trained.config.eval.split).true_bits
     about = f"{arguments.images} images" + ("" if true is None else f"; the truth has {true[: len(images)].mean():.4f}")
     print(markdown(Table(["", *(f"{draws} draws" for draws in DRAWS)], rows, about)))
 

@@ -10,13 +10,13 @@ from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
 from diffenc_jax.data.dataset import Dataset, data_shape
-from diffenc_jax.data.images import Batch
+from diffenc_jax.data.images import Batch, Source
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.evaluation.estimator import Pass
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.model import DataSpec, Params, build
 from diffenc_jax.parallel.sharding import batched, check_batch, replicated, to_devices
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.sampling.samplers import first_noise, step_noise
 
 Task = Callable[[int], jax.Array]  # number of the repeat -> arrays to wait for
@@ -32,17 +32,17 @@ def tasks(config: Config, mesh: Mesh) -> dict[str, Task]:
     check_batch(mesh, size, "train.batch_size")
     images = np.random.default_rng(0).integers(levels, size=(size, *data_shape(config.data)), dtype=np.uint8)
     model = build(config, DataSpec(images.shape[1:], levels))
-    dataset = Dataset("random", "1", levels, dict.fromkeys(("train", config.eval.split), images))
-    experiment = Experiment(config, dataset, mesh, model)
+    source = Source("random", "1", dict.fromkeys(("train", config.eval.split), lambda: images))
+    run = BaseRun(config, mesh, Dataset(lambda: source, levels), model)
     params = jax.jit(model.init, out_shardings=replicated(mesh))(jax.random.key(0))
     pixels = to_devices(mesh, images)
-    return {"evaluation": evaluation(experiment, params, pixels), "sampling": sampling(experiment, params)}
+    return {"evaluation": evaluation(run, params, pixels), "sampling": sampling(run, params)}
 
 
-def evaluation(experiment: Experiment, params: Params, pixels: jax.Array) -> Task:
-    estimator, indices = Evaluator(experiment).estimator, to_devices(experiment.mesh, np.arange(len(pixels)))
+def evaluation(run: BaseRun, params: Params, pixels: jax.Array) -> Task:
+    estimator, indices = Evaluator(run).estimator, to_devices(run.mesh, np.arange(len(pixels)))
     tables = estimator.tables(params)
-    precision = "highest" if experiment.config.eval.dtype == "float32" else None
+    precision = "highest" if run.config.eval.dtype == "float32" else None
 
     def task(number):
         with jax.default_matmul_precision(precision):
@@ -51,9 +51,9 @@ def evaluation(experiment: Experiment, params: Params, pixels: jax.Array) -> Tas
     return task
 
 
-def sampling(experiment: Experiment, params: Params) -> Task:
-    model, sample = experiment.model, experiment.config.sample
-    steps, divided = model.steps(params, dataclasses.replace(model.loss, depth=sample.depth)), batched(experiment.mesh)
+def sampling(run: BaseRun, params: Params) -> Task:
+    model, sample = run.model, run.config.sample
+    steps, divided = model.steps(params, dataclasses.replace(model.loss, depth=sample.depth)), batched(run.mesh)
 
     @partial(jax.jit, out_shardings=divided)
     def draw(params, steps, key):

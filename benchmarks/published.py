@@ -1,10 +1,10 @@
 """Time and memory of the published DiffEnc code's training step, as one line of JSON.
 
 Runs a checkout of https://github.com/bemigini/DiffEnc on random images that lie on the device, by its own configuration
-files, optimizer, averages and compiled step. Nothing in the checkout is changed: what it needs of versions that are no
-longer current is set in this process, see `set_what_is_missing`. In the record, step_seconds is the median over --steps
-steps, each waited for, after a few others; peak_bytes is the largest memory so far, of the process on a CPU, otherwise
-of the device. `benchmarks/peers.py` runs this beside our training step.
+files, optimizer, averages and compiled step. Nothing in the checkout is changed: `set_what_is_missing` adapts current
+versions of the libraries to it in this process. In the record, step_seconds is the median over --steps steps, each
+waited for, after a few others; peak_bytes is the largest memory so far, of the process on a CPU, otherwise of the
+device. `benchmarks/peers.py` runs this beside our training step.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def set_what_is_missing() -> None:
-    """Set in this process what the published code needs of Python, JAX and Flax and current versions lack.
+    """Set in this process what the published code needs and current versions of Python, JAX and Flax lack.
 
     - No bytecode is written, since Python would write it into the checkout.
     - `jax.tree_map` is `jax.tree.map`.

@@ -8,8 +8,8 @@ entropy of their distribution. Per arm it prints the regret over its seeds and, 
 - the regret on training images, which overfitting lowers;
 - the regrets by other estimators: finite depth with fitted times and ratios, the ODE, and the length of a code.
 
-The latter two take the images of the split `few`, and their difference is to the bound on the same images.
-The records are kept in the runs, so that the same command resumes. examples/known_truth is to be installed.
+The ODE and the code take the images of the split `few`, and the tables have their differences to the bound on the same
+images. The records are kept in the runs, so that the same command resumes. Needs examples/known_truth to be installed.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from diffenc_jax.evaluation.fit import Fit
 from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.comparisons.significance.analysis import find
+from diffenc_jax.lab.comparisons.significance.analysis import analyse
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
 from diffenc_jax.runs.records import Evaluation
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     runs, missing = find_runs(arguments.root, read_grid(arguments.root))
-    analysis = find(runs, missing, {}, None, 0.01).analysis
+    analysis = analyse(runs, None, 0.01, missing=missing)
     parts, others, images = [], [], {"fit.images": arguments.fit_images}
     for name, arm in analysis.arms.items():
         first = next(run for run in runs if run.arm == name)
@@ -64,23 +64,23 @@ def run(arguments: argparse.Namespace) -> None:
         over = with_error(regret.mean, regret.standard_error, regret.images)
         parts.append([name, over, *map(format_number, (ends, price, regret.mean - ends - (price or 0.0)))])
         trained = dj.open(first.workdir, OTHERS["T = 10"] | images)
-        fit = Fit(trained.evaluator.experiment, trained.params)
+        fit = Fit(trained.evaluator.run, trained.params)
         regrets = [evaluated(first, changes | images, fit).record["regret"] for changes in OTHERS.values()]
         beside = (above_bound(first, changes | images, fit) for changes in SLOW.values())
         others.append([name, *(with_error(of["bpd"], of["total"]) for of in regrets), *beside])
-    about = about_truth(analysis.true_bpd, trained.experiment.dataset, trained.config.eval.split)
+    about = about_truth(analysis.true_bpd, trained.dataset, trained.config.eval.split)
     print(markdown(Table(["", "regret ± seeds ± images", "end terms", "drift", "rest"], parts, about)) + "\n")
     print(markdown(Table(["", *OTHERS, *(f"{name}, to the bound" for name in SLOW)], others, "Regrets, one seed")))
 
 
 def about_truth(true_bpd: float, dataset: Dataset, split: str) -> str:
     """Mean true -log2 p of the images of a split, with its error, and the entropy of their distribution if known."""
-    mean, entropy = with_error(true_bpd, mean_and_error(dataset.true_bits(split))[1]), "not known exactly"
-    world, _, side = dataset.name.partition("-")
+    mean, entropy = with_error(true_bpd, mean_and_error(dataset.split(split).true_bits)[1]), "not known exactly"
+    world, _, side = dataset.source.name.partition("-")
     if world == "ising":
         from known_truth import ising
 
-        entropy = f"{ising.entropy(int(side)) / (math.prod(dataset.shape) * math.log(2)):.4f} bits/dim"
+        entropy = f"{ising.entropy(int(side)) / (dataset.spec.dims * math.log(2)):.4f} bits/dim"
     text = f"The evaluated images have {mean} true bits/dim, ± the error by the choice of images."
     return f"{text} The entropy of their distribution is {entropy}."
 
@@ -90,7 +90,7 @@ def evaluated(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> Evaluation
     trained = dj.open(run.workdir, changes)
     if trained.config.loss.is_fitted:
         trained.evaluator.estimator.fit = fit
-    return trained.evaluator.record(trained.params, trained.experiment.step, trained.experiment.stored)
+    return trained.evaluator.record(trained.params, trained.checkpoint, trained.stored)
 
 
 def above_bound(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> str:

@@ -13,7 +13,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.comparisons.compare import compare, comparison_table
-from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
+from diffenc_jax.lab.comparisons.significance.analysis import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs
 from diffenc_jax.lab.comparisons.significance.grid import read_grid
 from diffenc_jax.runs.metrics import read_metrics
@@ -84,10 +84,10 @@ def minutes(run: FinishedRun) -> dict[int, float]:
     return dict(zip(steps.astype(int).tolist(), passed.tolist(), strict=True))
 
 
-def evaluations(run: str, **passes: int) -> Tables:
+def evaluations(run: str, depth: int | None = None, **passes: int) -> Tables:
     """The evaluations of a run at its last step side by side: by kind of estimator, those with so many passes.
 
-    Differences are to the first one.
+    Differences are to the first one. Bounds are those of one `depth`.
     """
 
     def tables(work, output):
@@ -98,7 +98,8 @@ def evaluations(run: str, **passes: int) -> Tables:
             for kind, number in passes.items()
             for evaluation in found
             if evaluation.record["step"] == last
-            and (evaluation.record["estimator"]["kind"], evaluation.record["estimator"]["passes"]) == (kind, number)
+            and (estimator := evaluation.record["estimator"])["passes"] == number
+            and (estimator["kind"], estimator.get("depth") if kind == "bound" else depth) == (kind, depth)
         ]
         yield comparison_table(compare(chosen))
 

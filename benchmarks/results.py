@@ -1,11 +1,11 @@
-"""The tables of docs/results-*.md and README.md, and some pictures: makes them again, and writes them into the pages.
+"""Make the tables of docs/results-*.md and README.md, and some pictures, and write them into the pages.
 
   make     run the commands of results in --work, keep their tables in docs/results/NAME.json, and write the pages
   write    put the tables of docs/results into the pages, between <!-- NAME --> and <!-- end of NAME -->
 
-Without names, all results. All need CPUs alone; in sum it takes hours. A command that has ended is not run again, and
-the commands themselves resume, so after Ctrl-C the same call goes on. Every result carries the commits that its
-commands were run at, and uncommitted changes are refused. `peers` needs DIR/DiffEnc, a checkout of
+Without names, all results are made, on CPUs, which takes hours. A command that has ended is not run again, and an
+interrupted command resumes, so after Ctrl-C the same call goes on. Every result has the commits at which its commands
+were run, and uncommitted changes are refused. `peers` needs DIR/DiffEnc, a checkout of
 https://github.com/bemigini/DiffEnc; `parity` needs DIR/reference, arrays of that code with gradients, of which
 tests/reference has a part; those of TPUs and GPUs need pip install '.[tpu]' and '.[cuda]', and `gpu-jax-0.12`
 JAX 0.12 (Python 3.12 or later).

@@ -3,10 +3,10 @@
 Trains a transformer of --layers layers on digits, whose state takes 16 bytes per parameter, saves it once in the
 background, and goes on until the save is complete. save_seconds is the time that the call takes before training goes
 on; first_step_seconds, the step after it; complete_seconds, the time until the checkpoint is complete; slower_share,
-the median step in the meantime by that before. host_share is by how much more memory the first process took than
-the steps before, by its share of the state. On CPUs device memory is part of it, of which a step that may not overwrite
-the state needs as much again. With --hosts the parameters are divided over as many processes on this machine. --bucket
-saves in a bucket of fake-gcs-server on this machine.
+the median time of a step in the meantime, divided by that before the save. host_share is the additional memory of the
+first process during the save, divided by its share of the state. On CPUs this contains device memory: a step that may
+not overwrite the state needs room for a second one. With --hosts the parameters are divided over as many processes on
+this machine. --bucket saves in a bucket of fake-gcs-server on this machine.
 """
 
 import argparse
@@ -79,18 +79,20 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
     """Train, save once in `workdir`, and write the record."""
     from diffenc_jax.config import load_config
     from diffenc_jax.parallel import hosts
+    from diffenc_jax.parallel.batches import Batches
+    from diffenc_jax.runs.base import BaseRun
     from diffenc_jax.runs.checkpoint import Checkpoints
-    from diffenc_jax.runs.experiment import Experiment
     from diffenc_jax.runs.stored import StoredRun
-    from diffenc_jax.train.loop import Trainer
+    from diffenc_jax.train.program import TrainingProgram
 
     score = dict(kind="transformer", width=arguments.width, layers=arguments.layers, heads=arguments.width // 64)
     changes = [f"model.score.{key}={value}" for key, value in (score | dict(patch=2, skip_connections=False)).items()]
     changes += ["train.batch_size=8", "eval.batch_size=8", f"mesh.fsdp={arguments.hosts}"]
     config = load_config("digits:vdm", changes)
-    trainer = Trainer(Experiment.load(config), workdir)
-    program, batches = trainer.program, trainer.batches
-    state, number, seconds = program.init(), 0, []
+    run = BaseRun.load(config)
+    program = TrainingProgram(run.model, config, run.mesh)
+    batches = Batches(run.dataset.split("train").examples, config, run.mesh)
+    state, number, seconds = program.start(), 0, []
 
     def step() -> float:
         nonlocal state, number
@@ -103,9 +105,9 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
     step()
     with Memory() as usual:
         before = [step() for _ in range(BEFORE)]
-    run = StoredRun(workdir)
-    run.write(config)
-    with Checkpoints(run, 1, program.state) as checkpoints, Memory() as meanwhile:
+    stored = StoredRun(workdir)
+    stored.write(config)
+    with Checkpoints(stored, 1, program.state) as checkpoints, Memory() as meanwhile:
         start = time.perf_counter()
         checkpoints.save(number, state)
         waited = time.perf_counter() - start

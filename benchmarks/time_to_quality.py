@@ -2,11 +2,11 @@
 
 Trains every arm, under every seed. The steps of all arms are run in turn, each at the same share of its own training,
 so that other load on the machine slows all of them. Then the averaged parameters are evaluated, all under the same
-noise; this is not timed. Prints the bits/dim of every seed, the steps, the TFLOP (1e12), and the seconds and FLOPs by
-those of the first arm; and the mean regret, if the data know their log p. The values of each seed are kept in --out, so
+noise; this is not timed. Prints the bits/dim of every seed, the mean regret if the true log p is known, the steps, the
+TFLOP (1e12), and the seconds and FLOPs divided by those of the first arm. The values of each seed are kept in --out, so
 that the same command resumes.
 
-Settings are to be chosen with --held-out, so that the test images are seen only by settings that are fixed.
+Choose settings with --held-out, so that only fixed settings are evaluated on the test images.
 """
 
 import argparse

@@ -12,12 +12,12 @@ import records
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.core import process
+from diffenc_jax.core import runtime
 from diffenc_jax.data.images import Batch
 from diffenc_jax.lab.costs.training_step import WARM_UP_STEPS
 from diffenc_jax.model import build, spec_of
+from diffenc_jax.train.program import StepReport, TrainingProgram
 from diffenc_jax.train.state import TrainState
-from diffenc_jax.train.step import Program, StepReport
 
 
 class CompiledStep(NamedTuple):
@@ -28,7 +28,7 @@ class CompiledStep(NamedTuple):
       times: what `compile_timed` took.
     """
 
-    program: Program
+    program: TrainingProgram
     step: jax.stages.Compiled
     pixel_levels: int
     times: dict[str, float]
@@ -37,9 +37,9 @@ class CompiledStep(NamedTuple):
 def compile_step(config: Config, mesh: Mesh) -> CompiledStep:
     """Compile the training step of `config` for the devices of `mesh`; no data set is needed."""
     spec = spec_of(config)
-    program = Program(build(config, spec), config, mesh)
+    program = TrainingProgram(build(config, spec), config, mesh)
     step, times = compile_timed(lambda: program.step.lower(program.state, program.batch, program.seed))
-    process.return_freed_memory()
+    runtime.return_freed_memory()
     return CompiledStep(program, step, spec.pixel_levels, times)
 
 
@@ -63,7 +63,7 @@ class Training:
 
     def __init__(self, compiled: CompiledStep):
         program, rng = compiled.program, np.random.default_rng(0)
-        self._step, self.state, self._seed = compiled.step, program.init(), program.seed
+        self._step, self.state, self._seed = compiled.step, program.start(), program.seed
         labels = program.batch.labels
         images = Batch(
             rng.integers(compiled.pixel_levels, size=program.batch.data.shape, dtype=np.uint8),

@@ -2,11 +2,11 @@
 
 Traces, compiles and runs the step on random images that lie on the device; no data set is needed. In the record,
 step_seconds is the median over --steps steps, each waited for, after a few others;
-step_cpu_seconds is the CPU time per step of all threads, which other programs on the machine change less;
+step_cpu_seconds is the CPU time per step of all threads, which depends less on other programs of the machine;
 peak_bytes is the largest memory so far, of the process on a CPU, otherwise of the device;
-accessed_bytes is by the compiler's count, which counts the body of a loop once;
-flops_per_step is what the networks need (see `train.flops.count`), whatever is computed;
-matmul_share is the share of the machine's rate of matrix products (see `matmul_flops_per_second`) that they reach.
+accessed_bytes is the compiler's count, which counts the body of a loop once;
+flops_per_step is what the networks need (see `train.flops.count`), not what the program computes;
+matmul_share is the rate of these FLOPs, divided by the machine's rate in matrix products (`matmul_flops_per_second`).
 """
 
 import argparse

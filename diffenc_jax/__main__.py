@@ -15,19 +15,29 @@ A command goes on when its output cannot be written, and its exit code does not 
 """
 
 import importlib
+import logging
 import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
+from etils import epy
+
 from diffenc_jax.commands.arguments import make_parser, parse
-from diffenc_jax.core import output, parts, process
+from diffenc_jax.core import output, parts, runtime
 from diffenc_jax.core.errors import InputError, Interrupted, RunError, reason, require, suggestion
 from diffenc_jax.core.text import printable
-from diffenc_jax.core.versions import OURS, package_version
+
+with epy.lazy_imports():  # help needs none of them
+    import absl.logging
+
+    from diffenc_jax.core import versions
+    from diffenc_jax.parallel import hosts, memory, sharding
+    from diffenc_jax.runs import history
 
 COMMAND_KINDS = ("command", *(name for name, kind in parts.kinds().items() if kind.command))
 COMMANDS = {name: (kind, entry) for kind in COMMAND_KINDS for name, entry in parts.own(kind).items()}
@@ -43,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_listing())
             return _code_of_output()
         case ["--version"]:
-            print(f"{OURS} {package_version()}")
+            print(f"{versions.OURS} {versions.package_version()}")
             return _code_of_output()
     name, *rest = words
     try:
@@ -77,8 +87,7 @@ def command_of(name: str) -> Any:
     with parts.trying([] if name in COMMANDS else [f"the command {name}"]):
         if kind == "command":
             return importlib.import_module(entry.target)
-        module, _, maker = parts.kinds()[kind].command.partition(":")
-        return getattr(importlib.import_module(module), maker)(name)
+        return resolve_name(parts.kinds()[kind].command)(name)
 
 
 def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False) -> int:
@@ -89,46 +98,54 @@ def execute(command: Any, prog: str, argv: Sequence[str], computes: bool = False
       prog: how the user calls it.
       argv: its arguments.
       computes: whether the command trains or evaluates networks. The process then restarts with huge pages, see
-        `core.process`.
+        `core.runtime`.
     """
     output.escape_what_has_no_code()
     arguments = None
     try:
         arguments = parse(make_parser(command, prog), argv)
         if computes:
-            process.prepare()
+            runtime.prepare()
         _silence_libraries()
-        with process.interruptible():
+        with runtime.interruptible():
             code = command.run(arguments) or 0
         for folder in arguments.wrote_to if code == 0 else ():
             _note(folder, shlex.join([*prog.split(), *argv]))
         return code or (0 if arguments.wrote_to else _code_of_output())
     except SystemExit as stop:
         return _code_of_output() if arguments is None else _fail(_ended_by(stop), 2)  # argparse has printed the help
-    except (InputError, RunError) as error:
-        return _fail(str(error), error.exit_code)
-    except OSError as error:  # such as a full disk
-        if error.filename is None:
-            raise
-        return _fail(f"{error.filename}: {reason(error)}", 1)
-    except MemoryError as error:
-        return _fail(f"out of memory on this machine: {error}; lower its batch size", 1)
-    except (RuntimeError, AssertionError) as error:
-        from diffenc_jax.parallel import hosts, memory, sharding
-
-        if missing := sharding.missing_platform():
-            return _fail(missing, 2)
-        if memory.is_out_of_memory(error):
-            why = memory.does_not_fit("this command", memory.needed_bytes(error), "lower its batch size")
-            return _fail(str(why), 1)
-        hosts.end_if_alone(error)
-        raise
     except (Interrupted, KeyboardInterrupt) as stop:
         print("; ".join(["interrupted", *filter(None, [getattr(command, "ON_INTERRUPT", "")])]), file=sys.stderr)
         return 128 + (stop.args or [signal.SIGINT])[0]
+    except Exception as error:
+        if (failure := _failure(error)) is None:
+            raise
+        return _fail(*failure)
     finally:
         if computes:  # a signal while JAX cleans up ends the process
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _failure(error: Exception) -> tuple[str, int] | None:
+    """Message and exit code of a command that an error ends; None if the error is shown with its traceback.
+
+    If the run has lost another process, this one ends here.
+    """
+    match error:
+        case InputError() | RunError():
+            return str(error), error.exit_code
+        case OSError() if error.filename is not None:  # such as a full disk
+            return f"{error.filename}: {reason(error)}", 1
+        case MemoryError():
+            return f"out of memory on this machine: {error}; lower its batch size", 1
+        case RuntimeError() | AssertionError():
+            if missing := sharding.missing_platform():
+                return missing, 2
+            if memory.is_out_of_memory(error):
+                why = memory.does_not_fit("this command", memory.needed_bytes(error), "lower its batch size")
+                return str(why), 1
+            hosts.end_if_alone(error)
+    return None
 
 
 def _listing() -> str:
@@ -142,10 +159,8 @@ def _listing() -> str:
 
 def _note(folder: Path, line: str) -> None:
     """Note the line of a finished command in a folder, or warn that it cannot be written there."""
-    from diffenc_jax.runs.history import note_command
-
     try:
-        note_command(folder, line)
+        history.note_command(folder, line)
     except (OSError, InputError) as error:
         print(printable(f"warning: this command cannot be noted in {folder}: {reason(error)}"), file=sys.stderr)
 
@@ -170,11 +185,7 @@ def _ended_by(stop: SystemExit) -> str:
 
 def _silence_libraries() -> None:
     """Silence the logs of absl, TensorStore and asyncio; the commands print whatever matters to the user."""
-    import logging
-
-    from absl import logging as absl_logging
-
-    absl_logging.set_verbosity(absl_logging.FATAL)
+    absl.logging.set_verbosity(absl.logging.FATAL)
     output.mend_unraisable()
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 

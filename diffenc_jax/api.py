@@ -1,6 +1,5 @@
 """The public API: runs as objects, for notebooks, scripts and the commands."""
 
-import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,31 +14,31 @@ from diffenc_jax.config import Config, load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import require
-from diffenc_jax.core.process import keep_programs
 from diffenc_jax.core.progress import progress_of_call
+from diffenc_jax.core.runtime import keep_programs
 from diffenc_jax.core.streams import stream
-from diffenc_jax.core.terminal import print_line
+from diffenc_jax.data.dataset import TRAIN, Dataset
 from diffenc_jax.data.images import Batch, LocalPart
 from diffenc_jax.data.pipeline import noise_numbers
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.evaluation.evaluator import Evaluator, LogProb
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel.batches import Batches
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.parallel.sharding import abstract_arrays, state_shardings
+from diffenc_jax.runs.base import BaseRun
+from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.hashes import array_shapes
+from diffenc_jax.runs.origin import check_parts
 from diffenc_jax.runs.record_types import Record
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import Trained, open_trained
-from diffenc_jax.runs.workdir import default_workdir, set_aside
-from diffenc_jax.sampling.samplers import Sampler
+from diffenc_jax.runs.workdir import default_workdir
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.train import flops
-from diffenc_jax.train.loop import Trainer
+from diffenc_jax.train.loop import train
 from diffenc_jax.train.profiler import StepRange
+from diffenc_jax.train.program import TrainingProgram
 from diffenc_jax.train.state import TrainState, averages
-from diffenc_jax.train.step import Program
 
 Metrics = dict[str, float]
 # Rows per batch of `Run.log_prob`. On a CPU an ODE takes less time per row in batches of 8 or 16 than in larger ones,
@@ -47,8 +46,11 @@ Metrics = dict[str, float]
 LOG_PROB_ROWS = 16
 
 
-class Run:
+class Run(BaseRun):
     """A configuration with its data, its devices and its model, and the verbs of training and evaluation.
+
+    The data of a new run are read at once, because its model needs to know them; those of an opened run are read when
+    they are first needed.
 
     Example:
       run = Run("digits:diffenc", {"train.batch_size": 64})
@@ -57,7 +59,7 @@ class Run:
       record = run.evaluate(state, passes=2)
 
     Attributes:
-      experiment: the configuration, the data set, the devices and the model.
+      config, mesh, dataset, model: as in `BaseRun`.
     """
 
     def __init__(self, config: str | Config, changes: Mapping[str, Any] | None = None, plugins: Collection[str] = ()):
@@ -73,44 +75,39 @@ class Run:
         plain = load_config(config) if isinstance(config, str) else config.allowing(plugins)
         given = parts.allowed(changes or {})
         changed = flops.load_config(config, given) if isinstance(config, str) else plain.replace(given)
-        self.experiment = Experiment.load(changed)
-        self._workdir = default_workdir(changed, plain)
-        keep_programs(self._workdir.parent)
+        self._take(BaseRun.load(changed), default_workdir(changed, plain))
+        for split in (TRAIN, changed.eval.split):
+            self.dataset.split(split)
 
-    @property
-    def config(self) -> Config:
-        """The configuration."""
-        return self.experiment.config
-
-    @property
-    def model(self) -> Model:
-        """The model; `run.model.bind(params)` is its `Process`."""
-        return self.experiment.model
+    def _take(self, run: BaseRun, workdir: Path) -> None:
+        super().__init__(run.config, run.mesh, run.dataset, run.model)
+        self._workdir = workdir
+        keep_programs(workdir.parent)
 
     @property
     def train(self) -> np.ndarray | LocalPart:
         """Training data in their units: images uint8 [N, H, W, C], or real numbers [N, ...]."""
-        return self.experiment.dataset.splits["train"]
+        return self.dataset.split(TRAIN).data
 
     @property
     def test(self) -> np.ndarray | LocalPart:
         """Data of the split to evaluate on (`eval.split`), as `train`."""
-        return self.experiment.dataset.splits[self.config.eval.split]
+        return self.dataset.split(self.config.eval.split).data
 
     @property
     def test_labels(self) -> np.ndarray | LocalPart | None:
         """Labels of the images `test`: classes int32 [N], or images; None for a model without labels."""
-        return self.experiment.dataset.labels.get(self.config.eval.split)
+        return self.dataset.split(self.config.eval.split).labels
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """The evaluator that `config.eval` describes."""
-        return Evaluator(self.experiment)
+        return Evaluator(self)
 
     @cached_property
     def sampling(self) -> Sampling:
         """The sampler that `config.sample` describes."""
-        return Sampling(self.experiment)
+        return Sampling(self)
 
     def init(self) -> TrainState:
         """The state before the first step."""
@@ -217,7 +214,7 @@ class Run:
         model, (params, _) = self.model, self._params_and_step(state)
         require(model.code is None, "the process depends on the codes of a batch; take model.bind")
         labels = model.checked_labels(labels)
-        inputs = None if labels is None else jnp.asarray(model.spec.label_inputs(jnp.asarray(labels)))
+        inputs = None if labels is None else jnp.asarray(model.label_inputs(jnp.asarray(labels)))
         return model.bind(params, condition=inputs)
 
     def sample(
@@ -274,10 +271,7 @@ class Run:
         """
         path, console = self._workdir if workdir is None else as_path(str(workdir)), console or Console()
         draw_samples = self.sampling.picture if self.config.log.samples and self.config.log.writers else None
-        trainer = Trainer(self.experiment, path, draw_samples)
-        if overwrite and (aside := set_aside(path)):
-            print_line(console, f"{path} is moved to {aside}")
-        return trainer.run(console, profiled)
+        return train(self, path, console, draw_samples, overwrite, profiled)
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
         missing = "this run has no trained parameters; give a state, as from fit(), or take dj.open(WORKDIR)"
@@ -299,16 +293,13 @@ class Run:
     def _shapes(self) -> Params:
         return jax.eval_shape(self.model.init, stream(0, "params"))
 
-    def _changed(self, section: str, changes: Mapping[str, Any]) -> Experiment:
-        """The experiment with other values of a section, or of the full keys that hold a dot."""
+    def _changed(self, section: str, changes: Mapping[str, Any]) -> BaseRun:
+        """The run with other values of a section, or of the full keys that hold a dot."""
         keys = {name if "." in name else f"{section}.{name}": value for name, value in changes.items()}
         config = self.config.replace(parts.allowed(keys))
         other = config.differences(self.config)
         require(not other, f"{'; '.join(other)}: this model has another value; give such keys to dj.Run or dj.open")
-        split, loaded = config.eval.split, self.experiment.dataset.splits
-        advice = f"give a run {{'eval.split': {split!r}}}, by dj.Run or dj.open"
-        require(split in loaded, f"the split {split!r} is not loaded, only {', '.join(loaded)}; {advice}")
-        return dataclasses.replace(self.experiment, config=config)
+        return self.changed(config)
 
     @property
     def _is_on_one_device(self) -> bool:
@@ -317,16 +308,16 @@ class Run:
         With a batch on the mesh and an optimizer state elsewhere, the outputs of a first call would be on the mesh, and
         the second call would compile again.
         """
-        return self.experiment.mesh.size == 1
+        return self.mesh.size == 1
 
     @cached_property
     def _init(self) -> Callable[[], TrainState]:
         program = self._program
-        return partial(jax.jit(program.function.init), program.seed) if self._is_on_one_device else program.init
+        return partial(jax.jit(program.init), program.seed) if self._is_on_one_device else program.start
 
     @cached_property
-    def _program(self) -> Program:
-        return Program(self.model, self.config, self.experiment.mesh)
+    def _program(self) -> TrainingProgram:
+        return TrainingProgram(self.model, self.config, self.mesh)
 
     @cached_property
     def _compiled_step(self) -> jax.stages.Compiled:
@@ -334,7 +325,7 @@ class Run:
 
     @cached_property
     def _batches(self) -> Batches:
-        return Batches(self.experiment.dataset.examples("train"), self.config, self.experiment.mesh)
+        return Batches(self.dataset.split(TRAIN).examples, self.config, self.mesh)
 
     @cached_property
     def _terms(self) -> Any:
@@ -348,57 +339,82 @@ class Run:
 
 
 class TrainedRun(Run):
-    """A run with a checkpoint of its workdir; `evaluate` and `sample` use its parameters by default.
+    """A run with the averaged parameters of a checkpoint, which its verbs use by default.
 
     Attributes:
-      experiment: the `Trained` experiment, with `workdir`, `step`, `steps` and `params`.
+      stored: the run on disk or in a bucket.
+      checkpoint: step of the checkpoint.
+      checkpoints: steps of all checkpoints up to the newest intact one, increasing.
+      params: averaged parameters of the checkpoint, on the mesh.
     """
 
-    experiment: Trained
-
-    def __init__(self, trained: Trained):
-        self.experiment, self._workdir = trained, trained.workdir
-        keep_programs(self._workdir.parent)
+    def __init__(self, run: BaseRun, stored: StoredRun, checkpoint: int, checkpoints: list[int], params: Params):
+        self._take(run, stored.workdir)
+        self.stored, self.params = stored, params
+        self.checkpoint, self.checkpoints = checkpoint, checkpoints
 
     @property
-    def params(self) -> Params:
-        """Averaged parameters of the checkpoint."""
-        return self.experiment.params
+    def workdir(self) -> Path:
+        """Folder of the run."""
+        return self.stored.workdir
+
+    def changed(
+        self,
+        config: Config | None = None,
+        model: Model | None = None,
+        dataset: Dataset | None = None,
+        params: Params | None = None,
+    ) -> "TrainedRun":
+        """The run with another configuration, model, data or parameters."""
+        run, params = super().changed(config, model, dataset), self.params if params is None else params
+        return TrainedRun(run, self.stored, self.checkpoint, self.checkpoints, params)
 
     def at(self, step: int) -> "TrainedRun":
-        """The run with another of its checkpoints, `experiment.steps`; raises RunError if it is damaged."""
-        return TrainedRun(self.experiment.at(step))
+        """The run with another of its checkpoints, one of `checkpoints`; raises RunError if it is damaged."""
+        if step == self.checkpoint:
+            return self
+        with Checkpoints(self.stored) as checkpoints:
+            params = _averages(self, checkpoints, step)
+        return TrainedRun(super().changed(), self.stored, step, self.checkpoints, params)
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
-        return (self.params, self.experiment.step) if state is None else super()._params_and_step(state)
+        return (self.params, self.checkpoint) if state is None else super()._params_and_step(state)
 
 
 def open(
     workdir: str | Path | StoredRun,
     changes: Mapping[str, Any] | None = None,
     config: Config | None = None,
-    needs_training_images: bool | None = None,
     plugins: Collection[str] = (),
 ) -> TrainedRun:
-    """The run in `workdir` with its newest intact checkpoint.
+    """The run in `workdir` with its newest intact checkpoint; its data are read when a verb needs them.
 
     Args:
       workdir: folder of the run, or the run as it is stored there.
       changes: other values by key, such as {"loss.depth": 100}; they may not change what was trained.
       config: configuration to use instead of the stored one.
-      needs_training_images: whether to load the training images. None: only if the evaluation or the sampler fits
-        something on them.
       plugins: packages whose parts the run's configuration may name, as for `diffenc ... --plugins`; they are imported.
         Packages that announce their parts need not be given.
 
     Raises:
-      InputError: there is no such run, or it was trained by another configuration.
+      InputError: there is no such run, or it was trained by another configuration or with other sources of its parts.
       RunError: all checkpoints are damaged.
     """
     stored = workdir if isinstance(workdir, StoredRun) else StoredRun(as_path(str(workdir)))
     config = (stored.config if config is None else config).allowing(plugins)
     config = config.replace(parts.allowed(changes or {}))
-    if needs_training_images is None:
-        methods = Estimator.chosen(config)[0], Sampler.chosen(config)[0]
-        needs_training_images = any(method.needs_training_images(config) for method in methods)
-    return TrainedRun(open_trained(stored, config, needs_training_images))
+    stored.check(config, True, "give the configuration that it was trained with, or another run")
+    with Checkpoints(stored) as checkpoints:
+        require(checkpoints.steps() != [], f"{stored.workdir} holds no checkpoint yet; train it first")
+        run = BaseRun.load(config, stored)
+        check_parts(stored, config)
+        newest = checkpoints.newest(partial(_averages, run, checkpoints))
+        assert newest is not None  # since there are checkpoints
+        steps = [step for step in checkpoints.steps() if step <= newest[0]]
+    return TrainedRun(run, stored, newest[0], steps, newest[1])
+
+
+def _averages(run: BaseRun, checkpoints: Checkpoints, step: int) -> Params:
+    """The averaged parameters of a checkpoint, on the mesh."""
+    shapes = jax.eval_shape(run.model.init, stream(0, "params"))
+    return checkpoints.restore_ema(step, abstract_arrays(shapes, state_shardings(run.mesh, shapes)))

@@ -34,11 +34,11 @@ if "CI" in os.environ:
     hypothesis.settings.register_profile("repeatable", derandomize=True)
     hypothesis.settings.load_profile("repeatable")
 
-# JAX and `core.process` read the flags here, once; processes that tests start compile as for users.
+# JAX and `core.runtime` read the flags here, once; processes that tests start compile as for users.
 _flags = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"{_flags or ''} {QUICKLY_COMPILED}"
 jax.devices()
-import diffenc_jax.core.process  # noqa: F401
+import diffenc_jax.core.runtime  # noqa: F401
 
 os.environ.pop("XLA_FLAGS")
 if _flags is not None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from diffenc_jax.api import TrainedRun
 from diffenc_jax.data.images import LabelSpec
 from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import Trained
 from tests import tiny
 
 CLASSES = 3
@@ -47,6 +47,6 @@ def change(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def trained(experiment, params, workdir=Path("never-written")):
-    """A run with this experiment, opened in memory after a step."""
-    return Trained(**vars(experiment), stored=StoredRun(workdir), step=1, steps=[1], params=params)
+def trained(run, params, workdir=Path("never-written")):
+    """A run, opened in memory after a step."""
+    return TrainedRun(run, StoredRun(workdir), 1, [1], params)

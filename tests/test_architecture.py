@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from diffenc_jax.core import parts
 from tests import ROOT
 from tests.lab.comparisons.significance import made_up
 from tests.processes import python
@@ -24,29 +25,61 @@ FLOORS = [
     ["train", "sampling"],
     ["api"],
     ["commands"],
-    ["__main__"],
+    ["table", "__main__"],
     ["main", "__init__"],
-    ["lab.__init__", "lab.table", "lab.stats", "lab.interop", "lab.figures"],
+    ["lab.__init__", "lab.stats", "lab.interop", "lab.figures"],
     ["lab.coding", "lab.costs"],
     ["lab.studies", "lab.comparisons"],
     ["lab.report"],
     ["lab.commands"],
+    ["lab.table"],
 ]
 FLOOR = {part: number for number, floor in enumerate(FLOORS) for part in floor}
+IMPORT_PATH = re.compile(rf"diffenc_jax\.({'|'.join(re.escape(part) for part in FLOOR)})\b(\.\w+)*(:\w+)?")
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+# Files in which functions import modules of this package, with the number of these imports. In place of such an import,
+# a module that takes long to load is imported at the top within `epy.lazy_imports`, and loaded when it is first used.
+IN_FUNCTIONS = """
+commands/evaluate.py 1 commands/jobs.py 7 commands/sample.py 1 commands/train.py 4 lab/commands/compare.py 7
+lab/commands/compile_check.py 3 lab/commands/compress.py 7 lab/commands/costs.py 3 lab/commands/decompress.py 5
+lab/commands/import_checkpoint.py 1 lab/commands/parity.py 1 lab/commands/report.py 5 lab/commands/reproduce.py 2
+lab/commands/significance.py 7 lab/commands/study.py 2 lab/comparisons/significance/grid.py 3 lab/figures/charts.py 4
+lab/studies/__init__.py 2 lab/studies/by_time.py 6 lab/studies/depth.py 5 lab/studies/encoder.py 3
+lab/studies/rate_distortion.py 1 lab/studies/sample_quality.py 6 lab/studies/study.py 9 nets/kernels/forms.py 1
+"""
+# Libraries that functions import, because help and commands that only read files do without them.
+LATE_LIBRARIES = {
+    *("PIL", "aiohttp", "diffrax", "etils", "fsspec", "importlib", "io"),
+    *("jax", "jinja2", "matplotlib", "numpy", "orbax", "scipy", "sklearn", "tensorflow"),
+}
 
 
 @functools.cache
 def imports(path):
-    """Full names of everything that a file imports."""
+    """Full names of everything that a file imports, at its top or in functions, or names by import paths."""
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        names += imported(node, path)
+        if isinstance(node, ast.Constant) and IMPORT_PATH.fullmatch(str(node.value)):
+            names.append(node.value.replace(":", "."))
+    for table in parts.tables():
+        if table.__file__ == str(path):
+            entries = [entry.target for known in table.PARTS.values() for entry in known.values()]
+            bases = [name for kind in table.KINDS.values() for name in (kind.base, kind.command) if name]
+            names += [name.replace(":", ".") for name in (*entries, *bases)]
     return names
+
+
+def imported(node, path):
+    """Full names of what a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{path} has a relative import"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
 
 
 def part(path):
@@ -70,6 +103,19 @@ def test_imports_run_downward():
         theirs = {part_of(name.split(".")[1:]) for name in imports(path) if name.startswith("diffenc_jax.")}
         upward += [(str(path), name) for name in theirs - {ours} if FLOOR[name] >= FLOOR[ours]]
     assert not upward
+
+
+def test_functions_import_what_is_listed():
+    """Fewer of this package's modules than listed are welcome."""
+    ours, libraries = Counter(), set()
+    for path in FILES:
+        functions = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+        statements = {inner for function in functions for inner in ast.walk(function) if imported(inner, path)}
+        roots = [imported(inner, path)[0].partition(".")[0] for inner in statements]
+        ours[str(path.relative_to(PACKAGE))] = roots.count("diffenc_jax")
+        libraries |= {*roots} - {"diffenc_jax"}
+    assert not ours - Counter({name: int(count) for name, count in re.findall(r"(\S+) (\d+)", IN_FUNCTIONS)})
+    assert libraries <= LATE_LIBRARIES
 
 
 def test_modules_import_each_other_in_no_circle():
@@ -100,10 +146,11 @@ def test_only_the_mesh_names_its_axes():
 
 
 def test_only_runs_looks_for_the_files_of_a_workdir():
-    """Others look for users' arguments, data sets and configurations, two modules for devices, and one for a clone."""
+    """Others look for users' arguments, data sets and configurations; modules look for tables, a clone and devices."""
     looks = re.compile(r"\.(r?glob|iterdir|exists|is_dir|is_file)\(")
     others = [p for p in FILES if part(p) not in ("runs", "data", "lab.interop", "config", "commands", "lab.commands")]
     assert [str(p.relative_to(PACKAGE)) for p in others if looks.search(p.read_text())] == [
+        "core/parts.py",
         "core/versions.py",
         "lab/comparisons/significance/jobs.py",
         "parallel/cluster.py",

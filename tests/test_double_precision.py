@@ -16,7 +16,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Estimator, Pass
 from diffenc_jax.sampling.samplers import first_noise, step_noise
 from diffenc_jax.sampling.sampling import draw_data
-from diffenc_jax.train.step import StepFunction
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 from tests.evaluation import subject
 
@@ -54,10 +54,10 @@ def doubles(jaxpr):
 def test_programs_stay_in_float32(x64, arm, small):
     """A training step, an evaluation and a sampling are float32 programs in x64 too, and the state keeps its types."""
     run = subject.experiment(arm, small, **CASES[arm])
-    model, step, batch = run.model, StepFunction(run.model, run.config), Batch(jnp.asarray(tiny.images(8)))
+    model, step, batch = run.model, TrainingProgram(run.model, run.config), Batch(jnp.asarray(tiny.images(8)))
     program, state = jax.make_jaxpr(step.init, return_shape=True)(np.uint32(0))
     assert not doubles(program.jaxpr)
-    program, (after, _) = jax.make_jaxpr(step, return_shape=True)(state, batch, np.uint32(0))
+    program, (after, _) = jax.make_jaxpr(step.train_step, return_shape=True)(state, batch, np.uint32(0))
     assert not doubles(program.jaxpr)
     types = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)  # noqa: E731
     assert types(after) == types(state)

@@ -1,13 +1,15 @@
 """The tables of docs/results-*.md are those of the measurements in docs/results, which benchmarks/results.py makes."""
 
 import json
+import re
 import sys
 
 import pytest
 
 from diffenc_jax.core.document import Table
-from diffenc_jax.core.errors import RunError
+from diffenc_jax.core.errors import InputError, RunError
 from tests import ROOT
+from tests.test_documents import anchors
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -78,12 +80,15 @@ def test_a_page_has_commands_tables_and_origin_folded(tmp_path, monkeypatch):
     assert result_tables.in_markdown(text) == [Table(["", "a"], [["x", ""]]), Table(["b"], [["1"]], "The second")]
 
 
-def test_the_overview_has_what_was_measured_and_what_was_not_trained():
-    table = {"heads": ["arm", "mean"], "rows": []}
-    means = {"vdm": "3.1", "diffenc": "3.2", "nontrainable": "3.3", "vdm-params": "2.9", "vdm-flops": "2.8"}
-    table["rows"] = [[arm, mean] for arm, mean in means.items()]
-    (not_trained, fashion) = overview.overview({"fashion": [{"tables": [table]}], "unknown": []}).rows
+def test_a_row_of_the_overview_has_at_most_two_figures_of_the_section_that_it_links_to():
+    not_trained, *rows = overview.overview(MEASURED).rows
     assert not_trained[1] == "**not trained here**"
-    arms, controls = fashion[1].split("; with the FLOPs or parameters of `diffenc`: ")
-    assert arms == "`vdm` 3.1, `diffenc` 3.2, `nontrainable` 3.3"
-    assert controls == "`vdm-flops` 2.8, `vdm-params` 2.9"
+    for compared, result, link in rows:
+        path, anchor = re.search(r"\((.*)#(.*)\)", link).groups()
+        sections = re.split(r"^(?=## )", (ROOT / path).read_text(), flags=re.MULTILINE)
+        (section,) = (text for text in sections if anchor in anchors(text))
+        figures = re.findall(r"(?<!± )\b\d+\.\d+(?:e-\d+)?(?: ± \d\.\d+)?", result)
+        assert len(figures) in (1, 2), compared
+        assert all(re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", section) for figure in figures), compared
+    with pytest.raises(InputError, match="unknown result 'digits'; known: fashion"):
+        overview.overview({"fashion": MEASURED["fashion"]})

@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from diffenc_jax.config import Config
+from diffenc_jax.config.schema import every_key
 from tests import ROOT
 from tests.browser import requested, resize
 from tests.processes import python
-from tests.registered import every_key
 
 pytestmark = pytest.mark.slow
 # Elements that pass the window or scroll; on a telephone tables and equations may scroll in their own boxes.
@@ -46,7 +47,7 @@ def test_every_document_is_a_page_and_every_key_is_on_one(site, pages):
     documents = {f"{path.stem}.html" for kind in ("md", "ipynb") for path in (ROOT / "docs").glob(f"*.{kind}")}
     assert documents | {"index.html", "changelog.html"} <= {path.relative_to(site).as_posix() for path in pages}
     keys, api = (site / "configuration.html").read_text(), (site / "api.html").read_text()
-    assert {path for path, _ in every_key()} | {"model.score.kind"} <= set(re.findall(r'id="([^"]+)"', keys))
+    assert {path for path, _ in every_key(Config)} <= set(re.findall(r'id="([^"]+)"', keys))
     assert {"diffenc_jax.api.Run.fit", "diffenc_jax.api.open"} <= set(re.findall(r'id="([^"]+)"', api))
 
 

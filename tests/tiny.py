@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import Config, recipe
 from diffenc_jax.core import parts
+from diffenc_jax.data.dataset import Dataset, Split
+from diffenc_jax.data.images import Source
 from diffenc_jax.model import DataSpec, Model, build
 
 LEVELS = 17
@@ -122,6 +124,15 @@ def without_condition(params):
     """The parameters but for the kernels of the condition."""
     flat = flatten_dict(params, keep_empty_nodes=True)
     return unflatten_dict({path: leaf for path, leaf in flat.items() if "condition" not in path})
+
+
+def dataset(data, name="tiny", labels=None, spec=SPEC, log_prob=None):
+    """A data set of arrays in memory, and their labels, by split."""
+    source = Source(name, "1", {split: lambda array=array: array for split, array in data.items()}, log_prob=log_prob)
+    made = Dataset(lambda: source, spec.pixel_levels, spec=spec)
+    for split, array in data.items():
+        made = made.with_split(Split(split, source, spec, array, (labels or {}).get(split)))
+    return made
 
 
 def images(count=20, shape=(4, 4, 1), seed=0):

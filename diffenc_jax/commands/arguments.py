@@ -9,10 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from etils import epy
+
 from diffenc_jax.core import parts
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError, require, suggestion
 from diffenc_jax.core.keys import Keyed, keys_of
+
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax.config import load
+    from diffenc_jax.core import progress
+    from diffenc_jax.parallel import shutdown
+    from diffenc_jax.runs import files, workdir
+    from diffenc_jax.train import flops
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -163,9 +172,7 @@ def _flag(name: str) -> str:
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Changes by key, from the options of `add_changes`; raises InputError for keys that the command does not read."""
-    from diffenc_jax.config.load import read_changes
-
-    changes = parts.allowed(read_changes(arguments.overrides))
+    changes = parts.allowed(load.read_changes(arguments.overrides))
     for key in changes:
         is_read = any(key == name or key.startswith(f"{name}.") for name in arguments.read)
         require(is_read, f"--config.{key} is not read by this command; it reads {', '.join(arguments.read)}")
@@ -174,9 +181,7 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def load_arguments_config(arguments: argparse.Namespace) -> "Config":
     """The configuration that --config and its overrides describe; raises InputError if there is none."""
-    from diffenc_jax.train.flops import load_config
-
-    return load_config(arguments.config, arguments.overrides)
+    return flops.load_config(arguments.config, arguments.overrides)
 
 
 def add_workdir(parser: argparse.ArgumentParser) -> None:
@@ -187,12 +192,9 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
 
 def workdir_of(arguments: argparse.Namespace, config: "Config") -> Path:
     """The folder that --workdir names, or the default one of `config`."""
-    from diffenc_jax.config import load_config
-    from diffenc_jax.runs.workdir import default_workdir
-
     if arguments.workdir is not None:
         return arguments.workdir
-    return default_workdir(config, load_config(arguments.config))
+    return workdir.default_workdir(config, load.load_config(arguments.config))
 
 
 def add_json(parser: argparse.ArgumentParser, content: str) -> None:
@@ -206,18 +208,15 @@ def writable_file(flag: str, name: str | None, mark: bytes = b"") -> Path | None
 
     Raises InputError if the file cannot be written, belongs to a run, or exists without `mark` in its first bytes.
     """
-    from diffenc_jax.runs.files import check_writable, is_folder, read_if_present
-    from diffenc_jax.runs.workdir import check_not_of_run
-
     if name is None:
         return None
     require(bool(name.strip()), f"--{flag} is empty; name a file")
     path = as_path(name)
-    require(not is_folder(path), f"--{flag}={name} is a folder; name a file")
-    check_not_of_run(path)
-    head = read_if_present(path, "name another file")[:HEAD]
+    require(not files.is_folder(path), f"--{flag}={name} is a folder; name a file")
+    workdir.check_not_of_run(path)
+    head = files.read_if_present(path, "name another file")[:HEAD]
     require(not head or mark in head, f"--{flag}={name} exists, and this command did not write it; name another file")
-    check_writable(path.parent, "name another file")
+    files.check_writable(path.parent, "name another file")
     return path
 
 
@@ -233,8 +232,6 @@ def watched(console: "Console", text: str, total: float) -> Iterator[Callable[..
     Yields:
       `on_part(part=1)`: notes that `part` of `total` is done; raises Interrupted if a signal came.
     """
-    from diffenc_jax.core.progress import Display
-    from diffenc_jax.parallel.shutdown import shutdown_of_run
-
-    with shutdown_of_run() as shutdown, Display(console, transient=True) as bars, bars.task(text, total) as advance:
-        yield shutdown.checking(advance)
+    display = progress.Display(console, transient=True)
+    with shutdown.shutdown_of_run() as signals, display as bars, bars.task(text, total) as advance:
+        yield signals.checking(advance)

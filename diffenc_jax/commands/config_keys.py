@@ -7,13 +7,16 @@ import inspect
 import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, get_origin
+
+from etils import epy
 
 from diffenc_jax.core import parts
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import FINITE, REQUIRED, Key, join, keys_of
 
-if TYPE_CHECKING:
-    from diffenc_jax.config.schema import Section
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax.config import config, recipe, schema, sections
 
 EXAMPLE = "diffenc config-keys train"
 WIDTH = 80
@@ -41,38 +44,28 @@ class Listing(NamedTuple):
 
 
 def run(arguments: Namespace) -> None:
-    from diffenc_jax.config import Config
-    from diffenc_jax.config.schema import unknown_key
-    from diffenc_jax.core.errors import require
-
     wanted = arguments.section
-    keys = [listed for listing in listings(Config) for listed in listing.keys]
+    keys = [listed for listing in listings(config.Config) for listed in listing.keys]
     chosen = [listed for listed in keys if not wanted or f"{listed.path}.".startswith(f"{wanted}.")]
-    require(bool(chosen), unknown_key(wanted, {listed.path for listed in keys}))
+    require(bool(chosen), schema.unknown_key(wanted, {listed.path for listed in keys}))
     print("\n".join(map(_describe, chosen)))
 
 
-def listings(section: "type[Section]") -> Iterator[Listing]:
+def listings(section: "type[schema.Section]") -> Iterator[Listing]:
     """A section and its nested sections, with the defaults of the recipe."""
-    from diffenc_jax.config.schema import sections_of
-    from diffenc_jax.config.sections import Options, PartConfig
-
     keys = [Listed(join(section.section, name), key, key.default) for name, key in keys_of(section).items()]
     yield Listing(section.section, (inspect.getdoc(section) or "").splitlines()[0].replace("`", ""), keys)
-    for name, nested in sections_of(section).items():
-        if nested is PartConfig:
+    for name, nested in schema.sections_of(section).items():
+        if nested is sections.PartConfig:
             yield _part_listing(join(section.section, name))
-        elif nested is not Options:
+        elif nested is not sections.Options:
             yield from listings(nested)
 
 
 def _part_listing(path: str) -> Listing:
     """A part's section, with the keys of every registered part."""
-    from diffenc_jax.config import flatten
-    from diffenc_jax.config.recipe import recipe
-
     (kind,) = (name for name, kind in parts.kinds().items() if kind.section == path)
-    what, recipes = parts.kinds()[kind].what, flatten(recipe("recipe", "diffenc").to_dict())
+    what, recipes = parts.kinds()[kind].what, schema.flatten(recipe.recipe("recipe", "diffenc").to_dict())
     doc = f"The {what}; the other keys are its own. Another one has its own defaults for them."
     chosen = recipes[f"{path}.kind"]
     keys = [Listed(f"{path}.kind", Key(doc, type=str, part=kind, default=""), chosen)]

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     job = start_job(arguments)
     trained = api.open(job.stored, config=job.config)
-    evaluator, available = trained.evaluator, trained.experiment.steps
+    evaluator, available = trained.evaluator, trained.checkpoints
     steps, split = job.config.eval.chosen_steps(available), job.config.eval.split
     missing = sorted(set(steps) - set(available))
     require(not missing, f"{job.stored.workdir} has no checkpoint of the steps {missing}; it has {available}")

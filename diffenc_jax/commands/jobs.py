@@ -17,7 +17,7 @@ from diffenc_jax.commands.arguments import (
     workdir_of,
 )
 from diffenc_jax.core.errors import refusing, require
-from diffenc_jax.core.process import keep_programs
+from diffenc_jax.core.runtime import keep_programs
 
 if TYPE_CHECKING:
     from rich.console import Console

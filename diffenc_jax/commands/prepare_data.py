@@ -7,7 +7,13 @@ left as it is.
 
 import argparse
 
+from etils import epy
+
 from diffenc_jax.commands.arguments import add_config
+
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax.config import load
+    from diffenc_jax.data import dataset
 
 EXAMPLE = "diffenc prepare-data --config=cifar10 --config.data.dir=gs://BUCKET/data"
 
@@ -17,11 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from diffenc_jax.config import load_config
-    from diffenc_jax.data.dataset import prepare
-
-    data = load_config(arguments.config, arguments.overrides).data
-    source = prepare(data)
+    data = load.load_config(arguments.config, arguments.overrides).data
+    source = dataset.prepare(data)
     if source is None:
         print(f"{data.source} needs no preparation")
         return

@@ -23,7 +23,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     job = start_job(arguments)
     trained = api.open(job.stored, config=job.config)
-    step = trained.experiment.step
-    files = job.write_samples(trained.sampling, trained.params, step, job.stored)
-    job.print(f"step {step}: {job.config.sample.num} samples")
+    files = job.write_samples(trained.sampling, trained.params, trained.checkpoint, job.stored)
+    job.print(f"step {trained.checkpoint}: {job.config.sample.num} samples")
     job.print_files(files)

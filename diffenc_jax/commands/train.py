@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from diffenc_jax.api import Run
     from diffenc_jax.runs.stored import StoredRun
-    from diffenc_jax.runs.trained import check_trainable
+    from diffenc_jax.train.loop import check_trainable
     from diffenc_jax.train.profiler import StepRange
 
     start = time.perf_counter()

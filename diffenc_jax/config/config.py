@@ -76,7 +76,7 @@ class Config(Section):
 
         Args:
           changes: values by key, such as {"loss.depth": 10}, and sections as mappings or as sections, such as
-            {"model.encoder": {"kind": "identity"}}. Places of parts must be allowed, as by `parts.allowed`.
+            {"model.encoder": {"kind": "identity"}}. Import paths of parts must be allowed, as by `parts.allowed`.
         """
         return self.parse(changed(self.to_dict(), changes))
 
@@ -99,7 +99,9 @@ class Config(Section):
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits, a digest of `identity`."""
-        return json_digest(self.identity())[:12]
+        values = self.identity()
+        values["train.ends_every"] = values.pop("train.endpoint_interval")  # its name in the hashes that runs store
+        return json_digest(values)[:12]
 
     def changes(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """(value here, value there) by key, where the identities differ; "(absent)" stands for a missing key."""

@@ -9,7 +9,7 @@ from typing import Any
 from diffenc_jax.config.changes import changed
 from diffenc_jax.config.config import Config
 from diffenc_jax.config.recipe import recipe
-from diffenc_jax.config.schema import find_key, flatten, unknown_key
+from diffenc_jax.config.schema import every_key, flatten, unknown_key
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, require, suggestion, without_exit
 from diffenc_jax.core.keys import REQUIRED, Key, literal
@@ -19,6 +19,7 @@ _PACKAGE = Path(__file__).parents[1]
 CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
 # Sections with keys of parts; which keys these are depends on the part.
 OPTIONS = tuple(f"{kind.section}." for kind in parts.kinds().values() if kind.section)
+_KEYS = dict(every_key(Config))
 Changes = Mapping[str, Any] | Sequence[str]
 
 
@@ -57,14 +58,14 @@ def read_changes(overrides: Sequence[str]) -> dict[str, Any]:
     Keys of parts are not checked here, because the stored configuration names the parts.
     """
     for path in (override.partition("=")[0] for override in overrides):
-        if find_key(Config, path) is None and not path.startswith(OPTIONS):
+        if path not in _KEYS and not path.startswith(OPTIONS):
             raise InputError(unknown_key(path, flatten(recipe("recipe", "diffenc").to_dict())))
     return read_overrides({}, overrides)
 
 
 def _read(path: str, text: str, before: Any) -> Any:
     """Parse the text of a key, whose present value is `before`; `Config` checks the result."""
-    definition = find_key(Config, path)
+    definition = _KEYS.get(path)
     if definition is None and isinstance(before, int | float | str):
         # The present value of a part's key tells its type, so that the part need not be imported.
         definition = Key("", REQUIRED, type=type(before))

@@ -24,7 +24,7 @@ ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {
 DEPTH, PUBLISHED, FAST = "-T", "-published", "-fast"
 
 # Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
-AS_PUBLISHED = {"train.ends_every": 1, "data.shuffle_shards": 1}
+AS_PUBLISHED = {"train.endpoint_interval": 1, "data.shuffle_shards": 1}
 
 # Changes of the fast recipe, besides fewer steps; docs/training.md says when to take it.
 FAST_RECIPE = {

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.core.errors import require, suggestion
 from diffenc_jax.core.keys import Key, Keyed, hints_of, join, keys_of
+
+STORED_NAMES = {"train.ends_every": "endpoint_interval"}  # keys by their full names in stored configurations
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Section(Keyed):
         Raises InputError if a key is missing or unknown, or if a value is not allowed.
         """
         check_section(path, values)
+        values = {STORED_NAMES.get(join(path, name), name): value for name, value in values.items()}
         known, place = [field.name for field in dataclasses.fields(cls)], f" in {path}" if path else ""
         unknown, missing = [name for name in values if name not in known], sorted(set(known) - set(values))
         require(not unknown, f"unknown configuration keys {unknown}{place}; known: {', '.join(known)}")
@@ -83,11 +86,11 @@ def unknown_key(path: str, known: Iterable[str]) -> str:
     return f"unknown configuration key {path!r}{perhaps}; {has}see `diffenc config-keys`"
 
 
-def find_key(section: type[Section], path: str) -> Key | None:
-    """Definition of the key at `path` below `section`; None if there is none, as for the keys of a part."""
-    name, _, rest = path.partition(".")
-    nested = sections_of(section).get(name)
-    return keys_of(section).get(path) if nested is None else find_key(nested, rest)
+def every_key(section: type[Section], path: str = "") -> Iterator[tuple[str, Key]]:
+    """Full name and definition of each key of the section at `path`, without the keys of parts."""
+    yield from ((join(path, name), key) for name, key in keys_of(section).items())
+    for name, nested in sections_of(section).items():
+        yield from every_key(nested, join(path, name))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

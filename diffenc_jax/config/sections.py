@@ -61,7 +61,7 @@ class PartConfig(Options):
       options: the other keys of the section. The mapping must not be changed.
     """
 
-    kind: str = key("", "Name of the part, or its place, package.module:Name.")
+    kind: str = key("", "Name of the part, or its import path, package.module:Name.")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], path: str) -> Self:
@@ -223,9 +223,9 @@ class TrainConfig(Section, section="train"):
         1,
         "Equal parts in which a batch's gradient is computed, to save memory. Changes dropout masks and drawn codes.",
     )
-    ends_every: int = count(
+    endpoint_interval: int = count(
         8,
-        "Evaluate the end-point terms (reconstruction and latent loss) on one image in ends_every; published: 1.",
+        "Evaluate the end-point terms (reconstruction and latent loss) on one image in this many; published: 1.",
     )
     augment: str | None = key(
         None,

@@ -75,13 +75,14 @@ def format_record(record: Mapping[str, Any]) -> str:
     labels = [f"each {data[:-1]} given its label"] if estimator.get("labels") else []
     known = record.get("regret")
     regret = [f"regret {_with_named_errors(known['bpd'], known, data)}"] if known else []
-    return ", ".join([f"{total} bits/dim", estimator_name(estimator["kind"]), *depth, *labels, *regret])
+    return ", ".join([f"{total} bits/dim", estimator_name(estimator), *depth, *labels, *regret])
 
 
-def estimator_name(kind: str) -> str:
-    """The estimator of a record in words, by its kind: 'bound, infinite depth' for 'continuous'."""
-    names = {"continuous": "bound, infinite depth", "discrete": "bound", "ode": "ODE, another model than the bound's"}
-    return names.get(kind, kind.replace("_", " "))
+def estimator_name(estimator: Mapping[str, Any]) -> str:
+    """The kind of a record's estimator in words, with the depth if it is infinite: 'bound, infinite depth'."""
+    kind, names = estimator["kind"], {"ode": "ODE, another model than the bound's"}
+    infinite = ", infinite depth" * (kind == "bound" and estimator.get("depth") is None)
+    return names.get(kind, kind.replace("_", " ")) + infinite
 
 
 def format_terms(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,13 +1,13 @@
 """Parts: the encoders, networks, schedules, estimators, ... that a configuration names.
 
-A part is a class, or for some kinds an object. It is named by a short name of a table, or by its place in a module,
-such as "my_package.encoders:Fading". The kinds and the parts of this package stand in `tables`; an installed package
-announces its own parts by entry points of the group `GROUP`, such as
+A part is a class, or for some kinds an object. It is named by a short name of a table, or by its import path, such as
+"my_package.encoders:Fading". The kinds and the parts of this package stand in `tables`; an installed package announces
+its own parts by entry points of the group `GROUP`, such as
 
   [project.entry-points."diffenc_jax.parts"]
   "encoder.fading" = "my_package.encoders:Fading"
 
-A part is imported when it is built. A part that is named by its place is imported only if an installed package
+A part is imported when it is built. A part that is named by its import path is imported only if an installed package
 announces it, or if the name is `Allowed`: the user gives it in a configuration or in changes, or allows its package.
 A name that is read from a file is plain text and not allowed, so that a user who opens a run need not trust the person
 who trained it.
@@ -18,23 +18,29 @@ import os
 import re
 import sys
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from importlib.util import find_spec
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from etils import epy
 
 from diffenc_jax.core.errors import InputError, first_line, lookup, refusing, require, suggestion
 from diffenc_jax.core.keys import Key, join, keys_of
-from diffenc_jax.core.sources import outside_digest
+
+with epy.lazy_imports():  # a third of the time of a command's help
+    from importlib import metadata
+
+    from diffenc_jax.core import sources
 
 GROUP = "diffenc_jax.parts"
-TABLE, TABLE_OF_LAB = "diffenc_jax.core.table", "diffenc_jax.lab.table"  # the latter need not be installed
-PLACE = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
+PACKAGE = Path(__file__).parents[1]
+IMPORT_PATH = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)")
 
 
 class Allowed(str):
-    """Name of a part whose module may be imported, if the name is a place. It equals the same name as plain text."""
+    """Name of a part whose module may be imported, if it is an import path. It equals the same name as plain text."""
 
 
 class Kind(NamedTuple):
@@ -42,13 +48,13 @@ class Kind(NamedTuple):
 
     Attributes:
       what: the kind in messages.
-      base: place of a class. Parts of this kind are its subclasses or, if they are `objects`, its instances.
+      base: import path of a class. Parts of this kind are its subclasses or, if they are `objects`, its instances.
       name_key: key of the configuration that names a part, or several in a tuple; "" if none does.
       section: section of the configuration with the part's own keys; "" if it has none.
       objects: whether the parts are objects, such as functions, and not classes.
-      libraries: modules whose functions are parts as well, named by their places.
-      command: place of a class whose instances are commands; it is called with the name of a part. "" if these parts
-        are no commands.
+      libraries: modules whose functions are parts as well, named by their import paths.
+      command: import path of a class whose instances are commands; it is called with the name of a part. "" if these
+        parts are no commands.
     """
 
     what: str
@@ -64,7 +70,7 @@ class Entry(NamedTuple):
     """A part of a table.
 
     Attributes:
-      target: its place, "package.module:Name", or the module of a command.
+      target: its import path, "package.module:Name", or the module of a command.
       network: name of the network that the part holds, of the kind "network"; "": the part's own `network_kind`.
       summary: a line for the list of commands, if it is a command.
       computes: whether it trains or evaluates networks in this process.
@@ -78,11 +84,10 @@ class Entry(NamedTuple):
 
 @cache
 def tables() -> list[Any]:
-    """The modules with `KINDS` and `PARTS`: the library's table and, if the lab is installed, its table."""
-    names = [TABLE]
-    with suppress(ModuleNotFoundError):  # there is no lab
-        names += [TABLE_OF_LAB] if find_spec(TABLE_OF_LAB) else []
-    return list(map(importlib.import_module, names))
+    """The modules called `table`, with `KINDS` and `PARTS`: the library's, then those in folders, such as the lab's."""
+    files = [*PACKAGE.glob("table.py"), *sorted(PACKAGE.glob("*/table.py"))]
+    names = (file.relative_to(PACKAGE.parent).with_suffix("").parts for file in files)
+    return [importlib.import_module(".".join(name)) for name in names]
 
 
 @cache
@@ -91,9 +96,9 @@ def kinds() -> dict[str, Kind]:
     return {name: kind for table in tables() for name, kind in table.KINDS.items()}
 
 
-def is_place(name: str) -> bool:
-    """Whether a name is the place of a part, "package.module:Name"."""
-    return PLACE.fullmatch(name) is not None and not name.startswith("tfds:")
+def is_import_path(name: str) -> bool:
+    """Whether a name is the import path of a part, "package.module:Name"."""
+    return IMPORT_PATH.fullmatch(name) is not None and not name.startswith("tfds:")
 
 
 def load(kind: str, name: str) -> Any:
@@ -103,13 +108,12 @@ def load(kind: str, name: str) -> Any:
     """
     of = kinds()[kind]
     given = f"{of.name_key or of.what}={name}"
-    if is_place(name):
+    if is_import_path(name):
         package, announced = package_of(name), {entry.target for entry in entries(kind).values()}
-        advice = f"give --plugins={package}, or plugins=[{package!r}] in Python, if you trust it"
-        stored = f"a stored configuration names {given}, which is imported only if you allow it; {advice}"
+        advice = f"if you trust {package}, give --plugins={package}, or plugins=[{package!r}] in Python"
+        stored = f"the stored configuration names {given}, whose code runs only if you allow it; {advice}"
         require(isinstance(name, Allowed) or name in announced, stored)
-    place = entry(kind, name).target
-    part, wanted = _import(place, given), _import(of.base, given)
+    part, wanted = _import(entry(kind, name).target, given), _import(of.base, given)
     fits = isinstance(part, wanted) if of.objects else isinstance(part, type) and issubclass(part, wanted)
     must = f"{'an object' if of.objects else 'a subclass'} of {of.base.replace(':', '.')}"
     require(fits, f"{given} is no {of.what}, which is {must}; name another part")
@@ -117,18 +121,18 @@ def load(kind: str, name: str) -> Any:
 
 
 def digest(kind: str, name: str) -> str | None:
-    """`outside_digest` of the sources of a part and of the network that it holds."""
+    """`sources.outside_digest` of the sources of a part and of the network that it holds."""
     network = network_of(kind, name)
-    return outside_digest([entry(kind, name).target, *([entry("network", network).target] if network else [])])
+    return sources.outside_digest([entry(kind, name).target, *([entry("network", network).target] if network else [])])
 
 
 def entry(kind: str, name: str) -> Entry:
     """The entry of the part of this name in its table; raises InputError if there is none."""
-    if is_place(name):
+    if is_import_path(name):
         return Entry(name)
     for library in () if name in entries(kind) else kinds()[kind].libraries:
-        place = f"{library}:{name}"
-        require(not hasattr(importlib.import_module(library), name), f"unknown {kind} {name!r}, perhaps {place}")
+        perhaps = f"unknown {kind} {name!r}, perhaps {library}:{name}"
+        require(not hasattr(importlib.import_module(library), name), perhaps)
     return lookup(kinds()[kind].what, name, entries(kind))
 
 
@@ -156,7 +160,7 @@ def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, path: str = "") -> dict[str, Any]:
-    """A copy of values by key, which may be nested, in which places of parts are `Allowed`.
+    """A copy of values by key, which may be nested, in which import paths of parts are `Allowed`.
 
     Args:
       values: the values.
@@ -175,7 +179,7 @@ def allowed(values: Mapping[str, Any], packages: Collection[str] | None = None, 
 
 
 def _allowed(name: Any, packages: Collection[str] | None) -> Any:
-    is_allowed = isinstance(name, str) and is_place(name) and (packages is None or package_of(name) in packages)
+    is_allowed = isinstance(name, str) and is_import_path(name) and (packages is None or package_of(name) in packages)
     return Allowed(name) if is_allowed else name
 
 
@@ -185,9 +189,9 @@ def packages_of(values: Mapping[str, Any]) -> set[str]:
     return {package_of(name) for name in chain.from_iterable(names) if isinstance(name, Allowed)}
 
 
-def package_of(place: str) -> str:
-    """The package of the part at a place: 'own_parts' of 'own_parts.encoder:Fading'."""
-    return place.partition(":")[0].partition(".")[0]
+def package_of(import_path: str) -> str:
+    """The package of a part by its import path: 'own_parts' of 'own_parts.encoder:Fading'."""
+    return import_path.partition(":")[0].partition(".")[0]
 
 
 def trying(outside: Collection[str]) -> AbstractContextManager[None]:
@@ -204,10 +208,8 @@ def own(kind: str) -> dict[str, Entry]:
 @cache
 def entries(kind: str) -> dict[str, Entry]:
     """All parts of a kind by short name, the package's own first; raises InputError if two have one name."""
-    from importlib.metadata import entry_points  # a tenth of a second that own parts need not wait for
-
     entries = dict(own(kind))
-    for point in entry_points(group=GROUP):
+    for point in metadata.entry_points(group=GROUP):
         of, _, name = point.name.partition(".")
         if of == kind:
             other = entries.get(name, Entry(point.value)).target
@@ -216,9 +218,9 @@ def entries(kind: str) -> dict[str, Entry]:
     return entries
 
 
-def _import(place: str, given: str) -> Any:
-    """The object at a place; raises InputError, which names what was `given`."""
-    module, _, attribute = place.partition(":")
+def _import(path: str, given: str) -> Any:
+    """The object at an import path; raises InputError, which names what was `given`."""
+    module, _, attribute = path.partition(":")
     with refusing(f"{given}: {module} cannot be imported"):  # a module is a program and may raise anything
         try:
             imported = importlib.import_module(module)
@@ -226,7 +228,7 @@ def _import(place: str, given: str) -> Any:
             if error.name != module.partition(".")[0] or os.getcwd() in sys.path:
                 raise InputError(f"{given}: {first_line(error)}; install it, or start where its file is") from error
             sys.path.append(os.getcwd())  # where `python -m` finds modules, and a console script does not
-            return _import(place, given)
+            return _import(path, given)
     known = [name for name in vars(imported) if not name.startswith("_")]
     near, some = suggestion(attribute, known), ", ".join(known[:20])
     require(hasattr(imported, attribute), f"{given}: {module} has no {attribute}{near}; it has {some}")

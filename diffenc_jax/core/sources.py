@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions, version
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -31,75 +31,64 @@ def outside_digest(parts: Iterable[Any]) -> str | None:
     version. A package that a record names in its 'software' does not count.
 
     Args:
-      parts: places, such as "package.module:Name", classes, functions and other objects.
+      parts: import paths, such as "package.module:Name", classes, functions and other objects.
 
     Returns:
-      The digest; None if all parts are of this package; `UNKNOWN` if a part has no file, as in a notebook.
+      The digest; None if all parts are of this package; `UNKNOWN` if a part has no file, as in a notebook, or if a file
+      is gone.
     """
     covered: dict[str, str] = {}
-    for part in parts:
-        module = part.partition(":")[0] if isinstance(part, str) else part.__module__
-        if module.partition(".")[0] != OURS:
-            _cover(module, _file_of(module), covered)
-            if covered[module] == UNKNOWN:
-                return UNKNOWN
+    modules = {part.partition(":")[0] if isinstance(part, str) else part.__module__ for part in parts}
+    try:
+        for module in modules:
+            if module.partition(".")[0] != OURS:
+                _cover(module, covered)
+    except OSError:
+        return UNKNOWN
     return hashlib.sha256("\n".join(sorted(covered.values())).encode()).hexdigest()[:12] if covered else None
 
 
-def _cover(module: str, file: str, covered: dict[str, str]) -> None:
-    """Add the contents of a module's file, and of all files that it imports, to `covered`, by module.
+def _cover(module: str, covered: dict[str, str]) -> None:
+    """Add to `covered`, by name, the source of a module, of its packages and of all that these import.
 
-    For an installed package, its name and version are added instead.
+    Raises OSError if a file is gone.
     """
-    try:
-        content = Path(file).read_bytes()
-    except OSError:
-        covered[module] = UNKNOWN
-        return
+    file = _file_of(module)
+    content = Path(file).read_bytes()
     covered[module] = hashlib.sha256(content).hexdigest()
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a compiled extension, or no Python
-        return
-    with suppress(RecursionError):  # the layout of a file counts if its expressions are nested deeply
-        covered[module] = repr(_plain(tree))
-    package = module if Path(file).stem == "__init__" else module.rpartition(".")[0]
-    for other in dict.fromkeys([*_with_packages(package), *_imported(tree, package)]):
-        top, found = other.partition(".")[0], _file_of(other)
-        is_installed = bool(INSTALLED & {*Path(found).parts})
-        if other in covered or top == OURS or not found or (STANDARD in Path(found).parents and not is_installed):
-            continue
-        installed = distributions().get(top, []) if is_installed else []
-        covered |= {name: f"{name} {version(name)}" for name in installed if name not in PACKAGES.split()}
-        if not installed:
-            _cover(other, found, covered)
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # a compiled extension, or no Python
+        tree, package = ast.parse(content), module if Path(file).stem == "__init__" else module.rpartition(".")[0]
+        for name in [module, *_imported(tree, package)]:
+            for other in accumulate(name.split("."), "{}.{}".format):
+                if other not in covered:
+                    _cover_imported(other, covered)
+        covered[module] = repr(_plain(tree))  # fails if expressions are nested deeply: then the layout counts
+
+
+def _cover_imported(module: str, covered: dict[str, str]) -> None:
+    """`_cover`, unless the module is this package's or Python's; an installed package's name and version are added."""
+    top, file = module.partition(".")[0], _file_of(module)
+    if INSTALLED & {*Path(file).parts} and (names := distributions().get(top)):
+        covered |= {name: f"{name} {version(name)}" for name in names if name not in PACKAGES.split()}
+    elif file and top != OURS and (STANDARD not in Path(file).parents or INSTALLED & {*Path(file).parts}):
+        _cover(module, covered)
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:
-    """Names of modules that the import statements in a file of `package` may mean, each preceded by its packages."""
+    """Names of modules that the import statements in a file of `package` may mean."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: 1 - node.level or None] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            yield from _with_packages(name)
-
-
-def _with_packages(module: str) -> Iterator[str]:
-    """Names of the packages that contain a module, the outermost first, and the module's own name."""
-    return accumulate(module.split("."), "{}.{}".format)
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 
 
 def _file_of(module: str) -> str:
     """The file of a module, found without importing the module or its packages; "" if there is none."""
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None) or ""
-    top, *inner = _with_packages(module)
+    top, *inner = module.split(".")
     with suppress(ValueError):  # a module without a specification, such as __main__
         spec = find_spec(top)
         for name in inner:

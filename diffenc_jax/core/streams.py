@@ -48,16 +48,16 @@ def gaussian(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.normal(key, (shape[0], math.prod(shape[1:])), jnp.float32).reshape(shape)
 
 
-def gaussian_each(keys: jax.Array, place: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
-    """Draws from N(0, 1), [B, *shape], one per key [B] with `place` folded in, independent of the rest of the batch."""
-    return draw_each(gaussian, keys, place, shape)
+def gaussian_each(keys: jax.Array, index: jax.Array | int, shape: tuple[int, ...]) -> jax.Array:
+    """Draws from N(0, 1), [B, *shape], one per key [B] with `index` folded in, independent of the rest of the batch."""
+    return draw_each(gaussian, keys, index, shape)
 
 
 def draw_each(
-    draw: Callable[..., jax.Array], keys: jax.Array, place: jax.Array | int, shape: tuple[int, ...]
+    draw: Callable[..., jax.Array], keys: jax.Array, index: jax.Array | int, shape: tuple[int, ...]
 ) -> jax.Array:
-    """Results of draw(key, shape), [B, *shape], one per key [B] with `place` folded in."""
-    return jax.vmap(lambda key: draw(jax.random.fold_in(key, place), shape))(keys)
+    """Results of draw(key, shape), [B, *shape], one per key [B] with `index` folded in."""
+    return jax.vmap(lambda key: draw(jax.random.fold_in(key, index), shape))(keys)
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:

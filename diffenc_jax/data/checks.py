@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffenc_jax.core.errors import InputError, refusing, require
-from diffenc_jax.core.process import machine_memory
+from diffenc_jax.core.runtime import machine_memory
 from diffenc_jax.core.text import printable
 from diffenc_jax.diffusion.standard import Standard
 

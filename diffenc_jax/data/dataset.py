@@ -1,9 +1,11 @@
-"""`Dataset`: uint8 images by split, checked and with fingerprints; `load_dataset` finds them by name or path."""
+"""`Dataset`: data by split, each read, checked and standardised when it is first needed."""
 
+import copy
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,175 +28,215 @@ from diffenc_jax.data.images import (
     read_rows,
     rows_in_file,
 )
-from diffenc_jax.diffusion.standard import UNCHANGED, Standard
+from diffenc_jax.data.spec import DataSpec
+from diffenc_jax.diffusion.standard import Standard
 
 TRAIN = "train"
 HELD_OUT = "since at least one is held out where there is no test split"
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Data by split, all of one shape: images uint8 [N, H, W, C], or real numbers [N, ..., C] in float32 or float64.
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Data of one split: images uint8 [N, H, W, C], or real numbers [N, ..., C] in float32 or float64.
 
-    If this host holds only a part of a split, the split is a `LocalPart`, with the indices of the full split.
+    If this host holds only a part of the split, the data are a `LocalPart`, with the indices of the full split.
 
     Attributes:
-      pixel_levels: number of values of a pixel; None for real numbers.
-      labels: labels by split: classes from 0, int32 [N]; images, uint8 [N, h, w, c]; or vectors, float64 [N, K]. This
-        host holds the labels of the data that it holds. Empty if no model reads labels.
-      label_spec: the kind of the labels.
-      standard: standardisation of real numbers.
-      log_prob: as in `Source`.
+      name: name of the split.
+      source: where the data come from.
+      spec: the kind of the data and of their labels.
+      data: the data in their units.
+      labels: their labels: classes from 0, int32 [N]; images, uint8 [N, h, w, c]; or vectors, float64 [N, K]. None if
+        no model reads labels.
     """
 
     name: str
-    version: str
-    pixel_levels: int | None
-    splits: Mapping[str, np.ndarray | LocalPart]
-    labels: Mapping[str, np.ndarray | LocalPart] = field(default_factory=dict)
-    label_spec: LabelSpec = NO_LABELS
-    standard: Standard = UNCHANGED
-    log_prob: Callable[[np.ndarray], np.ndarray] | None = None
-    _fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _examples: dict[str, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _true_bits: dict[str, np.ndarray | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    source: Source
+    spec: DataSpec
+    data: Any
+    labels: Any = None
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(height, width, channels) of images, or (..., C)."""
-        return tuple(next(iter(self.splits.values())).shape[1:])
+    @cached_property
+    def examples(self) -> Batch:
+        """The data with their labels as a batch holds them: real numbers are standardised float32."""
+        data, labels, label_standard = self.data, self.labels, self.spec.label_spec.standard
+        if self.spec.pixel_levels is None:
+            data = converted(data, self.spec.standard.single)
+        if labels is not None and label_standard:
+            labels = converted(labels, label_standard.single)
+        return Batch(data, labels)
 
-    def unchanged(self, split: str) -> Batch:
-        """All data of a split in the units of the data set, with their labels if there are labels."""
-        return Batch(self.splits[split], self.labels.get(split))
+    @cached_property
+    def true_bits(self) -> np.ndarray | None:
+        """True -log2 p of each example, bits/dim [N]; None if it is unknown.
 
-    def examples(self, split: str) -> Batch:
-        """All data of a split, with their labels if there are labels; real numbers are standardised float32.
-
-        The result is kept, so that each split is standardised once.
+        It is unknown without `Source.log_prob`, given labels, and for a part of a split. Raises InputError unless
+        `log_prob` gives a finite number per example.
         """
-        if split not in self._examples:
-            data, labels, _ = self.unchanged(split)
-            if self.pixel_levels is None:
-                data = converted(data, self.standard.single)
-            if labels is not None and self.label_spec.standard:
-                labels = converted(labels, self.label_spec.standard.single)
-            self._examples[split] = Batch(data, labels)
-        return self._examples[split]
-
-    def true_bits(self, split: str) -> np.ndarray | None:
-        """True -log2 p of each example of a split, bits/dim [N], computed once per split; None if it is unknown.
-
-        It is unknown without `log_prob`, given labels, and for a part of a split. Raises InputError unless `log_prob`
-        gives a finite number per example.
-        """
-        if split not in self._true_bits:
-            self._true_bits[split] = self._find_true_bits(split)
-        return self._true_bits[split]
-
-    def _find_true_bits(self, split: str) -> np.ndarray | None:
-        data = self.splits[split]
-        if self.log_prob is None or self.labels or isinstance(data, LocalPart):
+        log_prob, count = self.source.log_prob, len(self.data)
+        if log_prob is None or self.labels is not None or isinstance(self.data, LocalPart):
             return None
-        what = f"{self.name} ({split}): log_prob"
+        what = f"{self.source.name} ({self.name}): log_prob"
         with refusing(what, "correct it, or leave it out"):
-            nats = np.asarray(self.log_prob(data), np.float64)
-        wanted = f"{what} must give [{len(data)}] finite numbers, the nats of each example; it gives"
-        require(nats.shape == (len(data),), f"{wanted} {list(nats.shape)}")
+            nats = np.asarray(log_prob(self.data), np.float64)
+        wanted = f"{what} must give [{count}] finite numbers, the nats of each example; it gives"
+        require(nats.shape == (count,), f"{wanted} {list(nats.shape)}")
         finite = np.isfinite(nats)
         require(bool(finite.all()), f"{wanted} {nats[~finite][:1]} for example {np.argmin(finite)}")
-        return -nats / (math.prod(self.shape) * math.log(2))
+        return -nats / (self.spec.dims * math.log(2))
 
-    @property
-    def standards(self) -> dict[str, Standard]:
-        """The standardisations of real numbers, of 'data' and of 'labels'."""
-        data = {"data": self.standard} if self.pixel_levels is None else {}
-        return data | ({"labels": self.label_spec.standard} if self.label_spec.standard else {})
-
-    def fingerprint(self, split: str) -> dict[str, Any]:
-        """A record's 'dataset': JSON values that identify the images of a split; computed once per split.
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """A record's 'dataset': JSON values that identify the data.
 
         The functions of `fingerprints` return `sha256`, `sha256_any_order` and `known_as`, the name of a well-known
         set or None. `dims` is the number of values per image. Only a data set with labels has `labels_sha256`. Only
         real numbers have `values`: their bits/dim are those of a density, in the units of the data. Only data of a
         known distribution have `true_bpd`, the mean of `true_bits` to six decimals, which all machines agree on.
         """
-        if split not in self._fingerprints:
-            images: Any = self.splits[split]
-            labels: Any = self.labels.get(split)
-            any_order, true = fingerprints.sha256_any_order(images), self.true_bits(split)
-            self._fingerprints[split] = {
-                "name": self.name,
-                "version": self.version,
-                "split": split,
-                "num_examples": len(images),
-                "dims": math.prod(self.shape),
-                "sha256": fingerprints.sha256(images),
-                "sha256_any_order": any_order,
-                "known_as": fingerprints.known_as(any_order, len(images), self.shape, split),
-                **({} if labels is None else {"labels_sha256": fingerprints.sha256(labels)}),
-                **({} if self.pixel_levels else {"values": "real"}),
-                **({} if true is None else {"true_bpd": round(float(true.mean()), 6)}),
-            }
-        return self._fingerprints[split]
+        any_order, true = fingerprints.sha256_any_order(self.data), self.true_bits
+        return {
+            "name": self.source.name,
+            "version": self.source.version,
+            "split": self.name,
+            "num_examples": len(self.data),
+            "dims": self.spec.dims,
+            "sha256": fingerprints.sha256(self.data),
+            "sha256_any_order": any_order,
+            "known_as": fingerprints.known_as(any_order, len(self.data), self.spec.shape, self.name),
+            **({} if self.labels is None else {"labels_sha256": fingerprints.sha256(self.labels)}),
+            **({} if self.spec.pixel_levels else {"values": "real"}),
+            **({} if true is None else {"true_bpd": round(float(true.mean()), 6)}),
+        }
 
 
-def load_dataset(
-    data: DataConfig,
-    *splits: str,
-    labels: bool = False,
-    part: Callable[[int], np.ndarray] | None = None,
-    standards: Mapping[str, Standard] = {},
-) -> Dataset:
-    """Load the given splits of the data set that `data` describes; raises InputError unless it is as described.
+class Dataset:
+    """The splits that a source opens, all of one kind. A split is read when it is first asked for, and kept."""
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        pixel_levels: int | None,
+        *,
+        labels: bool = False,
+        part: Callable[[int], np.ndarray] | None = None,
+        spec: DataSpec | None = None,
+        standards: Mapping[str, Standard] = {},
+        check: Callable[[Split], Any] = lambda train: None,
+    ):
+        """Nothing is opened.
+
+        Args:
+          open_source: opens the source; called once.
+          pixel_levels: number of values of a pixel; None for real numbers.
+          labels: whether to read the labels.
+          part: function from the number of training images to the increasing indices of the images that this host
+            needs; None: all images.
+          spec: the kind of the data, if it is known; otherwise it is found out from the training data.
+          standards: standardisations, as `DataSpec.standards`; if missing, those of the training data.
+          check: called with the training data when they are read.
+        """
+        self._open_source, self._levels, self._has_labels, self._part = open_source, pixel_levels, labels, part
+        self._known, self._standards, self._check = spec, standards, check
+        self._opened, self._splits = dict[str, Images](), dict[str, Split]()
+
+    @cached_property
+    def source(self) -> Source:
+        """The source. Raises InputError if it cannot be opened."""
+        return self._open_source()
+
+    @cached_property
+    def spec(self) -> DataSpec:
+        """What a model needs to know of the data. Raises InputError if they cannot be read, or lack labels."""
+        spec = self._known or self._found()
+        if spec.pixel_levels is None:
+            spec = replace(spec, standard=self._kept("data", spec.shape[-1]) or Standard.of(self._open(TRAIN)))
+        of = spec.label_spec
+        if of.shape and (of.standard or "labels" in self._standards):
+            of = replace(of, standard=self._kept("labels", of.shape[-1]) or of.standard)
+            spec = replace(spec, label_spec=of)
+        return spec
+
+    def split(self, name: str) -> Split:
+        """The split of this name. Raises InputError if there is none, or unless it is as described."""
+        if name not in self._splits:
+            read = self._read(name)
+            if name == TRAIN:
+                self._check(read)
+            self._splits[name] = read
+        return self._splits[name]
+
+    def with_split(self, split: Split) -> "Dataset":
+        """The data set with another split of this name."""
+        other = copy.copy(self)
+        other._splits = self._splits | {split.name: split}
+        return other
+
+    def _found(self) -> DataSpec:
+        """The kind of the data in the source, but for the standardisation of the data."""
+        labels = _labels(self.source).spec if self._has_labels else NO_LABELS
+        first = next(iter(self._opened), TRAIN)
+        return DataSpec(tuple(self._open(first).shape[1:]), self._levels, labels)
+
+    def _kept(self, kind: str, size: int) -> Standard | None:
+        """The given standardisation of 'data' or of 'labels'; raises InputError unless it is of `size` entries."""
+        standard = self._standards.get(kind)
+        if standard is not None:
+            standard.check(f"standards.{kind} in the run's config.json", size, "restore that file")
+        return standard
+
+    def _open(self, name: str) -> Images:
+        splits = self.source.splits
+        require(name in splits, f"{self.source.name} has no split {name!r}; it has {', '.join(splits)}")
+        if name not in self._opened:
+            self._opened[name] = splits[name]()
+        return self._opened[name]
+
+    def _read(self, name: str) -> Split:
+        source, opened = self.source, self._open(name)
+        what, levels = f"{source.name} ({name})", self._levels
+        held = _read(what, opened, self._part if name == TRAIN else None, levels)
+        spec, given = self.spec, tuple(held.shape[1:])
+        differ = f"{what}: the splits differ in shape: {list(given)} here, {list(spec.shape)} in the training data"
+        require(given == spec.shape, differ)
+        if levels is None:
+            checks.check_reals(what, *_local(held, opened), spec.standard, have_density=name == TRAIN)
+        labels = _read_labels(_labels(source), spec, what, name, held, opened) if self._has_labels else None
+        del self._opened[name]  # it may be large
+        return Split(name, source, spec, held, labels)
+
+
+def load_dataset(data: DataConfig, *splits: str, **options: Any) -> Dataset:
+    """The data set that `data` describes, with these splits read.
+
+    Raises InputError unless they are as described.
 
     Args:
-      labels: whether to read the labels; raises InputError if there are none.
-      part: function from the number of training images to the increasing indices of the images that this host needs;
-        None: all images.
-      standards: as `Dataset.standards`; if missing, means and deviations are those of the training data.
+      options: arguments of `Dataset`.
     """
-    source = _named(data).open(data)
+    dataset = Dataset(lambda: open_source(data), data.pixel_levels, **options)
     for split in splits:
-        require(split in source.splits, f"{source.name} has no split {split!r}; it has {', '.join(source.splits)}")
-    opened = {split: source.splits[split]() for split in splits}
-    names = {split: f"{source.name} ({split})" for split in splits}
-    levels = data.pixel_levels
-    images = {split: _read(names[split], opened[split], part if split == TRAIN else None, levels) for split in splits}
-    shapes = {split: images[split].shape[1:] for split in splits}
-    require(len(set(shapes.values())) == 1, f"{source.name}: the splits differ in shape: {shapes}")
-    dataset = Dataset(source.name, source.version, levels, images, log_prob=source.log_prob)
-    if levels is None:
-        train = opened[TRAIN] if TRAIN in opened else source.splits[TRAIN]()
-        standard = _kept("data", standards, dataset.shape[-1]) or Standard.of(train)
-        for split, held in images.items():
-            checks.check_reals(names[split], *_local(held, opened[split]), standard, have_density=split == TRAIN)
-        dataset = replace(dataset, standard=standard)
-    return _with_labels(dataset, _labels(source), opened, standards) if labels else dataset
+        dataset.split(split)
+    return dataset
 
 
-def _kept(kind: str, standards: Mapping[str, Standard], size: int) -> Standard | None:
-    """The standardisation of 'data' or of 'labels' in `standards`; raises InputError unless it is of `size` entries."""
-    if kind in standards:
-        standards[kind].check(f"standards.{kind} in the run's config.json", size, "restore that file")
-    return standards.get(kind)
+def open_source(data: DataConfig) -> Source:
+    """The source that `data` describes; raises InputError if it cannot be opened."""
+    return _named(data).open(data)
 
 
-def _with_labels(
-    dataset: Dataset, stored: Labels | LabelArrays, opened: Mapping[str, Images], standards: Mapping[str, Standard]
-) -> Dataset:
-    """The data set with the labels of its splits, which are `opened`; raises InputError if they do not suit it."""
-    spec = stored.spec
-    if spec.standard and spec.shape:
-        spec = replace(spec, standard=_kept("labels", standards, spec.shape[-1]) or spec.standard)
-    read = {split: stored.read(f"{dataset.name} ({split})", split, held) for split, held in dataset.splits.items()}
-    for split, held in read.items() if isinstance(stored, LabelArrays) else ():
-        what, (local, rows) = f"labels of {dataset.name} ({split})", _local(held, opened[split])
-        if spec.standard:
-            checks.check_reals(what, local, rows, spec.standard, have_density=False)
+def _read_labels(
+    stored: Labels | LabelArrays, spec: DataSpec, what: str, split: str, held: np.ndarray | LocalPart, opened: Images
+) -> np.ndarray | LocalPart:
+    """The labels of the data that this host holds; raises InputError if they do not suit the data."""
+    labels = stored.read(what, split, held)
+    if isinstance(stored, LabelArrays):
+        what, (local, rows) = f"labels of {what}", _local(labels, opened)
+        if spec.label_spec.standard:
+            checks.check_reals(what, local, rows, spec.label_spec.standard, have_density=False)
         else:
-            _check_pixels(what, local, dataset.pixel_levels or checks.MOST_LEVELS)
-    return replace(dataset, labels=read, label_spec=spec)
+            _check_pixels(what, local, spec.pixel_levels or checks.MOST_LEVELS)
+    return labels
 
 
 def _local(held: np.ndarray | LocalPart, whole: Images) -> tuple[np.ndarray, np.ndarray]:

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffenc_jax.data import checks
-from diffenc_jax.data.images import (
-    Images,
-    LabelArrays,
-    Labels,
-    OnDemand,
-    OpenLabels,
-    Splits,
-    hold_out,
-    labels_of,
-    labels_of_one,
-)
+from diffenc_jax.data.images import Images, OnDemand, OpenLabels, Splits, hold_out, labels_of, labels_of_one
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +34,7 @@ def open_folder(path: Path, resize: int | None = None) -> tuple[Splits, OpenLabe
             raise checks.refused(path, f"has a folder train but no test; rename one of {', '.join(VALIDATION)} to test")
         return hold_out(all_pictures(path, resize)), lambda: labels_of_one(_class_names(path))
 
-    def labels() -> Labels | LabelArrays | None:
+    def labels():
         names = {split: _class_names(part) for split, part in parts.items()}
         return labels_of({split: partial(np.copy, held) for split, held in names.items() if held is not None})
 

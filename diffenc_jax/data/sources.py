@@ -1,4 +1,4 @@
-"""Named data sets, whose names are in `core/table.py`, and users' own: files of arrays and folders of pictures.
+"""Named data sets, whose names are in `table.py`, and users' own: files of arrays and folders of pictures.
 
 If there is no test split, a fixed tenth of the images is held out as the test split.
 """
@@ -91,7 +91,7 @@ def named_source(name: str) -> NamedSource | None:
     """
     if name.startswith(prepared.PREFIX):
         return _from_tfds(name.removeprefix(prepared.PREFIX))
-    if parts.is_place(name):
+    if parts.is_import_path(name):
         return parts.load("data", name)
     known, _, argument = name.partition(":")
     if known not in parts.entries("data"):

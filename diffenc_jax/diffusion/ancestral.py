@@ -1,12 +1,9 @@
 """Ancestral sampling from the generative model (arXiv 2107.00630, appendix A; with an encoder, arXiv 2310.19789)."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
 
-from diffenc_jax.diffusion.arrays import Images
+from diffenc_jax.diffusion.arrays import Images, Index, NoiseOf
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.reverse import mean
@@ -27,12 +24,7 @@ def ancestral_step(process: Process, z_t: Images, step: Step, eps: Images) -> Im
 
 
 def ancestral(
-    process: Process,
-    steps: Steps,
-    z: Images,
-    draw: Callable[[Array], Images],
-    first: int | Int[Array, ""] = 0,
-    last: int | Int[Array, ""] | None = None,
+    process: Process, steps: Steps, z: Images, draw: NoiseOf, first: Index = 0, last: Index | None = None
 ) -> Images:
     """Take the steps number first .. last - 1, counted from γ_1, and return z. By default: all T, from z_1 to z_0.
 

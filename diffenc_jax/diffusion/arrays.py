@@ -1,6 +1,8 @@
 """Types of the arrays that the mathematics takes; tests check them at run time."""
 
-from jaxtyping import Array, Float, Num, UInt8
+from collections.abc import Callable
+
+from jaxtyping import Array, Float, Int, Num, UInt8
 
 # Images, latents and noise, [B, ...].
 Images = Float[Array, "b *d"]
@@ -17,3 +19,6 @@ Scalar = Float[Array, ""]
 Condition = Float[Array, "b k"]
 # An array of any shape. All arguments of this type have the same shape.
 AnyShape = Float[Array, "*b"]
+# Number of a step, and the function from it to the noise [B, ...] of the step.
+Index = int | Int[Array, ""]
+NoiseOf = Callable[[Array], Images]

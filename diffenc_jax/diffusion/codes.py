@@ -55,8 +55,8 @@ class LatentCode:
         """A code drawn as in training, with a gradient."""
         raise NotImplementedError
 
-    def prior(self, keys: jax.Array, place: int) -> Code:
-        """One draw from the prior per key [B], with `place` folded into the key."""
+    def prior(self, keys: jax.Array, index: int) -> Code:
+        """One draw from the prior per key [B], with `index` folded into the key."""
         raise NotImplementedError
 
 
@@ -104,6 +104,6 @@ class KHot(LatentCode):
         soft = jax.nn.sigmoid(perturbed - 0.5 * (top[:, -2:-1] + top[:, -1:]))
         return self.best(perturbed) + soft - jax.lax.stop_gradient(soft)
 
-    def prior(self, keys: jax.Array, place: int) -> Code:
-        """One draw from the uniform prior per key [B], with `place` folded into the key."""
-        return self.best(draw_each(uniform, keys, place, (self.units,)))
+    def prior(self, keys: jax.Array, index: int) -> Code:
+        """One draw from the uniform prior per key [B], with `index` folded into the key."""
+        return self.best(draw_each(uniform, keys, index, (self.units,)))

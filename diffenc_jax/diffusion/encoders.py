@@ -138,7 +138,7 @@ class Encoder:
         """E[x | z_t] from x̂ = E[x_t | z_t] at γ [B]; None if x̂ does not determine it."""
         return None
 
-    def missed(self, true: Encoding, assumed: Assumed, velocity: Images, v: Images, gamma_t: Gammas) -> Images:
+    def drift_error(self, true: Encoding, assumed: Assumed, velocity: Images, v: Images, gamma_t: Gammas) -> Images:
         """σ_t (drift + f) [B, ...], the part of the drift that the generative mean misses (steps.py).
 
         Args:
@@ -330,13 +330,13 @@ class Affine(Encoder):
     def variance_share(self, gamma_s: Gammas, gamma_t: Gammas) -> Gammas:
         return jnp.minimum(1.0, MOST * math.exp(-2.0 * self.reach) / -jnp.expm1(gamma_s - gamma_t))
 
-    def missed(self, true: Encoding, assumed: Assumed, velocity: Images, v: Images, gamma_t: Gammas) -> Images:
+    def drift_error(self, true: Encoding, assumed: Assumed, velocity: Images, v: Images, gamma_t: Gammas) -> Images:
         """The last formula of the class, without v_t - v̂."""
-        missed = super().missed(true, assumed, velocity, v, gamma_t)
+        error = super().drift_error(true, assumed, velocity, v, gamma_t)
         s, a = align(sigma(gamma_t), v), align(alpha(gamma_t), v)
         lag, true_lag = (cast(Images, encoding.lag) for encoding in (assumed.encoding, true))
-        missed -= lag * (velocity + s * (0.0 if assumed.offset is None else assumed.offset))
-        return missed + (lag - true_lag) * ((v + s * true.x_t) / a) / a
+        error -= lag * (velocity + s * (0.0 if assumed.offset is None else assumed.offset))
+        return error + (lag - true_lag) * ((v + s * true.x_t) / a) / a
 
     def _lag(self, log_std_s: Images, log_std_t: Images, gamma_s: Gammas, gamma_t: Gammas) -> Images:
         """ℓ over a step: (λ² - 1) / (e^(γ_t - γ_s) - 1) / (λ + 1), with λ² - 1 in a form that does not cancel."""

@@ -19,22 +19,19 @@ about like K^(-w_i) instead of 1/√K, arbitrarily slowly as w_i -> 0.
 """
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from diffenc_jax.diffusion import losses
-from diffenc_jax.diffusion.arrays import Data, Images, PerExample
+from diffenc_jax.diffusion.arrays import Data, Images, NoiseOf, PerExample
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 
 
-def log_weight(
-    process: Process, steps: Steps, data: Data, eps_1: Images, draw: Callable[[Array], Images]
-) -> PerExample:
+def log_weight(process: Process, steps: Steps, data: Data, eps_1: Images, draw: NoiseOf) -> PerExample:
     """ln w of one path per example, nats per example [B].
 
     Written in the noise ε_t of z_t = α_t x_t + σ_t ε_t, the path from ε_1 to ε_0 does not depend on x, unless the

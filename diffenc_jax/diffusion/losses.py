@@ -11,7 +11,7 @@ from diffenc_jax.diffusion.arrays import AnyShape, Data, Images, PerExample, Sca
 from diffenc_jax.diffusion.encoders import Encoding
 from diffenc_jax.diffusion.gaussian import align, diffuse, sum_dims
 from diffenc_jax.diffusion.process import Process
-from diffenc_jax.diffusion.steps import Errors, Instant, Place, Steps
+from diffenc_jax.diffusion.steps import Errors, Instant, PathPoint, Steps
 from diffenc_jax.diffusion.times import antithetic
 
 # Names of the terms that add up to the bound.
@@ -30,6 +30,13 @@ class Noise(NamedTuple):
     t: PerExample
     eps_0: Float[Array, "e *d"]
     eps_t: Images
+
+
+class EndpointData(NamedTuple):
+    """Examples [E, ...] whose end points are evaluated, with their conditions [E, K] for a process with a condition."""
+
+    data: Num[Array, "e *d"]
+    condition: Float[Array, "e k"] | None = None
 
 
 class Terms(NamedTuple):
@@ -78,89 +85,80 @@ def bound(process: Process, data: Data, key: jax.Array, steps: Steps | None = No
     key_t, key_0, key_eps = jax.random.split(key, 3)
     t = antithetic(uniform(key_t), len(data))
     noise = Noise(t, gaussian(key_0, data.shape), gaussian(key_eps, data.shape))
-    return bound_at(process, data, process.place(t, steps), noise)
+    return bound_at(process, data, process.point(t, steps), noise)
 
 
 def bound_at(
-    process: Process,
-    data: Data,
-    place: Place,
-    noise: Noise,
-    endpoint_data: Num[Array, "e *d"] | None = None,
-    endpoint_condition: Float[Array, "e k"] | None = None,
+    process: Process, data: Data, point: PathPoint, noise: Noise, endpoints: EndpointData | None = None
 ) -> Terms:
-    """One unbiased estimate of the bound for each example, at given places on the path and with given noise.
+    """One unbiased estimate of the bound for each example, at given points of the path and with given noise.
 
     Args:
       data: [B, ...].
-      place: an `Instant` for infinite depth, a `Step` for finite depth.
-      endpoint_data: [E, ...], the examples whose end points are evaluated, where E divides B; None for all.
-      endpoint_condition: [E, K] conditions of these examples, for a process with a condition.
+      point: an `Instant` for infinite depth, a `Step` for finite depth.
+      endpoints: the examples whose end points are evaluated, where their number E divides B; None for all.
     """
     x = process.decoder.values(data)
     with jax.named_scope("encoder"):
-        encoding, data_end, noise_end = _encode(process, place, x, endpoint_data, endpoint_condition)
+        encoding, data_end, noise_end = _encode(process, point, x, endpoints)
     with jax.named_scope("score_network"):
-        z_t, v = diffuse(encoding.x_t, place.gamma_t, encoding.encoded.noise(noise.eps_t))
-        estimate = process.estimate(z_t, place.gamma_t)
+        z_t, v = diffuse(encoding.x_t, point.gamma_t, encoding.encoded.noise(noise.eps_t))
+        estimate = process.estimate(z_t, point.gamma_t)
     with jax.named_scope("losses"):
         gamma_0, gamma_1 = process.endpoints
-        errors = process.errors(place, estimate, v, encoding)
+        errors = process.errors(point, estimate, v, encoding)
         heads = {}
         if estimate.slope is not None:
-            slope = jax.lax.stop_gradient(place.slope(process.encoder, x, encoding))
+            slope = jax.lax.stop_gradient(point.slope(process.encoder, x, encoding))
             heads["slope_error"] = sum_dims(jnp.square(slope - estimate.slope))
         if estimate.log_error is not None:
             heads["error_score"] = error_score(errors, estimate.log_error)
-        diffusion = place.loss(errors)
-        if process.decoder.takes_reals and isinstance(place, Instant):
-            diffusion -= place.control(noise.eps_t)
-        endpoint_data = data if endpoint_data is None else endpoint_data
-        return Terms(
-            process.decoder.reconstruction(data_end, endpoint_data, gamma_0, noise.eps_0),
-            latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats),
-            diffusion,
-            heads,
-        )
+        diffusion = point.loss(errors)
+        if process.decoder.takes_reals and isinstance(point, Instant):
+            diffusion -= point.control(noise.eps_t)
+        endpoint_data = data if endpoints is None else endpoints.data
+        reconstruction = process.decoder.reconstruction(data_end, endpoint_data, gamma_0, noise.eps_0)
+        latent_term = latent(noise_end.x_t, gamma_1, noise_end.log_std, process.code_nats)
+        return Terms(reconstruction, latent_term, diffusion, heads)
 
 
-def errors_at(process: Process, place: Place, x: Images, eps: Images) -> Errors:
-    """The model's two errors at `place` for images x and noise ε; `place.loss` turns them into the diffusion loss."""
-    encoding = place.encode(process.encoder, x)
-    return errors_of(process, place, encoding, encoding.encoded.noise(eps))
+def errors_at(process: Process, point: PathPoint, x: Images, eps: Images) -> Errors:
+    """The model's two errors at `point` for images x and noise ε; `point.loss` turns them into the diffusion loss."""
+    encoding = point.encode(process.encoder, x)
+    return errors_of(process, point, encoding, encoding.encoded.noise(eps))
 
 
-def errors_of(process: Process, place: Place, encoding: Encoding, noise: Images) -> Errors:
+def errors_of(process: Process, point: PathPoint, encoding: Encoding, noise: Images) -> Errors:
     """The model's two errors at z_t = α_t x_t + σ_t noise."""
-    z_t, v = diffuse(encoding.x_t, place.gamma_t, noise)
-    return process.errors(place, process.estimate(z_t, place.gamma_t), v, encoding)
+    z_t, v = diffuse(encoding.x_t, point.gamma_t, noise)
+    return process.errors(point, process.estimate(z_t, point.gamma_t), v, encoding)
 
 
-def _encode(process, place, x, endpoint_data, endpoint_condition):
-    """Encoding [B, ...] at `place`, and the encodings [E, ...] at the data and at the noise end of the path.
+def _encode(process, point, x, endpoints):
+    """Encoding [B, ...] at `point`, and the encodings [E, ...] at the data and at the noise end of the path.
 
-    If only some examples have end points, one call of the encoder serves all places, and the encoder is compiled once.
+    If only some examples have end points, one call of the encoder serves all points, and the encoder is compiled once.
     Its batch is B/E rows of x, then both ends of one example, and so on: if devices hold blocks of a batch, the rows
     stay on their devices.
     """
-    condition, endpoints = process.condition, process.endpoints
-    if endpoint_data is None:
+    condition, ends = process.condition, process.endpoints
+    if endpoints is None:
         twice = process.with_condition(None if condition is None else jnp.concatenate([condition, condition]))
-        ends = twice.encoder.encode(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(endpoints), len(x)))
-        halves = (jax.tree.map(lambda rows: jnp.split(rows, 2)[i], ends) for i in (0, 1))  # noqa: B023
-        return place.encode(process.encoder, x), *halves
-    count = len(endpoint_data)
+        both = twice.encoder.encode(jnp.concatenate([x, x]), jnp.repeat(jnp.stack(ends), len(x)))
+        halves = (jax.tree.map(lambda rows: jnp.split(rows, 2)[i], both) for i in (0, 1))  # noqa: B023
+        return point.encode(process.encoder, x), *halves
+    count = len(endpoints.data)
 
     def join(rows, at_0, at_1):
         rows = rows.reshape(count, -1, *rows.shape[1:])
         joined = jnp.concatenate([rows, at_0[:, None], at_1[:, None]], axis=1)
         return joined.reshape(-1, *joined.shape[2:])
 
-    place = place.joined(join, count, *endpoints)
-    x_ends = process.decoder.values(endpoint_data)
+    point = point.joined(join, count, *ends)
+    x_ends = process.decoder.values(endpoints.data)
     if condition is not None:
-        process = process.with_condition(join(condition, endpoint_condition, endpoint_condition))
-    joined = place.encode(process.encoder, join(x, x_ends, x_ends))
+        process = process.with_condition(join(condition, endpoints.condition, endpoints.condition))
+    joined = point.encode(process.encoder, join(x, x_ends, x_ends))
     encoded = jax.tree.map(lambda rows: rows.reshape(count, -1, *rows.shape[1:]), joined)
     encoding = jax.tree.map(lambda rows: rows[:, :-2].reshape(x.shape), encoded)
     data_end, noise_end = (jax.tree.map(lambda rows: rows[:, i], encoded.encoded) for i in (-2, -1))  # noqa: B023

@@ -7,19 +7,18 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.diffusion.arrays import AnyShape, Condition, Data, Gammas, Images, PerExample, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Condition, Data, Gammas, Images, Index, PerExample, Scalar
 from diffenc_jax.diffusion.decoders import Decoder, Levels
 from diffenc_jax.diffusion.encoders import Assumed, Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import Estimate, Prediction, image_from_velocity
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.reverse import Assumption, linear
-from diffenc_jax.diffusion.steps import Errors, Instant, Place, Step, Steps, Warp
+from diffenc_jax.diffusion.steps import Errors, Instant, PathPoint, Step, Steps, Warp
 
 BYTES = Levels(256)
-AnyPlace = TypeVar("AnyPlace", Instant, Step)
+AnyPoint = TypeVar("AnyPoint", Instant, Step)
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Process:
     γ_0 = -13.3 is for 256 levels of a pixel: the noise of z_0 is then 0.166 of a bin. `Decoder.gamma_min` is the γ_0
     for other data.
 
-    Losses take a place that `place`, `step` or `warped` returned.
+    Losses take a point that `point`, `step` or `warped` returned.
 
     Attributes:
       encoder: x -> x_t.
@@ -94,19 +93,19 @@ class Process:
         """The γ of each dimension for `count` examples at the same γ."""
         return self.gammas(jnp.broadcast_to(gamma, (count,)))
 
-    def warped(self, place: AnyPlace) -> AnyPlace:
-        """The place with the γ of each dimension; the place itself where all dimensions have the same γ."""
-        return place if self.warp is None else place.warped(self.warp)
+    def warped(self, point: AnyPoint) -> AnyPoint:
+        """The point with the γ of each dimension; the point itself where all dimensions have the same γ."""
+        return point if self.warp is None else point.warped(self.warp)
 
     def instant(self, t: PerExample) -> Instant:
-        """The places at times t [B] at infinite depth, with one γ for all dimensions."""
+        """The points at times t [B] at infinite depth, with one γ for all dimensions."""
         return Instant(*jax.jvp(self.gamma, (t,), (jnp.ones_like(t),)))
 
-    def place(self, t: PerExample, steps: Steps | None = None) -> Place:
-        """The places at times t [B] in [0, 1): steps of `steps`, or instants if it is None."""
+    def point(self, t: PerExample, steps: Steps | None = None) -> PathPoint:
+        """The points at times t [B] in [0, 1): steps of `steps`, or instants if it is None."""
         return self.warped(self.instant(t)) if steps is None else self.warped(steps.at(t))
 
-    def step(self, steps: Steps, i: int | Int[Array, ""], batch_size: int) -> Step:
+    def step(self, steps: Steps, i: Index, batch_size: int) -> Step:
         """Step i of `steps`, counted from the data, for each of `batch_size` examples."""
         return self.warped(steps.step(i, batch_size))
 
@@ -120,9 +119,9 @@ class Process:
         prediction = self.predict(z_t, gamma_t)
         return Estimate(image_from_velocity(z_t, prediction.v, gamma_t), *prediction)
 
-    def assumed(self, estimate: Estimate, place: Place) -> Assumed:
-        """The encoding that the generative model assumes at `place`, given its estimate there."""
-        return self.assumption(estimate.x_hat, place, self.encoder)
+    def assumed(self, estimate: Estimate, point: PathPoint) -> Assumed:
+        """The encoding that the generative model assumes at `point`, given its estimate there."""
+        return self.assumption(estimate.x_hat, point, self.encoder)
 
     def assumed_at(self, estimate: Estimate, gamma_t: Gammas) -> Assumed:
         """The encoding that the generative model assumes at γ_t and infinite depth."""
@@ -138,10 +137,10 @@ class Process:
         """An estimate of x from x̂; None if x̂ does not determine it."""
         return self.assumption.image(estimate.x_hat, gamma_t, self.encoder)
 
-    def errors(self, place: Place, estimate: Estimate, v: Images, encoding: Encoding) -> Errors:
-        """The errors of an estimate at a `place` on the path, where v_t is `v`, for the encoding there."""
-        assumed, velocity = self.assumed(estimate, place), v - estimate.v
-        missed = self.encoder.missed(encoding, assumed, velocity, v, place.gamma_t)
+    def errors(self, point: PathPoint, estimate: Estimate, v: Images, encoding: Encoding) -> Errors:
+        """The errors of an estimate at a `point` of the path, where v_t is `v`, for the encoding there."""
+        assumed, velocity = self.assumed(estimate, point), v - estimate.v
+        drift_error = self.encoder.drift_error(encoding, assumed, velocity, v, point.gamma_t)
         if self.encoder.scales_noise:
-            missed = place.relative(self.encoder, velocity + missed) - velocity
-        return Errors(velocity, missed, estimate)
+            drift_error = point.relative(self.encoder, velocity + drift_error) - velocity
+        return Errors(velocity, drift_error, estimate)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images
 from diffenc_jax.diffusion.encoders import Assumed, Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
-from diffenc_jax.diffusion.steps import Place, Step
+from diffenc_jax.diffusion.steps import PathPoint, Step
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Extrapolated:
 
     factor: Callable[[AnyShape, AnyShape], AnyShape]
 
-    def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
-        """The encoding at `place`."""
-        k = align(jnp.asarray(place.drift_factor(self.factor) * encoder.drifts), x_hat)
+    def __call__(self, x_hat: Images, point: PathPoint, encoder: Encoder) -> Assumed:
+        """The encoding at `point`."""
+        k = align(jnp.asarray(point.drift_factor(self.factor) * encoder.drifts), x_hat)
         return Assumed(Encoding(x_hat, -k * x_hat))
 
     def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images | None:
@@ -57,10 +57,10 @@ class ThroughEncoder:
     At infinite depth, x_t - dx_t/dγ is then predicted by x̂_t - dx̂_t/dγ instead of (1 + σ_t²) x̂.
     """
 
-    def __call__(self, x_hat: Images, place: Place, encoder: Encoder) -> Assumed:
-        """The encoding at `place`."""
-        encoding = place.encode(encoder, x_hat)
-        return Assumed(encoding, (encoding.x_t - x_hat) / align(jax.nn.sigmoid(place.gamma_t), x_hat))
+    def __call__(self, x_hat: Images, point: PathPoint, encoder: Encoder) -> Assumed:
+        """The encoding at `point`."""
+        encoding = point.encode(encoder, x_hat)
+        return Assumed(encoding, (encoding.x_t - x_hat) / align(jax.nn.sigmoid(point.gamma_t), x_hat))
 
     def slope(self, x_hat: Images, gamma: Gammas, encoder: Encoder) -> Images:
         """Slope of the image x̂: the flow moves z along the path of the image x̂ through z.

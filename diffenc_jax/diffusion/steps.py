@@ -1,4 +1,4 @@
-"""Places on the path from data to noise: instants at infinite depth, steps at finite depth (arXiv 2310.19789).
+"""Points of the path from data to noise: instants at infinite depth, steps at finite depth (arXiv 2310.19789).
 
 From t to s < t the path and the model are, with c = 1 - e^(γ_s - γ_t),
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, PerExample, Scalar
+from diffenc_jax.diffusion.arrays import AnyShape, Gammas, Images, Index, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Encoding
 from diffenc_jax.diffusion.gaussian import Estimate, align, alpha, sum_dims
 from diffenc_jax.diffusion.ratios import RATIOS, Ratio, cost
@@ -32,7 +32,7 @@ SHORTEST = 1e-5  # length in γ of a step of one dimension; float32 resolves 2e-
 
 
 class Errors(NamedTuple):
-    """The two errors of a model at a place on the path, [B, ...] each; the diffusion loss depends on their sum.
+    """The two errors of a model at a point of the path, [B, ...] each; the diffusion loss depends on their sum.
 
     Attributes:
       velocity: v_t - v̂.
@@ -46,7 +46,7 @@ class Errors(NamedTuple):
 
 
 class Instant(NamedTuple):
-    """A place on the path at infinite depth: γ_t and γ'(t), [B], or [B, ...] if each dimension has its own."""
+    """A point of the path at infinite depth: γ_t and γ'(t), [B], or [B, ...] if each dimension has its own."""
 
     gamma_t: Gammas
     dgamma: Gammas
@@ -92,16 +92,16 @@ class Instant(NamedTuple):
         return weight * sum_dims(squares) if weight.ndim == 1 else sum_dims(weight * squares)
 
     def warped(self, warp: Warp) -> "Instant":
-        """The place with the γ of each dimension, and its derivative by t."""
+        """The point with the γ of each dimension, and its derivative by t."""
         return Instant(*jax.jvp(warp, (self.gamma_t,), (self.dgamma,)))
 
     def joined(self, join: Join, count: int, gamma_0: Scalar, gamma_1: Scalar) -> "Instant":
-        """The places of a batch together with both end points of `count` images."""
+        """The points of a batch together with both end points of `count` images."""
         return self._replace(gamma_t=_joined(join, count, self.gamma_t, gamma_0, gamma_1))
 
 
 class Step(NamedTuple):
-    """A place on the path at finite depth: for each example the step from t to s.
+    """A point of the path at finite depth: for each example the step from t to s.
 
     Attributes:
       gamma_s, gamma_t: [B], or [B, ...] if each dimension has its own.
@@ -162,7 +162,7 @@ class Step(NamedTuple):
         return self.ratio(self.gamma_s, self.gamma_t, estimate)
 
     def warped(self, warp: Warp) -> "Step":
-        """The place with the γ of each dimension.
+        """The point with the γ of each dimension.
 
         Where the warp is flat, rounding could put γ_s above γ_t, and the variance of the step below 0. Steps of a
         dimension that are shorter than `SHORTEST` are therefore given this length, which adds up to ½ `SHORTEST` α_t²
@@ -174,12 +174,12 @@ class Step(NamedTuple):
         return self._replace(gamma_s=jnp.minimum(warp(self.gamma_s), gamma_t - SHORTEST), gamma_t=gamma_t)
 
     def joined(self, join: Join, count: int, gamma_0: Scalar, gamma_1: Scalar) -> "Step":
-        """The places of a batch together with both end points of `count` images, as ends of steps of length 1 in γ."""
+        """The points of a batch together with both end points of `count` images, as ends of steps of length 1 in γ."""
         gamma_s = _joined(join, count, self.gamma_s, gamma_0 - 1.0, gamma_1 - 1.0)
         return self._replace(gamma_s=gamma_s, gamma_t=_joined(join, count, self.gamma_t, gamma_0, gamma_1))
 
 
-Place = Instant | Step
+PathPoint = Instant | Step
 
 
 class Steps(NamedTuple):
@@ -213,7 +213,7 @@ class Steps(NamedTuple):
         i = jnp.clip(jnp.floor(t * self.depth).astype(jnp.int32), 0, self.depth - 1)
         return self._step(self.gamma[i], self.gamma[i + 1], i)
 
-    def step(self, i: int | Int[Array, ""], batch_size: int) -> Step:
+    def step(self, i: Index, batch_size: int) -> Step:
         """The step between γ[i + 1] and γ[i], for each of `batch_size` examples."""
         gamma_s, gamma_t = (jnp.broadcast_to(self.gamma[j], (batch_size,)) for j in (i, i + 1))
         return self._step(gamma_s, gamma_t, jnp.asarray(i)[None])

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from diffenc_jax.config import Config
 from diffenc_jax.config.sections import LossConfig
 from diffenc_jax.core.streams import draw_each, stream, uniform
 from diffenc_jax.data.images import Batch
@@ -20,7 +19,7 @@ from diffenc_jax.evaluation.fit import Fit, fit_description, fit_images, num_fit
 from diffenc_jax.evaluation.uncertainty import replicates
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import sharding
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 
 # Number of cells of t, on each of which the density of importance-sampled times is constant; at most one per step.
 CELLS = 32
@@ -39,9 +38,7 @@ class Bound(StepsEstimator):
 
     terms = TERMS
 
-    def __init__(
-        self, experiment: Experiment, loss: LossConfig | None = None, passes: int | None = None, fit: Fit | None = None
-    ):
+    def __init__(self, run: BaseRun, loss: LossConfig | None = None, passes: int | None = None, fit: Fit | None = None):
         """Raises InputError if `config.fit` is needed and does not suit the data or the devices.
 
         Args:
@@ -49,16 +46,12 @@ class Bound(StepsEstimator):
           passes: `config.eval.passes` by default.
           fit: the fitted steps to use; by default they are fitted when they are needed.
         """
-        super().__init__(experiment, loss, fit)
+        super().__init__(run, loss, fit)
         self.passes = passes or self.passes
-        self._importance = experiment.config.eval.time_sampling == "importance"
+        self._importance = run.config.eval.time_sampling == "importance"
         if self._importance:
-            num_fit_images(experiment)
-        self._compiled = _compiled(experiment.model, experiment.mesh)
-
-    @staticmethod
-    def needs_training_images(config: Config) -> bool:
-        return config.eval.time_sampling == "importance" or config.loss.is_fitted
+            num_fit_images(run)
+        self._compiled = _compiled(run.model, run.mesh)
 
     @property
     def name(self) -> str:
@@ -69,10 +62,9 @@ class Bound(StepsEstimator):
         return replicates(self.passes)
 
     def describe(self) -> dict[str, Any]:
-        kind = "continuous" if self.loss.depth is None else "discrete"
         sampling = "importance" if self._importance else "uniform"
-        fit = {"fit": fit_description(self.experiment)} if self._importance else {}
-        return {"kind": kind, **super().describe(), "time_sampling": sampling, **fit}
+        fit = {"fit": fit_description(self.run)} if self._importance else {}
+        return {"kind": "bound", **super().describe(), "time_sampling": sampling, **fit}
 
     def tables(self, params: Params) -> Tables:
         """The steps' arrays at finite depth, and the 'mass' of importance-sampled times by cell."""
@@ -90,7 +82,7 @@ class Bound(StepsEstimator):
         An image's noise depends only on (seed, index, group, j), so its value does not depend on its batch.
         """
         groups = self.replicates or 1
-        seed = np.uint32(self.experiment.config.eval.seed)
+        seed = np.uint32(self.run.config.eval.seed)
         place = [np.int32(value) for value in (number % groups, number // groups, self.passes // groups)]
         return self._compiled.draw(tables["mass"], seed, indices, *place)
 
@@ -99,12 +91,12 @@ class Bound(StepsEstimator):
     ) -> dict[str, jax.Array]:
         """The values that `estimate` returns, under the given noise."""
         steps = None if self.loss.depth is None else Steps.from_arrays(tables)
-        return self._compiled.terms(params, batch, noise, weight, self._compiled.place(params, steps, noise.t))
+        return self._compiled.terms(params, batch, noise, weight, self._compiled.point(params, steps, noise.t))
 
     def _mean_squares(self, params: Params, tables: Tables) -> np.ndarray:
         """[cells] the mean square of the diffusion term over training images, by cell of t."""
-        config, mesh = self.experiment.config, self.experiment.mesh
-        split, batch_size = fit_images(self.experiment), sharding.round_up(mesh, config.eval.batch_size)
+        config, mesh = self.run.config, self.run.mesh
+        split, batch_size = fit_images(self.run), sharding.round_up(mesh, config.eval.batch_size)
         cells = min(CELLS, self.loss.depth or CELLS)
         squares = np.zeros((cells, len(split.data)))
         key = stream(config.fit.seed, "fit density")
@@ -126,13 +118,13 @@ class _Compiled:
     """
 
     def __init__(self, model: Model, mesh: Mesh):
-        def terms(params, batch, noise, weight, place):
+        def terms(params, batch, noise, weight, point):
             """The terms by name, with their times and weights, [B] each."""
             process = bind_to(model, params, batch)
-            terms = bound_at(process, batch.data, process.warped(place), noise).weighted(weight)
+            terms = bound_at(process, batch.data, process.warped(point), noise).weighted(weight)
             return {name: getattr(terms, name) for name in TERMS} | {"t": noise.t, "weight": weight}
 
-        self.place = jax.jit(lambda params, steps, t: model.bind(params).instant(t) if steps is None else steps.at(t))
+        self.point = jax.jit(lambda params, steps, t: model.bind(params).instant(t) if steps is None else steps.at(t))
         self.terms = jax.jit(terms, out_shardings=sharding.replicated(mesh))
         self.draw = jax.jit(partial(_draw, model))
         self.draw_in_cell = jax.jit(partial(_draw_in_cell, model), static_argnums=0)

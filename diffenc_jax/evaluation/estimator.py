@@ -19,7 +19,7 @@ from diffenc_jax.core.streams import stream
 from diffenc_jax.data.images import Batch
 from diffenc_jax.evaluation.fit import Fit, check_fit, fit_description, steps_for
 from diffenc_jax.model import Params
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 
 # Distance from the mean, in deviations, beyond which float32 does not resolve the noise of γ_0.
 RESOLVED = 1e4
@@ -50,7 +50,7 @@ class Method(ABC):
 
     Attributes:
       kind: its kind among the parts, see `core.parts.kinds`.
-      experiment: the model and the configuration.
+      run: the model and the configuration.
       not_finite: part of a message: why a result is not finite although the parameters are, and what to do.
     """
 
@@ -61,9 +61,9 @@ class Method(ABC):
     class Options:
         """Keys of the method, in `eval.options` or `sample.options`; fields that are made by `core.keys.key`."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, run: BaseRun):
         """Raises InputError if the method does not suit the model or the data."""
-        self.experiment = experiment
+        self.run = run
 
     @classmethod
     def chosen(cls, config: Config) -> tuple[type[Self], Any]:
@@ -74,19 +74,14 @@ class Method(ABC):
         return method, method.Options(**parts.options(cls.kind, name, values.options))
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Self:
+    def of(cls, run: BaseRun) -> Self:
         """The method that the configuration names; raises InputError if it does not suit the model or the data."""
-        return cls.chosen(experiment.config)[0](experiment)
+        return cls.chosen(run.config)[0](run)
 
     @cached_property
     def options(self) -> Any:
         """The values of its keys, an object of its `Options`."""
-        return self.chosen(self.experiment.config)[1]
-
-    @staticmethod
-    def needs_training_images(config: Config) -> bool:
-        """Whether something is fitted on training images."""
-        return False
+        return self.chosen(self.run.config)[1]
 
     @property
     @abstractmethod
@@ -131,9 +126,9 @@ class Estimator(Method):
     diagnostic_formats: ClassVar[Mapping[str, str]] = {}
     is_exact: bool = False
 
-    def __init__(self, experiment: Experiment):
-        super().__init__(experiment)
-        self.passes = experiment.config.eval.passes
+    def __init__(self, run: BaseRun):
+        super().__init__(run)
+        self.passes = run.config.eval.passes
 
     @property
     def replicates(self) -> int | None:
@@ -142,7 +137,7 @@ class Estimator(Method):
 
     def describe(self) -> dict[str, Any]:
         """The record's 'estimator': everything that the values depend on, except for parameters and images."""
-        return {"passes": self.passes, "replicates": self.replicates, "seed": self.experiment.config.eval.seed}
+        return {"passes": self.passes, "replicates": self.replicates, "seed": self.run.config.eval.seed}
 
     def tables(self, params: Params) -> Tables:
         """Tables to compute once, before the first image."""
@@ -185,33 +180,29 @@ class StepsEstimator(Estimator):
       fit: of whose fitted steps those of `loss` are; None to make it when it is needed.
     """
 
-    def __init__(self, experiment: Experiment, loss: LossConfig | None = None, fit: Fit | None = None):
+    def __init__(self, run: BaseRun, loss: LossConfig | None = None, fit: Fit | None = None):
         """Raises InputError if `config.fit` is needed and does not suit the data or the devices.
 
         Args:
           loss: `model.loss` by default.
         """
-        super().__init__(experiment)
-        self.loss, self.fit = loss or experiment.model.loss, fit
+        super().__init__(run)
+        self.loss, self.fit = loss or run.model.loss, fit
         if self.loss.is_fitted:
-            check_fit(experiment)
-
-    @staticmethod
-    def needs_training_images(config: Config) -> bool:
-        return config.loss.is_fitted
+            check_fit(run)
 
     def describe(self) -> dict[str, Any]:
         loss = self.loss
         description = {**super().describe(), "depth": loss.depth, "variance_ratio": loss.variance_ratio}
         if loss.depth is not None:
             description |= {"extrapolation": loss.extrapolation, "times": loss.times}
-        return description | ({"fit": fit_description(self.experiment)} if loss.is_fitted else {})
+        return description | ({"fit": fit_description(self.run)} if loss.is_fitted else {})
 
     def tables(self, params: Params) -> Tables:
         """The steps' arrays by name; none at infinite depth."""
         if self.loss.depth is None:
             return {}
-        steps = self.fit.steps(self.loss) if self.fit else steps_for(self.experiment, params, self.loss)
+        steps = self.fit.steps(self.loss) if self.fit else steps_for(self.run, params, self.loss)
         return steps.to_arrays()
 
 

@@ -1,11 +1,10 @@
 """Likelihoods of a whole split: every image exactly once per pass, and a record of how they were estimated."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -14,15 +13,16 @@ from diffenc_jax.config import Config
 from diffenc_jax.config.sections import EvalConfig
 from diffenc_jax.core import versions
 from diffenc_jax.core.sources import outside_digest
+from diffenc_jax.data.dataset import Split
 from diffenc_jax.data.images import Batch
 from diffenc_jax.data.pipeline import EvalBatch, eval_batches
 from diffenc_jax.evaluation.estimator import Estimator, Pass, Tables
 from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.evaluation.uncertainty import difference, means_and_errors, means_of_replicates
-from diffenc_jax.model import Params, outside_parts
+from diffenc_jax.model import Model, Params, outside_parts
 from diffenc_jax.parallel import sharding
 from diffenc_jax.parallel.memory import within_memory
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.partial import PartialEvaluation
 from diffenc_jax.runs.record_types import Record
@@ -31,13 +31,12 @@ from diffenc_jax.runs.stored import StoredRun
 
 OnBatch = Callable[[], Any]
 MakeTables = Callable[[], Tables] | None  # None: those of the estimator
-AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 
 
-def in_eval_dtype(experiment: AnyExperiment) -> AnyExperiment:
-    """The experiment with its model computing in `config.eval.dtype`."""
-    dtype = experiment.config.eval.dtype
-    return experiment if dtype is None else dataclasses.replace(experiment, model=experiment.model.with_dtype(dtype))
+def eval_model(run: BaseRun) -> Model:
+    """The model, computing in `config.eval.dtype`."""
+    dtype = run.config.eval.dtype
+    return run.model if dtype is None else run.model.with_dtype(dtype)
 
 
 def eval_precision(settings: EvalConfig) -> AbstractContextManager[None]:
@@ -62,14 +61,14 @@ class Evaluator:
     """The likelihood of every image of `config.eval.split`, compiled once for any number of checkpoints.
 
     Attributes:
-      experiment: the experiment, with the model computing in `config.eval.dtype`.
+      run: the run, with the model computing in `config.eval.dtype`.
       estimator: the estimator.
     """
 
     def __init__(
         self,
-        experiment: Experiment,
-        make: Callable[[Experiment], Estimator] | None = None,
+        run: BaseRun,
+        make: Callable[[BaseRun], Estimator] | None = None,
         *,
         folder: str = EVAL_FOLDER,
         variant: str | None = None,
@@ -81,19 +80,22 @@ class Evaluator:
           folder: subfolder of a workdir for the records.
           variant: short name of a variant of the model, part of a record's name and its 'estimator.encoder'.
         """
-        settings, experiment = experiment.config.eval, in_eval_dtype(experiment)
-        self.experiment, self.estimator = experiment, (make or Estimator.of)(experiment)
+        settings, run = run.config.eval, run.changed(model=eval_model(run))
+        self.run, self.estimator = run, (make or Estimator.of)(run)
         self._folder, self._variant = folder, variant
-        self._parts = outside_parts(experiment.config, *([] if make else ["estimator"]))
+        self._parts = outside_parts(run.config, *([] if make else ["estimator"]))
         if make and (digest := outside_digest([self.estimator])):
             self._parts[f"estimator={self.estimator.name}"] = digest
-        self._split = experiment.dataset.examples(settings.split)
-        self._true = experiment.dataset.true_bits(settings.split)
-        self._batch_size = sharding.round_up(experiment.mesh, settings.batch_size)
+        self._batch_size = sharding.round_up(run.mesh, settings.batch_size)
+
+    @property
+    def split(self) -> Split:
+        """The split to evaluate on, which is read when it is first asked for."""
+        return self.run.dataset.split(self.run.config.eval.split)
 
     def num_batches(self, count: int | None = None) -> int:
         """Number of calls of `on_batch` per evaluation of `count` examples; None for those of the split."""
-        count = len(self._split.data) if count is None else count
+        count = len(self.split.data) if count is None else count
         return self.estimator.passes * math.ceil(count / self._batch_size)
 
     def slow(self, count: int) -> str:
@@ -127,14 +129,14 @@ class Evaluator:
 
     def evaluate(self, params: Params, step: int = 0) -> Record:
         """The record of `params`, held in memory only; `step` is their training step, for the record."""
-        description = self._describe(self.experiment.config, step, params)
+        description = self._describe(self.run.config, step, params)
         return self._complete(PartialEvaluation(description, self.estimator.terms), params, lambda: None)
 
     def record(
         self,
         params: Params,
         step: int,
-        run: StoredRun,
+        stored: StoredRun,
         *,
         tables: MakeTables = None,
         on_batch: OnBatch = lambda: None,
@@ -145,29 +147,29 @@ class Evaluator:
         InputError if the record cannot be written.
 
         Args:
-          params: parameters of `run` at `step`.
+          params: parameters of `stored` at `step`.
           tables: replaces the estimator's tables; called only if they are needed.
           on_batch: called after every batch.
         """
-        description = self._describe(run.config, step, params)
-        parts = self.estimator.name, self._variant, self.experiment.config.eval.dtype
-        path = record_path(run.workdir, description, "-".join(part for part in parts if part), self._folder)
+        description = self._describe(stored.config, step, params)
+        parts = self.estimator.name, self._variant, self.run.config.eval.dtype
+        path = record_path(stored.workdir, description, "-".join(part for part in parts if part), self._folder)
         if found := find_evaluation(path, description):
             return found
         with PartialEvaluation(description, self.estimator.terms, path) as evaluation:
             record = self._complete(evaluation, params, on_batch, tables)
-            true = {} if self._true is None else {TRUE_BITS: self._true}
-            return write_record(path, record, evaluation.arrays | true)
+            true = self.split.true_bits
+            return write_record(path, record, evaluation.arrays | ({} if true is None else {TRUE_BITS: true}))
 
     def _complete(
         self, evaluation: PartialEvaluation, params: Params, on_batch: OnBatch, tables: MakeTables = None
     ) -> Record:
         """Compute the missing values of an evaluation; returns its record."""
-        errors = self._compute(evaluation, params, self._split, on_batch, tables)
+        errors = self._compute(evaluation, params, self.split.examples, on_batch, tables)
         count = int(sum(leaf.size for leaf in jax.tree.leaves(params)))
-        results = summarize(evaluation.values, self.estimator, self.experiment.model.spec.dims, self._true)
+        results = summarize(evaluation.values, self.estimator, self.run.model.spec.dims, self.split.true_bits)
         if errors.any():
-            results["numerical_error"] = _summary(errors / (self.experiment.model.spec.dims * math.log(2)))
+            results["numerical_error"] = _summary(errors / (self.run.model.spec.dims * math.log(2)))
         further = {"params": count, "seconds": round(evaluation.seconds, 3)}
         return cast(Record, evaluation.description | results | further)
 
@@ -184,8 +186,8 @@ class Evaluator:
 
         Raises NotFinite at the first value that is not a finite number.
         """
-        estimator, size = self.estimator, f"lower eval.batch_size={self.experiment.config.eval.batch_size}"
-        with eval_precision(self.experiment.config.eval), within_memory("an evaluation", size):
+        estimator, size = self.estimator, f"lower eval.batch_size={self.run.config.eval.batch_size}"
+        with eval_precision(self.run.config.eval), within_memory("an evaluation", size):
             given = partial(self._given, params, evaluation.tables(tables or (lambda: estimator.tables(params))))
             batches = partial(eval_batches, data, self._batch_size, noise)
             for number, part, values in sharding.in_flight(self._started(evaluation, batches, given)):
@@ -215,12 +217,12 @@ class Evaluator:
 
     def _given(self, params: Params, tables: Tables, part: EvalBatch, number: int) -> Pass:
         """Argument of the estimator for a batch in pass `number`."""
-        batch, numbers = sharding.to_devices(self.experiment.mesh, (part.batch, part.noise))
+        batch, numbers = sharding.to_devices(self.run.mesh, (part.batch, part.noise))
         return Pass(params, tables, batch, numbers, np.int32(number))
 
     def _describe(self, trained: Config, step: int, params: Params) -> dict[str, Any]:
         """The record, except for its results."""
-        settings, model = self.experiment.config.eval, self.experiment.model
+        settings, model = self.run.config.eval, self.run.model
         estimator = self.estimator.describe() | {"dtype": settings.dtype}
         if self._variant:
             estimator["encoder"] = self._variant
@@ -233,7 +235,7 @@ class Evaluator:
             "config_hash": trained.hash,
             **({"augmentation": trained.augmentation} if trained.augmentation else {}),
             **({"code": model.code.nats / (model.spec.dims * math.log(2))} if model.code else {}),
-            "dataset": self.experiment.dataset.fingerprint(settings.split),
+            "dataset": self.split.fingerprint,
             "estimator": estimator,
             "params_sha256": tree_digest(params),
             **versions.environment(self._parts),

@@ -27,7 +27,7 @@ from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.diffusion.times import best_times
 from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.parallel import hosts, sharding
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 
 # The best times are points of the grid as long as a step has, on average, at least this many intervals of it.
 INTERVALS_PER_STEP = 8
@@ -51,48 +51,48 @@ class StepErrors(NamedTuple):
     x_hat: np.ndarray
 
 
-def check_fit(experiment: Experiment) -> None:
+def check_fit(run: BaseRun) -> None:
     """Raises InputError if `config.fit` does not suit the data or the devices."""
-    sharding.check_batch(experiment.mesh, num_fit_images(experiment), "fit.images")
+    sharding.check_batch(run.mesh, num_fit_images(run), "fit.images")
 
 
-def num_fit_images(experiment: Experiment) -> int:
+def num_fit_images(run: BaseRun) -> int:
     """`fit.images`, or its default; raises InputError if there are fewer training images than `fit.images`."""
-    wanted, available = experiment.config.fit.images, len(experiment.dataset.splits[FIT_SPLIT])
+    wanted, available = run.config.fit.images, len(run.dataset.split(FIT_SPLIT).data)
     if wanted is not None and wanted > available:
         raise InputError(f"fit.images={wanted} exceeds the {available} training images; take at most that many")
     return min(FIT_IMAGES, available) if wanted is None else wanted
 
 
-def fit_images(experiment: Experiment) -> Batch:
+def fit_images(run: BaseRun) -> Batch:
     """The `num_fit_images` training images that fits use, drawn by `fit.seed`."""
-    rows = _shuffled(experiment)[: num_fit_images(experiment)]
-    return sharding.fetch(experiment.dataset.examples(FIT_SPLIT), rows)
+    rows = _shuffled(run)[: num_fit_images(run)]
+    return sharding.fetch(run.dataset.split(FIT_SPLIT).examples, rows)
 
 
-def fit_description(experiment: Experiment) -> dict[str, Any]:
+def fit_description(run: BaseRun) -> dict[str, Any]:
     """Everything that a fit depends on besides the model, for a record."""
-    images = fit_images(experiment).data
-    used = {**dataclasses.asdict(experiment.config.fit), "images": len(images)}
+    images = fit_images(run).data
+    used = {**dataclasses.asdict(run.config.fit), "images": len(images)}
     return {"split": FIT_SPLIT, "sha256": fingerprints.sha256(images), **used}
 
 
-def steps_for(experiment: Experiment, params: Params, loss: LossConfig) -> Steps:
+def steps_for(run: BaseRun, params: Params, loss: LossConfig) -> Steps:
     """The steps of `loss`, of finite depth, fitted if `loss` asks for it."""
     if loss.is_fitted:
-        return Fit(experiment, params).steps(loss)
-    return experiment.model.steps(params, loss)
+        return Fit(run, params).steps(loss)
+    return run.model.steps(params, loss)
 
 
 class Fit:
     """Steps fitted to one model and its parameters; each part is computed when it is first needed."""
 
-    def __init__(self, experiment: Experiment, params: Params):
+    def __init__(self, run: BaseRun, params: Params):
         """Raises InputError if `config.fit` does not suit the data or the devices."""
-        check_fit(experiment)
-        self._experiment, self._params = experiment, params
-        self._model, self._config = experiment.model, experiment.config.fit
-        self._num_images, self._order = num_fit_images(experiment), _shuffled(experiment)
+        check_fit(run)
+        self._run, self._params = run, params
+        self._model, self._config = run.model, run.config.fit
+        self._num_images, self._order = num_fit_images(run), _shuffled(run)
 
     def steps(self, loss: LossConfig) -> Steps:
         """The steps of `loss`, of finite depth."""
@@ -117,11 +117,13 @@ class Fit:
         n = self._config.grid + 1
         gammas = jnp.asarray(self.grid, jnp.float32)
         batch = self._batch(np.arange(self._num_images))
-        run = self._model, self._params, batch
-        encoded = jax.tree.map(lambda *at: jnp.stack(at), *(_call(encode_at, *run, gamma) for gamma in gammas))
+        given = self._model, self._params, batch
+        encoded = jax.tree.map(lambda *at: jnp.stack(at), *(_call(encode_at, *given, gamma) for gamma in gammas))
         # One noise per image for all times: the costs are smooth in t, and the choice of times cannot exploit chance.
         eps = gaussian(stream(self._config.seed, "fit times"), batch.data.shape)
-        columns = [jax.tree.map(hosts.all_gather, _call(costs_to_all, *run, gammas, encoded, t, eps)) for t in range(n)]
+        columns = [
+            jax.tree.map(hosts.all_gather, _call(costs_to_all, *given, gammas, encoded, t, eps)) for t in range(n)
+        ]
         costs = {name: np.stack([column[name] for column in columns], axis=1, dtype=np.float64) for name in columns[0]}
         for table in costs.values():
             table[np.tril_indices(n)] = np.inf  # not steps: s must be below t
@@ -164,8 +166,8 @@ class Fit:
 
     def _batch(self, numbers: np.ndarray) -> Batch:
         """Training images of these numbers in the drawn order, which repeats."""
-        images = sharding.fetch(self._experiment.dataset.examples(FIT_SPLIT), self._order[numbers % len(self._order)])
-        return sharding.to_devices(self._experiment.mesh, images)
+        images = sharding.fetch(self._run.dataset.split(FIT_SPLIT).examples, self._order[numbers % len(self._order)])
+        return sharding.to_devices(self._run.mesh, images)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -179,9 +181,9 @@ def squared_error(
     process: Process, x: jax.Array, gamma_s: jax.Array, gamma_t: jax.Array, eps: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """u = (μ_Q - μ_P)² / σ_Q² of the steps from γ_t [B] to γ_s [B], and x̂ at z_t, [B, H, W, C] each."""
-    place = process.warped(_step(gamma_s, gamma_t))
-    errors = errors_at(process, place, x, eps)
-    return jnp.square(place.deviation(errors)), errors.estimate.x_hat
+    point = process.warped(_step(gamma_s, gamma_t))
+    errors = errors_at(process, point, x, eps)
+    return jnp.square(point.deviation(errors)), errors.estimate.x_hat
 
 
 def encode_at(process: Process, x: jax.Array, gamma: jax.Array) -> Encoded:
@@ -209,16 +211,16 @@ def costs_to_all(
 
     def costs(s):
         at_s = jax.tree.map(lambda arrays: arrays[s], encoded)
-        place = process.warped(_step(jnp.broadcast_to(gammas[s], shared.shape), shared))
-        encoding = process.encoder.between(at_s, at_t, place.gamma_s, gamma_t)
-        u = jnp.square(place.deviation(process.errors(place, estimate, v, encoding)))
+        point = process.warped(_step(jnp.broadcast_to(gammas[s], shared.shape), shared))
+        encoding = process.encoder.between(at_s, at_t, point.gamma_s, gamma_t)
+        u = jnp.square(point.deviation(process.errors(point, estimate, v, encoding)))
         dims, mean = u[0].size, jnp.mean(u, axis=0)
         by_name = {name: jnp.mean(mean, axis=tuple(range(mean.ndim)[axes])) for name, axes in OPTIMAL.items()}
         nats = {name: dims * jnp.mean(best_cost(u)) for name, u in by_name.items()} | {FIXED: 0.5 * jnp.sum(mean)}
         by_bin = jnp.dot(members, u.ravel(), precision=jax.lax.Precision.HIGHEST) / jnp.maximum(count, 1.0)
         nats[OPTIMAL_ESTIMATE] = jnp.sum(count * best_cost(by_bin)) / len(u)
         if estimate.log_error is not None:
-            w = ByErrorHead()(place.gamma_s, gamma_t, estimate)
+            w = ByErrorHead()(point.gamma_s, gamma_t, estimate)
             nats[LEARNED_ERROR] = jnp.mean(sum_dims(cost(w, u)))
         return nats
 
@@ -244,9 +246,9 @@ def _step(gamma_s: jax.Array, gamma_t: jax.Array) -> Step:
     return Step(gamma_s, gamma_t, ratio=Table(one[None]), depth=one)
 
 
-def _shuffled(experiment: Experiment) -> np.ndarray:
+def _shuffled(run: BaseRun) -> np.ndarray:
     """The numbers of all training images in an order drawn by `fit.seed`."""
-    return np.random.default_rng(experiment.config.fit.seed).permutation(len(experiment.dataset.splits[FIT_SPLIT]))
+    return np.random.default_rng(run.config.fit.seed).permutation(len(run.dataset.split(FIT_SPLIT).data))
 
 
 def fit_table(steps: Iterable[StepErrors], axes: slice) -> Table:

@@ -15,7 +15,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Pass, StepsEstimator, image_keys
 from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import replicated
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 
 # Format strings of `weight_diagnostics`.
 WEIGHT_FORMATS = {
@@ -30,30 +30,30 @@ class ImportanceWeighted(StepsEstimator):
     terms = ("importance_weighted",)
     diagnostic_formats: ClassVar = WEIGHT_FORMATS
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, run: BaseRun):
         """Raises InputError if the depth is infinite, or `config.fit` is needed and does not suit the data."""
-        super().__init__(experiment)
+        super().__init__(run)
         needs = "eval.estimator=importance_weighted needs a finite loss.depth, such as --config.loss.depth=100"
         require(self.loss.depth is not None, f"{needs}: it draws whole paths")
-        self._estimate = jax.jit(partial(_estimate, experiment), out_shardings=replicated(experiment.mesh))
+        self._estimate = jax.jit(partial(_estimate, run), out_shardings=replicated(run.mesh))
 
     @property
     def name(self) -> str:
-        return f"{self.loss.name}-importance_weighted{self.experiment.config.eval.num_draws}"
+        return f"{self.loss.name}-importance_weighted{self.run.config.eval.num_draws}"
 
     def describe(self) -> dict[str, Any]:
-        draws = self.experiment.config.eval.num_draws
+        draws = self.run.config.eval.num_draws
         return {"kind": "importance_weighted", "num_draws": draws, **super().describe()}
 
     def estimate(self, given: Pass) -> dict[str, jax.Array]:
         return self._estimate(given)
 
     def diagnostics(self, values: dict[str, np.ndarray]) -> dict[str, Any]:
-        return weight_diagnostics(values, self.experiment.model.spec.dims)
+        return weight_diagnostics(values, self.run.model.spec.dims)
 
 
-def _estimate(experiment, given):
-    model, settings = experiment.model, experiment.config.eval
+def _estimate(run, given):
+    model, settings = run.model, run.config.eval
     process, steps = bind_to(model, given.params, given.batch), Steps.from_arrays(given.tables)
     keys = image_keys(settings.seed, given.indices, given.number)
 

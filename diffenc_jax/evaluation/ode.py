@@ -16,7 +16,7 @@ from diffenc_jax.evaluation.estimator import Estimator, Pass, image_keys
 from diffenc_jax.evaluation.importance_weighted import WEIGHT_FORMATS, weight_diagnostics, weight_values
 from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import replicated
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 
 
 class Ode(Estimator):
@@ -37,19 +37,19 @@ class Ode(Estimator):
         **WEIGHT_FORMATS,
     }
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, run: BaseRun):
         """Raises InputError if the model has no flow."""
-        super().__init__(experiment)
-        self._config = experiment.config.ode
-        experiment.model.check_flow()
-        draws, self._is_real = self._config.dequantisation_draws, experiment.model.decoder.takes_reals
+        super().__init__(run)
+        self._config = run.config.ode
+        run.model.check_flow()
+        draws, self._is_real = self._config.dequantisation_draws, run.model.decoder.takes_reals
         useless = f"ode.dequantisation_draws={draws} is for pixels: real numbers are not dequantised; leave it out"
         require(draws == 1 or not self._is_real, useless)
         self.is_exact = self._is_real and self._config.divergence == EXACT
         self.passes = 1 if self.is_exact else self.passes
-        self.terms = ("prior", "divergence", _start(experiment)) if draws == 1 else ("importance_weighted",)
-        estimate = partial(_estimate if draws == 1 else _importance_weighted, experiment)
-        self._estimate = jax.jit(estimate, out_shardings=replicated(experiment.mesh))
+        self.terms = ("prior", "divergence", _start(run)) if draws == 1 else ("importance_weighted",)
+        estimate = partial(_estimate if draws == 1 else _importance_weighted, run)
+        self._estimate = jax.jit(estimate, out_shardings=replicated(run.mesh))
 
     @property
     def name(self) -> str:
@@ -61,14 +61,14 @@ class Ode(Estimator):
     @property
     def slow(self) -> str:
         """The derivatives per evaluation of the flow, and the solver's steps."""
-        dims, ode = self.experiment.model.spec.dims, self._config
+        dims, ode = self.run.model.spec.dims, self._config
         exact = f"the exact divergence takes {dims} derivatives per step, ode.divergence=hutchinson one; "
         steps = f"with ode.rtol={ode.rtol:g} and ode.atol={ode.atol:g} rough densities need many steps"
         return f"{exact if ode.divergence == EXACT else ''}{steps}: give larger ones, or take the estimator bound"
 
     def describe(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self._config)
-        head = " and the head for dx_t/dγ" if self.experiment.model.has_derivative_head else ""
+        head = " and the head for dx_t/dγ" if self.run.model.has_derivative_head else ""
         return {
             "kind": "ode",
             "model": f"the probability flow of the score network{head}",
@@ -95,7 +95,7 @@ class Ode(Estimator):
         'evaluations' has the mean and the maximum, over images and passes, of the number of evaluations of the flow for
         all draws. With several draws the entries of `weight_diagnostics` are added.
         """
-        evaluations, dims = values["evaluations"], self.experiment.model.spec.dims
+        evaluations, dims = values["evaluations"], self.run.model.spec.dims
         entries = {"evaluations": {"mean": float(evaluations.mean()), "max": int(evaluations.max())}}
         return entries | (weight_diagnostics(values, dims) if "one_draw" in values else {})
 
@@ -108,34 +108,34 @@ def open_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.maximum(uniform(key, shape), 2.0**-24)
 
 
-def _start(experiment):
+def _start(run):
     """The name of the term of the step from the data to z_0."""
-    return "volume" if experiment.model.decoder.takes_reals else "dequantisation"
+    return "volume" if run.model.decoder.takes_reals else "dequantisation"
 
 
-def _estimate(experiment, given, scale):
+def _estimate(run, given, scale):
     """One draw per image: values by name, with the entropy of the dequantisation instead of ln q of the draw."""
-    dequantised, path = _draw(experiment, given, scale, 0)
+    dequantised, path = _draw(run, given, scale, 0)
     values = {"prior": path.prior, "divergence": path.divergence, "evaluations": path.evaluations}
-    return values | {_start(experiment): jnp.broadcast_to(dequantised.nats, path.prior.shape)}
+    return values | {_start(run): jnp.broadcast_to(dequantised.nats, path.prior.shape)}
 
 
-def _importance_weighted(experiment, given, scale):
+def _importance_weighted(run, given, scale):
     """Several draws per image, one after another, by their weights p(z_0) / q(z_0)."""
 
     def weight(j):
-        dequantised, path = _draw(experiment, given, scale, j)
+        dequantised, path = _draw(run, given, scale, j)
         return -path.total - dequantised.log_density, path.evaluations
 
-    log_weights, evaluations = jax.lax.map(weight, jnp.arange(experiment.config.ode.dequantisation_draws))
+    log_weights, evaluations = jax.lax.map(weight, jnp.arange(run.config.ode.dequantisation_draws))
     return weight_values(log_weights) | {"evaluations": evaluations.sum(axis=0)}
 
 
-def _draw(experiment, given, scale, j):
+def _draw(run, given, scale, j):
     """Draw number j of z_0 for each image, and its likelihood by `scale` times the tolerances."""
-    model, ode, spec = experiment.model, experiment.config.ode, experiment.model.spec
+    model, ode, spec = run.model, run.config.ode, run.model.spec
     process = bind_to(model, given.params, given.batch)
-    keys = image_keys(experiment.config.eval.seed, given.indices, given.number)
+    keys = image_keys(run.config.eval.seed, given.indices, given.number)
     # Even places are for the dequantisation, odd ones for the probes.
     ends, u = process.endpoints, draw_each(open_uniform, keys, 2 * j, spec.shape)
     dequantised = process.decoder.on_flow(given.batch.data, ends[0], ode.dequantisation, u)

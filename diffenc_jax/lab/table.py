@@ -9,8 +9,8 @@ def _command(module: str, summary: str, computes: bool = False) -> Entry:
     return Entry(f"{_COMMANDS}.{module}", summary=summary, computes=computes)
 
 
-def _study(place: str, summary: str, computes: bool = True) -> Entry:
-    return Entry(f"{_STUDIES}.{place}", summary=summary, computes=computes)
+def _study(path: str, summary: str, computes: bool = True) -> Entry:
+    return Entry(f"{_STUDIES}.{path}", summary=summary, computes=computes)
 
 
 KINDS = {"study": Kind("study", f"{_STUDIES}.study:Study", command=f"{_COMMANDS}.study:StudyCommand")}

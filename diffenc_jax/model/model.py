@@ -1,7 +1,6 @@
 """`Model`: a generative model with its encoder, as pure functions of parameters."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,10 @@ import numpy as np
 from flax import linen as nn
 
 from diffenc_jax.config.sections import IMAGE, LEARNED, LEARNED_ERROR, LossConfig
-from diffenc_jax.core.errors import InputError, require
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import gaussian
-from diffenc_jax.data.checks import as_numbers, check_finite
-from diffenc_jax.data.images import NO_LABELS, Batch, LabelSpec
+from diffenc_jax.data.images import Batch
+from diffenc_jax.data.spec import DataSpec
 from diffenc_jax.diffusion.arrays import Gammas, Images
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.decoders import Decoder, Levels
@@ -27,8 +26,7 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.ratios import ByErrorHead, Table
 from diffenc_jax.diffusion.reverse import Extrapolated, ThroughEncoder
 from diffenc_jax.diffusion.schedules import Schedule
-from diffenc_jax.diffusion.standard import UNCHANGED, Standard
-from diffenc_jax.diffusion.steps import Place, Steps
+from diffenc_jax.diffusion.steps import PathPoint, Steps
 from diffenc_jax.nets.network import ScoreNetwork
 
 Params = Any
@@ -39,100 +37,6 @@ HEAD_LOSS = {DERIVATIVE: "slope_error", ERROR: "error_score"}
 LARGEST_LOG_ERROR = 30.0
 # Number folded into a key for the code.
 CODE = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """Shape and kind of the data that a model is built for.
-
-    Attributes:
-      shape: shape of one example: (height, width, channels) of images, (length, channels) or (features,).
-      pixel_levels: number of values that a pixel can have; None for real numbers.
-      label_spec: the kind of the labels; read only by a model that is conditioned on them.
-      standard: standardisation of real numbers.
-    """
-
-    shape: tuple[int, ...]
-    pixel_levels: int | None
-    label_spec: LabelSpec = NO_LABELS
-    standard: Standard = UNCHANGED
-
-    @property
-    def levels(self) -> int:
-        """`pixel_levels`; raises InputError for real numbers."""
-        if self.pixel_levels is None:
-            raise InputError("this needs images of whole numbers, and the data of this run are real numbers")
-        return self.pixel_levels
-
-    @property
-    def dtype(self) -> type[np.generic]:
-        """Type of the data in a batch."""
-        return np.float32 if self.pixel_levels is None else np.uint8
-
-    def checked(self, data: Any, what: str = "") -> np.ndarray:
-        """Data as a batch holds them: images uint8 [N, H, W, C], or real numbers as standardised float32 [N, ...].
-
-        Raises InputError unless they have the shape, and are finite or whole numbers 0 .. pixel_levels - 1.
-        """
-        what = what or ("images" if self.pixel_levels else "data")
-        array = as_numbers(what, data)
-        fits = array.shape[1:] == self.shape and len(array) > 0
-        require(fits, f"{what} must be [N, {', '.join(map(str, self.shape))}]; these are {list(array.shape)}")
-        if self.pixel_levels is None:
-            x = self.standard.single(array)
-            check_finite(f"the {what}, standardised in float32", x)
-            return x
-        last = self.pixel_levels - 1
-        whole = np.issubdtype(array.dtype, np.integer)
-        require(whole, f"images must be uint8, with the values 0 .. {last}; these are {array.dtype}")
-        low, high = int(array.min()), int(array.max())
-        message = f"pixels must lie in 0 .. {last}; those of these images lie in {low} .. {high}"
-        require(low >= 0 and high <= last, message)
-        return array.astype(np.uint8)
-
-    def restored(self, data: np.ndarray) -> np.ndarray:
-        """Data of a batch in the units of the data set: real numbers as float64."""
-        return self.standard.undo(data.astype(np.float64)) if self.pixel_levels is None else data
-
-    def labels(self, labels: Any, count: int | None) -> np.ndarray:
-        """Labels of `count` examples as a batch holds them: int32 [N], uint8 [N, h, w, c] or float32 [N, K].
-
-        Vectors are standardised. Without a `count` there may be any number of them. Raises InputError for other labels.
-        """
-        array, spec = as_numbers("labels", labels), self.label_spec
-        if spec.shape:
-            levels = None if spec.standard else self.levels
-            array = DataSpec(spec.shape, levels, standard=spec.standard or UNCHANGED).checked(array, "labels")
-            several = f"give one label per example; these are {len(array)} for {count} examples"
-            require(count in (None, len(array)), several)
-            return array
-        whole = np.issubdtype(array.dtype, np.integer) and array.ndim == 1 and count in (None, len(array))
-        inside = whole and bool((array >= 0).all() and (array < self.label_spec.classes).all())
-        require(inside, f"give one label of 0 .. {self.label_spec.classes - 1} per image")
-        return array.astype(np.int32)
-
-    @property
-    def labels_are_arrays(self) -> bool:
-        """Whether labels are images or vectors rather than classes."""
-        return self.label_spec.shape is not None
-
-    @property
-    def label_size(self) -> int:
-        """Number of a label's inputs to the networks: one per class, or one per value of an array."""
-        return math.prod(self.label_spec.shape) if self.label_spec.shape else self.label_spec.classes
-
-    def label_inputs(self, labels: Any) -> jax.Array:
-        """Inputs [B, label_size] of labels: one-hot vectors of classes, or the values of images or vectors."""
-        if self.label_spec.standard:
-            return labels
-        if self.label_spec.shape:
-            return Levels(self.levels).values(labels).reshape(len(labels), -1)
-        return jax.nn.one_hot(labels, self.label_spec.classes, dtype=jnp.float32)
-
-    @property
-    def dims(self) -> int:
-        """Number of dimensions of one example."""
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -246,17 +150,26 @@ class Model:
         require(self.labels == (labels is not None), wanted)
         return None if labels is None else self.spec.labels(labels, count)
 
+    def label_inputs(self, labels: Any) -> jax.Array:
+        """Inputs [B, spec.label_size] of labels: one-hot vectors of classes, or the values of images or vectors."""
+        of = self.spec.label_spec
+        if of.standard:
+            return labels
+        if of.shape:
+            return Levels(self.spec.levels).values(labels).reshape(len(labels), -1)
+        return jax.nn.one_hot(labels, of.classes, dtype=jnp.float32)
+
     def condition(
         self, params: Params, batch: Batch, dropout_key: jax.Array | None = None, code: jax.Array | None = None
     ) -> jax.Array | None:
         """The condition [B, K] of a batch; None for a model without one.
 
-        It consists of `DataSpec.label_inputs`, the flags of the augmentation, which are zero for images without one,
+        It consists of `label_inputs`, the flags of the augmentation, which are zero for images without one,
         and the code: the given one, or else `code_of` the images.
         """
         parts = []
         if self.labels:
-            parts.append(self.spec.label_inputs(batch.labels))
+            parts.append(self.label_inputs(batch.labels))
         if self.augmentation_flags:
             flags = batch.augmentation
             parts.append(self.no_augmentation(len(batch.data)) if flags is None else flags)
@@ -309,8 +222,8 @@ class Model:
             shape=self.spec.shape,
         )
 
-    def place(self, params: Params, t: jax.Array) -> Place:
-        """The places at times t [B]: instants, or steps of the finite depth `loss.depth`; one γ for all dimensions."""
+    def point(self, params: Params, t: jax.Array) -> PathPoint:
+        """The points at times t [B]: instants, or steps of the finite depth `loss.depth`; one γ for all dimensions."""
         if self.loss.depth is None:
             return self.bind(params).instant(t)
         return self.steps(params, self.loss).at(t)

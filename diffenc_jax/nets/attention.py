@@ -30,4 +30,4 @@ class Attention(nn.Module):
         query, key, value = (dense(name=name)(Features(normed)).sum().reshape(tokens) for name in names)
         mixed = Features(self.compute.forms.attend(query, key, value, self.compute.scan).reshape(shape))
         out = dense(kernel_init=nn.initializers.zeros, name="out")
-        return h.plus(self.compute.forms.settle(out(mixed)))
+        return h.plus(self.compute.forms.add_offset(out(mixed)))

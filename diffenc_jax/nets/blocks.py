@@ -48,7 +48,7 @@ class ResnetBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, cond, mask=None, skip=None):
-        norm, settle = partial(GroupNorm, self.groups, self.compute, swish=True), self.compute.forms.settle
+        norm, add_offset = partial(GroupNorm, self.groups, self.compute, swish=True), self.compute.forms.add_offset
         conv = partial(Conv, self.width, self.compute)
         zeros, parts = nn.initializers.zeros, (x,) if skip is None else (x, skip)
         h, x = norm(keep=True, name="norm_0")(*parts)
@@ -59,7 +59,7 @@ class ResnetBlock(nn.Module):
         if x.x.shape != h.x.shape:
             projected, bias = Dense(self.width, self.compute, name="shortcut")(x)
             x, h = Features(projected), h.shifted(bias)
-        h = x.plus(settle(h))
+        h = x.plus(add_offset(h))
         return Attention(self.compute, name="attention")(h) if self.attention else h
 
 
@@ -120,7 +120,7 @@ class Chain(nn.Module):
 
             return jax.lax.scan(body, h, (params, places, skips))
         outputs = []
-        slices = unstack(params, self.layers, self.compute.forms.isolate)
+        slices = unstack(params, self.layers, self.compute.forms.barrier)
         for layer_params, mask, skip in zip(slices, masks, skips or [None] * self.layers, strict=True):
             h = apply(layer_params, h, cond, mask, skip)
             outputs.append(h)

@@ -76,4 +76,4 @@ class Unpool(_Linear):
         kernel = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, 2, columns * self.width)
         rows = self.compute.forms.multiply(h.astype(self.compute.dtype), kernel).swapaxes(2, 3)
         pixels = Features(rows.reshape(b, 2 * height, columns * width, self.width), bias[None])
-        return self.compute.forms.settle(pixels)
+        return self.compute.forms.add_offset(pixels)

@@ -7,12 +7,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, Limits, count, key
+from diffenc_jax.core.keys import FRACTION, REQUIRED, Limits, count, key
 from diffenc_jax.nets.blocks import Chain
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
 from diffenc_jax.nets.kernels.dropout import draw_masks, dropout
-from diffenc_jax.nets.network import ScoreNetwork
+from diffenc_jax.nets.network import ScoreNetwork, periods
 from diffenc_jax.nets.transformer import adapted_norm, modulation
 
 MLP_WIDTHS = Limits("be a multiple of 8, at least 16", lambda width: width >= 16 and width % 8 == 0)
@@ -24,10 +24,7 @@ class Mlp(ScoreNetwork):
     width: int = key(doc="Features of a block.", limits=MLP_WIDTHS)
     layers: int = count(REQUIRED, "Number of blocks.")
     dropout: float = key(doc="Dropout rate in the blocks.", limits=FRACTION)
-    fourier_bins: tuple[float, ...] = key(
-        doc="Periods of the Fourier features appended to the input, in deviations of real data; or ().",
-        limits=POSITIVE,
-    )
+    fourier_bins: tuple[float, ...] = periods("deviations of real data")
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.keys import POSITIVE, key
 from diffenc_jax.nets.blocks import Head
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST
@@ -37,6 +38,11 @@ class Network(nn.Module, kw_only=True):
 
     def check(self, path: str, shape: tuple[int, ...]) -> None:
         """Raise InputError, naming keys of `path`, if the network cannot be built for data of `shape`."""
+
+
+def periods(unit: str) -> Any:
+    """The key of the periods of Fourier features, in this unit (`Decoder.bin_width`)."""
+    return key(doc=f"Periods of the Fourier features appended to the input, in {unit}; or ().", limits=POSITIVE)
 
 
 def check_positions(path: str, shape: tuple[int, ...]) -> None:

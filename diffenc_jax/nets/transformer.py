@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
+from diffenc_jax.core.keys import FRACTION, REQUIRED, count, key
 from diffenc_jax.nets.blocks import Chain
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST, WIDTHS, TimeEmbedding, fourier_features
 from diffenc_jax.nets.kernels.dropout import draw_masks, dropout
 from diffenc_jax.nets.kernels.norm import EPSILON
-from diffenc_jax.nets.network import ScoreNetwork, as_image, check_positions
+from diffenc_jax.nets.network import ScoreNetwork, as_image, check_positions, periods
 
 EXPANSION = 4  # width of a block's perceptron in widths of a token
 
@@ -31,10 +31,7 @@ class Transformer(ScoreNetwork):
     layers: int = count(REQUIRED, "Number of blocks.")
     heads: int = count(REQUIRED, "Number of heads of the attention.")
     dropout: float = key(doc="Dropout rate in the blocks.", limits=FRACTION)
-    fourier_bins: tuple[float, ...] = key(
-        doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().",
-        limits=POSITIVE,
-    )
+    fourier_bins: tuple[float, ...] = periods("widths of a pixel's bin")
     skip_connections: bool = key(
         doc="Whether the last floor(layers / 2) blocks take, besides their inputs, the outputs of the first ones in "
         "reverse order. With an odd number of layers the middle block has none."

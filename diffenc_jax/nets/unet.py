@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.core.keys import FRACTION, POSITIVE, REQUIRED, count, key
+from diffenc_jax.core.keys import FRACTION, REQUIRED, count, key
 from diffenc_jax.nets.attention import Attention, attention_groups
 from diffenc_jax.nets.blocks import REMAT, Chain, ResnetBlock
 from diffenc_jax.nets.compute import Compute
@@ -16,7 +16,7 @@ from diffenc_jax.nets.conv import Conv, ImageConv, Unpool
 from diffenc_jax.nets.embeddings import WIDTHS, TimeEmbedding, fourier_features
 from diffenc_jax.nets.kernels.dropout import draw_masks
 from diffenc_jax.nets.kernels.features import Features
-from diffenc_jax.nets.network import ScoreNetwork, as_image, check_positions
+from diffenc_jax.nets.network import ScoreNetwork, as_image, check_positions, periods
 from diffenc_jax.nets.norms import GroupNorm
 
 
@@ -33,10 +33,7 @@ class UNet(ScoreNetwork):
     mid_groups: int = count(REQUIRED, "Number of groups of the norms in the middle.")
     out_groups: int = count(REQUIRED, "Number of groups of the norm before the output.")
     dropout: float = key(doc="Dropout rate in the blocks.", limits=FRACTION)
-    fourier_bins: tuple[float, ...] = key(
-        doc="Periods of the Fourier features appended to the input, in widths of a pixel's bin; or ().",
-        limits=POSITIVE,
-    )
+    fourier_bins: tuple[float, ...] = periods("widths of a pixel's bin")
     attention: bool = key(False, "Whether attention follows every block, and not only the first one of the middle.")
 
     def check(self, path: str, shape: tuple[int, ...]) -> None:
@@ -61,7 +58,7 @@ class UNet(ScoreNetwork):
         shape, x = x.shape, as_image(x)
         inputs, condition = self.inputs(x, condition)
         cond = TimeEmbedding(self.width, name="time")(time, condition)
-        h = self.compute.forms.settle(Conv(self.width, self.compute, name="conv_in")(inputs))
+        h = self.compute.forms.add_offset(Conv(self.width, self.compute, name="conv_in")(inputs))
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
         out_shape = (*shape[:-1], self.outputs * shape[-1])
         output = lambda h, _: to_image(h, self.out_groups, self.compute, out_shape)  # noqa: E731

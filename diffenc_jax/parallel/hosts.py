@@ -8,7 +8,8 @@ need it.
 import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,16 @@ def end_if_alone(error: Exception) -> None:
         line = f"another process of this run is gone or out of reach ({first_line(error)[:200]})"
         print(f"error: {line}; start all processes again to resume", file=sys.stderr, flush=True)
         os._exit(1)
+
+
+@contextmanager
+def ending_if_alone() -> Iterator[None]:
+    """Context in which an error of JAX ends the process as by `end_if_alone`."""
+    try:
+        yield
+    except RuntimeError as error:
+        end_if_alone(error)
+        raise
 
 
 def broadcast(content: bytes) -> bytes:

@@ -9,7 +9,7 @@ import jax
 
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.core.numbers import format_bytes
-from diffenc_jax.core.process import machine_memory
+from diffenc_jax.core.runtime import machine_memory
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 # Memory in XLA's messages: of a whole program (TPU), or of the allocation that failed (CPU, GPU).

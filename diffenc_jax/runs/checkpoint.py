@@ -18,7 +18,7 @@ from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.core.output import mend_unraisable
-from diffenc_jax.core.process import return_freed_memory
+from diffenc_jax.core.runtime import return_freed_memory
 from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS
 from diffenc_jax.parallel import hosts

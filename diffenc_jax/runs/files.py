@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from diffenc_jax.core.errors import InputError, advised, reason, require
-from diffenc_jax.core.process import machine_memory
+from diffenc_jax.core.runtime import machine_memory
 from diffenc_jax.core.text import CONTROLS, has_controls
 from diffenc_jax.runs import storage
 

@@ -7,18 +7,21 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.parts import kinds
 from diffenc_jax.core.text import printable
-from diffenc_jax.data.dataset import TRAIN
+from diffenc_jax.data.dataset import Split
+from diffenc_jax.data.images import Batch
 from diffenc_jax.model import outside_parts
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import training_digests
-from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.stored import NO_ORIGIN, Origin, StoredRun
 
 OPTIMIZER = "optimizer"  # a kind of parts
 
 
-def note_origin(experiment: Experiment, run: StoredRun, start: int) -> str:
+def note_origin(run: StoredRun, config: Config, train: Split, start: int) -> str:
     """Note the environment and data with which `run` trains from step `start` on. Every host must call this.
+
+    Args:
+      train: the training data.
 
     Returns:
       How the environment differs from that of the steps so far, such as 'under other versions: jax 0.10.2 -> 0.12.0';
@@ -26,20 +29,21 @@ def note_origin(experiment: Experiment, run: StoredRun, start: int) -> str:
 
     Raises InputError if the training images or their labels are not those of the steps so far.
     """
-    config, origin = experiment.config, run.origin if start else NO_ORIGIN
-    data = check_training_data(experiment, run, origin)
+    origin, spec = run.origin if start else NO_ORIGIN, train.spec
+    data = check_training_data(run, config, origin, train)
     if not hosts.is_first() or start >= config.train.steps:
         return ""
     here, earlier = versions.environment(outside_parts(config, OPTIMIZER)), origin.environments
     same = bool(earlier) and earlier[-1] == here
-    standards = {name: standard._asdict() for name, standard in experiment.dataset.standards.items()}
+    standards = {name: standard._asdict() for name, standard in spec.standards.items()}
+    kind = {"shape": spec.shape, "classes": spec.label_spec.classes, "label_shape": spec.label_spec.shape}
     # At the start of a run, `write` adds a new identity. The standards stay what the checkpoints have a digest of.
     environments = earlier if same else [*earlier, here]
-    run.write(config, Origin(environments, data, origin.standards or standards, origin.run))
+    run.write(config, Origin(environments, data, origin.standards or standards, kind, origin.run))
     return versions.changes(earlier[-1], here) if earlier else ""
 
 
-def check_training_data(experiment: Experiment, run: StoredRun, origin: Origin) -> dict[str, str]:
+def check_training_data(run: StoredRun, config: Config, origin: Origin, train: Split) -> dict[str, str]:
     """Raise InputError unless the training images and labels are those in `origin`, the origin of `run`.
 
     Every host must call this. Digests that the origin lacks are not compared.
@@ -47,9 +51,9 @@ def check_training_data(experiment: Experiment, run: StoredRun, origin: Origin) 
     Returns:
       Digests of the images and labels, as by `training_digests`.
     """
-    here, there = training_digests(experiment.dataset.unchanged(TRAIN), experiment.config), origin.training_data
+    here, there = training_digests(Batch(train.data, train.labels), config), origin.training_data
     for name in (name for name in here if name in there):
-        differ = f"{run.workdir} was trained on other {name} than those of {experiment.dataset.name}"
+        differ = f"{run.workdir} was trained on other {name} than those of {train.source.name}"
         digests = f"their digest is {there[name][:12]} there and {here[name][:12]} here"
         advice = "give the same data, or train in another --workdir"
         require(here[name] == there[name], f"{differ}: {digests}; {advice}")

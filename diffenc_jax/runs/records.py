@@ -81,7 +81,10 @@ def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.
 
 def read_record(path: Path) -> Record:
     """The record at `path`; raises InputError if there is no complete record."""
-    return checked_record(path, files.read_json(path, ADVICE))
+    record = checked_record(path, files.read_json(path, ADVICE))
+    if record["estimator"]["kind"] in ("continuous", "discrete"):  # other names of the bound in stored records
+        record["estimator"]["kind"] = "bound"
+    return record
 
 
 def read_evaluation(path: Path, record: Record | None = None) -> Evaluation:

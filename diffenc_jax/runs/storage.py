@@ -16,7 +16,7 @@ from pathlib import Path
 
 from diffenc_jax.core.buckets import file_system, is_remote
 from diffenc_jax.core.errors import first_line
-from diffenc_jax.core.process import machine_memory
+from diffenc_jax.core.runtime import machine_memory
 
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
 NO_PERMISSION = "no permission in this bucket; its owner can grant Storage Object User"

@@ -12,6 +12,8 @@ from diffenc_jax.config.sections import LEARNED
 from diffenc_jax.core.errors import InputError, noting, require
 from diffenc_jax.core.typed import mismatch
 from diffenc_jax.core.versions import OURS, Environment, package_version
+from diffenc_jax.data.images import LabelSpec
+from diffenc_jax.data.spec import DataSpec
 from diffenc_jax.diffusion.standard import Standard
 from diffenc_jax.runs import files
 from diffenc_jax.runs.metrics import Row, read_metrics
@@ -35,12 +37,15 @@ class Origin:
         'labels'; empty for parameters that were not trained here.
       standards: standardisations of real numbers, of 'data' and of 'labels', each by 'mean' and 'deviation'. The
         checkpoints store a digest of them.
+      kind: the kind of the data: 'shape' of an example, number of 'classes' and 'label_shape', as in `LabelSpec`. Empty
+        for parameters that were not trained here.
       run: identity, which the checkpoints store too: 16 random hexadecimal digits; empty before the first `write`.
     """
 
     environments: Sequence[Environment] = ()
     training_data: Mapping[str, str] = field(default_factory=dict)
     standards: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    kind: Mapping[str, Any] = field(default_factory=dict)
     run: str = ""
 
     @property
@@ -61,12 +66,21 @@ class _Standard(TypedDict):
     deviation: list[float]
 
 
+class _Kind(TypedDict, total=False):
+    """Entries of `Origin.kind`."""
+
+    shape: list[int]
+    classes: int
+    label_shape: list[int] | None
+
+
 class _Stored(TypedDict):
     """Entries of config.json beside the configuration; see `Origin`."""
 
     environments: NotRequired[list[Environment]]
     training_data: NotRequired[dict[str, str]]
     standards: NotRequired[dict[str, _Standard]]
+    kind: NotRequired[_Kind]
     run: NotRequired[str]
 
 
@@ -129,6 +143,15 @@ class StoredRun:
         """The standardisations of real numbers by which the run was trained."""
         kept = self.origin.standards
         return {name: Standard(tuple(one["mean"]), tuple(one["deviation"])) for name, one in kept.items()}
+
+    @property
+    def spec(self) -> DataSpec | None:
+        """The kind of the data, without standards; None if only the data tell it."""
+        kind = self.origin.kind
+        if not kind:
+            return None
+        labels = LabelSpec(kind["classes"], kind["label_shape"] and tuple(kind["label_shape"]))
+        return DataSpec(tuple(kind["shape"]), self.config.data.pixel_levels, labels)
 
     def write(self, config: Config, origin: Origin = NO_ORIGIN) -> None:
         """Store the configuration, with a new identity unless `origin` has one; InputError if it cannot be written."""

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import numpy as np
 
-from diffenc_jax.config import Config
 from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.data.images import Batch
@@ -23,7 +22,7 @@ from diffenc_jax.evaluation.fit import check_fit, fit_description, steps_for
 from diffenc_jax.model import Model, Params
 from diffenc_jax.model.model import CODE
 from diffenc_jax.parallel.sharding import batched
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 
 # The loop over steps runs on the device in this many parts, between which signals are handled.
 PARTS = 50
@@ -75,26 +74,22 @@ class Sampler(Method):
 class Ancestral(Sampler):
     """`sample.depth` steps of the generative model, with the times and ratios that `config.loss` names."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, run: BaseRun):
         """Raises InputError if the model or the data do not allow such steps."""
-        super().__init__(experiment)
-        model = experiment.model
-        self._depth = experiment.config.sample.depth
+        super().__init__(run)
+        model = run.model
+        self._depth = run.config.sample.depth
         self._loss = dataclasses.replace(model.loss, depth=self._depth)
         model.check_depth("sample.depth", self._depth)
         if self._loss.is_fitted:
-            check_fit(experiment)
+            check_fit(run)
 
-        @partial(jax.jit, out_shardings=batched(experiment.mesh))
+        @partial(jax.jit, out_shardings=batched(run.mesh))
         def advance(params, steps, request, z, span):
             noise = step_noise(request.keys, model.spec.shape)
             return ancestral(request.bind(model, params), steps, z, noise, *span)
 
         self._advance = advance
-
-    @staticmethod
-    def needs_training_images(config: Config) -> bool:
-        return config.loss.is_fitted
 
     @property
     def name(self) -> str:
@@ -102,11 +97,11 @@ class Ancestral(Sampler):
 
     def describe(self) -> dict[str, Any]:
         described = {"kind": ANCESTRAL, **dataclasses.asdict(self._loss)}
-        return described | ({"fit": fit_description(self.experiment)} if self._loss.is_fitted else {})
+        return described | ({"fit": fit_description(self.run)} if self._loss.is_fitted else {})
 
     def prepare(self, params: Params) -> Steps:
         """The steps, fitted if `config.loss` asks for it."""
-        return steps_for(self.experiment, params, self._loss)
+        return steps_for(self.run, params, self._loss)
 
     def walk(self, params: Params, prepared: Steps, request: Request, z_1: jax.Array) -> Iterator[Stop]:
         z, parts = z_1, min(self._depth, PARTS)
@@ -120,12 +115,12 @@ class Flow(Sampler):
 
     not_finite: ClassVar = GAVE_UP
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, run: BaseRun):
         """Raises InputError if the model has no flow."""
-        super().__init__(experiment)
-        experiment.model.check_flow()
-        self._config = experiment.config.ode
-        self._solve = jax.jit(partial(_flow, experiment), out_shardings=batched(experiment.mesh))
+        super().__init__(run)
+        run.model.check_flow()
+        self._config = run.config.ode
+        self._solve = jax.jit(partial(_flow, run), out_shardings=batched(run.mesh))
 
     @property
     def name(self) -> str:
@@ -139,9 +134,9 @@ class Flow(Sampler):
         yield self._solve(params, request, z_1), 1.0
 
 
-def _flow(experiment: Experiment, params: Params, request: Request, z_1: jax.Array) -> jax.Array:
+def _flow(run: BaseRun, params: Params, request: Request, z_1: jax.Array) -> jax.Array:
     """z_0 [B, ...]; NaN where the solver gave up."""
-    process, settings = request.bind(experiment.model, params), experiment.config.ode
+    process, settings = request.bind(run.model, params), run.config.ode
     solver = Solver(settings.rtol, settings.atol)
     gamma_0, gamma_1 = process.endpoints
     return by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)

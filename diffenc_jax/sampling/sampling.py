@@ -17,7 +17,7 @@ from diffenc_jax.diffusion.process import Process
 from diffenc_jax.model import Params, outside_parts
 from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.parallel.memory import within_memory
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.runs.files import check_writable, read_arrays, read_if_present, write_arrays
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.stored import StoredRun
@@ -32,15 +32,15 @@ OnPart = Callable[[float], None]
 class Sampling:
     """Images of one or more checkpoints, and their picture. Its functions are compiled once per batch size."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, run: BaseRun):
         """Raises InputError if `config.sample` does not suit the model or the data."""
-        config, model, mesh = experiment.config.sample, experiment.model, experiment.mesh
+        config, model, mesh = run.config.sample, run.model, run.mesh
         classes = 0 if model.spec.labels_are_arrays else model.spec.label_size
         advice = f"take one of 0 .. {classes - 1}" if classes else "its labels are arrays; leave it out"
         is_class = config.label is None or config.label < classes
-        require(is_class, f"sample.label={config.label} is no class of {experiment.dataset.name}; {advice}")
-        self._experiment, self._config, self._sampler = experiment, config, Sampler.of(experiment)
-        self._parts = outside_parts(experiment.config, "sampler")
+        require(is_class, f"sample.label={config.label} is no class of {run.config.data.source}; {advice}")
+        self._run, self._config, self._sampler = run, config, Sampler.of(run)
+        self._parts = outside_parts(run.config, "sampler")
         batched, replicated = sharding.batched(mesh), sharding.replicated(mesh)
         self._fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)), out_shardings=batched)
         self._noise = jax.jit(lambda keys: first_noise(keys, model.spec.shape), out_shardings=batched)
@@ -61,16 +61,16 @@ class Sampling:
           labels: [num, ...], to use instead of `labels_of`.
         """
         if labels is not None:
-            labels = self._experiment.model.checked_labels(labels, num)
+            labels = self._run.model.checked_labels(labels, num)
         return np.concatenate(list(self._batches(params, 0, num, on_part, labels)))
 
     def picture(self, params: Params, on_part: OnPart) -> np.ndarray:
         """A picture of the first `log.samples` images, uint8 [h, w, 1 or 3]."""
-        images = self.images(params, self._experiment.config.log.samples, on_part)
-        return np.atleast_3d(pictures.picture(images, self._experiment.model.spec.levels))
+        images = self.images(params, self._run.config.log.samples, on_part)
+        return np.atleast_3d(pictures.picture(images, self._run.model.spec.levels))
 
-    def write(self, params: Params, step: int, run: StoredRun, on_part: OnPart) -> dict[str, Path]:
-        """Draw images with `params` of `run` at `step`; returns the files by their kind.
+    def write(self, params: Params, step: int, stored: StoredRun, on_part: OnPart) -> dict[str, Path]:
+        """Draw images with `params` of `stored` at `step`; returns the files by their kind.
 
         Images of an earlier call are kept, also beyond `sample.num`, and only missing images are drawn. If some are
         missing and the earlier ones come from other software or another kind of device, all images are drawn again.
@@ -79,10 +79,10 @@ class Sampling:
           on_part: called after each part of the work with its share of the whole. If it raises an exception, the
             batches so far are kept.
         """
-        config, spec = self._config, self._experiment.model.spec
-        path = run.workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
+        config, spec = self._config, self._run.model.spec
+        path = stored.workdir / FOLDER / f"{step}-{self._sampler.name}{config.file_suffix}.npz"
         environment = versions.of_any_number(versions.environment({}))
-        described = {"settings": self._describe(params, step, run.config.hash), "environment": environment}
+        described = {"settings": self._describe(params, step, stored.config.hash), "environment": environment}
         made = {name: json.dumps(values, sort_keys=True) for name, values in described.items()}
         parts = [_stored(path, made, config.num, spec.restored(np.empty((0, *spec.shape), spec.dtype)))]
         count = int(hosts.broadcast(str(len(parts[0])).encode()))
@@ -105,11 +105,11 @@ class Sampling:
         self, params: Params, first: int, num: int, on_part: OnPart, labels: np.ndarray | None = None
     ) -> Iterator[np.ndarray]:
         """Images number first .. num - 1, in batches. `on_part` gets the share of each part in all `num` images."""
-        mesh, prepared = self._experiment.mesh, self._sampler.prepare(params)
+        mesh, prepared = self._run.mesh, self._sampler.prepare(params)
         size, key = sharding.round_up(mesh, min(self._config.batch_size, num)), stream(self._config.seed, "sample")
         for start in range(first, num, size):
             count, numbers = min(size, num - start), start + np.arange(size)
-            given = labels_of(self._experiment, numbers) if labels is None else labels[numbers % num]
+            given = labels_of(self._run, numbers) if labels is None else labels[numbers % num]
             with within_memory("a batch of samples", f"lower sample.batch_size={self._config.batch_size}"):
                 there, given = sharding.to_devices(mesh, (numbers.astype(np.uint32), given))
                 request = Request(self._fold(key, there), given)
@@ -117,11 +117,11 @@ class Sampling:
                     on_part(share * count / num)
                 drawn, finite = (np.asarray(array)[:count] for array in self._data(params, request, z_0))
             self._sampler.check_finite("sample {}", numbers[:count], finite, params)
-            yield self._experiment.model.spec.restored(drawn)
+            yield self._run.model.spec.restored(drawn)
 
     def _describe(self, params: Params, step: int, config_hash: str) -> dict[str, Any]:
         """Everything that the images depend on except for their numbers."""
-        model = self._experiment.model
+        model = self._run.model
         return {
             "step": step,
             "config_hash": config_hash,
@@ -132,21 +132,21 @@ class Sampling:
             "output": self._config.output,
             "sampler": self._sampler.describe(),
             **({"label": self._config.label} if model.labels else {}),
-            **({"labels_of": self._experiment.config.eval.split} if model.spec.labels_are_arrays else {}),
+            **({"labels_of": self._run.config.eval.split} if model.spec.labels_are_arrays else {}),
         }
 
 
-def labels_of(experiment: Experiment, numbers: np.ndarray) -> np.ndarray | None:
+def labels_of(run: BaseRun, numbers: np.ndarray) -> np.ndarray | None:
     """Labels [B, ...] of the samples with these numbers; None for a model without labels.
 
     Every label is `sample.label`. If that is None, the numbers cycle through the classes or, where labels are arrays,
     through the labels of the split `eval.split`.
     """
-    label, model = experiment.config.sample.label, experiment.model
+    label, model = run.config.sample.label, run.model
     if not model.labels:
         return None
     if model.spec.labels_are_arrays:
-        labels = experiment.dataset.examples(experiment.config.eval.split).labels
+        labels = run.dataset.split(run.config.eval.split).examples.labels
         return labels[numbers % len(labels)]
     return (numbers % model.spec.label_size if label is None else np.full(len(numbers), label)).astype(np.int32)
 

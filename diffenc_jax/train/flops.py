@@ -5,12 +5,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from diffenc_jax.config import Config, load
 from diffenc_jax.core.errors import refusing, require
 from diffenc_jax.model import DataSpec, build, spec_of
-from diffenc_jax.train.step import StepFunction
+from diffenc_jax.parallel.sharding import make_mesh
+from diffenc_jax.train.program import TrainingProgram
 
 FLOPS_OF = "train.flops_of"
 
@@ -46,13 +46,13 @@ def count(config: Config, spec: DataSpec) -> Counts:
         if "dropout" in getattr(config.model, name).options:
             changes[f"model.{name}.dropout"] = 0.0
     config = config.replace(changes)
-    step, seed = StepFunction(build(config, spec, "tpu"), config), np.uint32(config.seed)
-    state = jax.eval_shape(step.init, seed)
-    batch = step.model.batch_shapes(config.train.batch_size)
     with refusing("FLOPs are counted on the CPU", "add cpu to JAX_PLATFORMS"):
         cpu = jax.local_devices(backend="cpu")[0]
+    program = TrainingProgram(build(config, spec, "tpu"), config, make_mesh(devices=[cpu]))
+    state, batch = jax.eval_shape(program.init, program.seed), program.model.batch_shapes(config.train.batch_size)
     with jax.default_device(cpu):
-        flops = jax.jit(step).trace(state, batch, seed).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
+        traced = jax.jit(program.train_step).trace(state, batch, program.seed)
+        flops = traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
     params = {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in state.params.items()}
     return Counts(params, flops)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.diffusion.losses import Noise, Terms, bound_at
+from diffenc_jax.diffusion.losses import EndpointData, Noise, Terms, bound_at
 from diffenc_jax.model import Model, Params, bind_to
 
 
@@ -84,12 +84,10 @@ def gradient(model: Model, params: Params, inputs: StepInputs) -> tuple[StepOutp
     At infinite depth the schedule's interior gets the gradient of the loss's second moment instead.
     """
 
-    def loss(params: Params, place: Any) -> tuple[jax.Array, StepOutputs]:
+    def loss(params: Params, point: Any) -> tuple[jax.Array, StepOutputs]:
         process = bind_to(model, params, inputs.batch, inputs.dropout_key)
-        ends: tuple[Any, ...] = ()
-        if inputs.endpoints is not None:
-            ends = inputs.endpoints.data, model.condition(params, inputs.endpoints)
-        terms = bound_at(process, inputs.batch.data, process.warped(place), inputs.noise, *ends)
+        ends = inputs.endpoints and EndpointData(inputs.endpoints.data, model.condition(params, inputs.endpoints))
+        terms = bound_at(process, inputs.batch.data, process.warped(point), inputs.noise, ends)
         means = jax.tree.map(jnp.mean, terms.weighted(inputs.weight))
         objective = means.total / (model.spec.dims * math.log(2))
         for name in model.separate_losses:
@@ -98,7 +96,7 @@ def gradient(model: Model, params: Params, inputs: StepInputs) -> tuple[StepOutp
 
     if learns_interior(model):
         return _gradient_with_interior(model, loss, params, inputs.noise.t)
-    value_and_grad = jax.value_and_grad(lambda params: loss(params, model.place(params, inputs.noise.t)), has_aux=True)
+    value_and_grad = jax.value_and_grad(lambda params: loss(params, model.point(params, inputs.noise.t)), has_aux=True)
     (_, outputs), grads = value_and_grad(params)
     return outputs, grads
 
@@ -129,8 +127,8 @@ def _gradient_with_interior(model: Model, loss: Callable, params: Params, t: jax
     γ_t and γ'(t). Their cotangents therefore serve both gradients: the cotangents of ℓ² are 2 ℓ times the cotangents of
     ℓ, and the networks are run and differentiated once.
     """
-    place, pull_back = jax.vjp(lambda schedule: model.place(params | {"schedule": schedule}, t), params["schedule"])
-    (_, outputs), (grads, cotangents) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, place)
+    point, pull_back = jax.vjp(lambda schedule: model.point(params | {"schedule": schedule}, t), params["schedule"])
+    (_, outputs), (grads, cotangents) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, point)
     scale = 2.0 * outputs.terms.diffusion / (model.spec.dims * math.log(2))
     (of_bound,) = pull_back(cotangents)
     (of_variance,) = pull_back(jax.tree.map(lambda cotangent: cotangent * scale, cotangents))

@@ -79,11 +79,6 @@ class Classify(Study):
     def applies(self, config):
         return config.model.labels
 
-    def needs_training_images(self, config):
-        from diffenc_jax.evaluation.bound import Bound
-
-        return Bound.needs_training_images(config)
-
     def changes(self, stored, given, arguments):
         return {"eval.passes": arguments.passes, "eval.estimator": "bound", "eval.num_draws": 1, **given}
 
@@ -94,7 +89,7 @@ class Classify(Study):
         require(not run.model.spec.labels_are_arrays, images)
 
     def measure(self, run, arguments, watch):
-        return summarize(measure_bounds(run, watch), run.dataset.labels[run.config.eval.split])
+        return summarize(measure_bounds(run, watch), run.dataset.split(run.config.eval.split).labels)
 
 
 def measure_bounds(run, watch):
@@ -108,13 +103,12 @@ def measure_bounds(run, watch):
     from diffenc_jax.evaluation.evaluator import Evaluator
     from diffenc_jax.lab.studies.sweep import evaluated
 
-    dataset, split, classes = run.dataset, run.config.eval.split, run.model.spec.label_size
-    own, nats = Evaluator(run, Bound), []
+    own, nats, classes = Evaluator(run, Bound), [], run.model.spec.label_size
     tables = cache(lambda: own.estimator.tables(run.params))  # fitted under the images' own labels
     with watch(f"bound under {classes} labels", classes * own.num_batches()) as on_batch:
         for label in range(classes):
-            labels = {**dataset.labels, split: np.full(len(dataset.splits[split]), label, np.int32)}
-            relabelled = dataclasses.replace(run, dataset=dataclasses.replace(dataset, labels=labels))
+            split = dataclasses.replace(own.split, labels=np.full(len(own.split.data), label, np.int32))
+            relabelled = run.changed(dataset=run.dataset.with_split(split))
             one = evaluated(Evaluator(relabelled, Bound, folder=FOLDER), run, on_batch, tables)
             total = one.bits * (run.model.spec.dims * math.log(2))
             nats.append(total.reshape(-1, one.replicates or 1, total.shape[1]).mean(axis=0))

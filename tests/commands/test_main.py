@@ -11,7 +11,7 @@ from diffenc_jax.__main__ import main as diffenc
 from diffenc_jax.main import main
 from diffenc_jax.runs.lock import locked
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.train.loop import Trainer
+from diffenc_jax.train import loop
 from tests import ROOT, tiny
 from tests.processes import python
 from tests.refusals import refused
@@ -21,10 +21,8 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
 
 REFUSED = [
     ([], "required: --config; see `python -m diffenc_jax.main --help`"),
-    (["--config=configs/nothing.py"], "configs/nothing.py"),
     ([DIGITS, "--mode=fly"], "argument --mode: invalid choice: 'fly'"),
     ([DIGITS, "--mode=eval", "--no-samples"], "--no-samples is for --mode=train; leave it out"),
-    ([DIGITS, "eval"], "unrecognized arguments: eval"),
     ([DIGITS, "--processes=0"], "'0' is not a whole number above zero"),
 ]
 
@@ -98,7 +96,7 @@ def test_another_run_is_kept_unless_it_is_to_be_moved(tmp_path, monkeypatch, cap
     # What cannot be trained moves nothing.
     assert "divide" in refused(main, [*flags, "--overwrite", "--config.train.accumulate=3"], capsys)
     assert StoredRun(run.workdir).config == run.config
-    monkeypatch.setattr(Trainer, "run", Mock(side_effect=ZeroDivisionError))
+    monkeypatch.setattr(loop, "check_trainable", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         main([*flags, "--overwrite"])
     assert "[a]run is moved to [a]run.1\n" in capsys.readouterr().out

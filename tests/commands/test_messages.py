@@ -10,7 +10,7 @@ from diffenc_jax.runs.stored import StoredRun
 from tests.refusals import refused
 
 TRAIN = "train --config=digits --workdir=run"
-FAST = "train --config=digits:vdm-fast --workdir=run --config.train.steps=2"
+FAST = "train --config=digits:vdm-fast --workdir=run --config.train.steps=2 --config.train.warmup_steps=0"
 IMAGES = np.random.RandomState(0).randint(0, 17, (60, 8, 8, 1)).astype(np.uint8)
 
 
@@ -39,7 +39,7 @@ REFUSED = [
     (f"{FAST} --config.train.accumulate=3", "train.accumulate=3"),
     (f"{FAST} --config.log.writers=nosuch", "unknown writer 'nosuch'"),
     (f"{FAST} --config.eval.options={{'a':1}}", "eval.estimator=bound has no keys a"),
-    (f"{FAST} --config.seed=1", "train.warmup_steps=100 must be less than train.steps=2"),
+    (f"{FAST} --config.train.warmup_steps=2", "train.warmup_steps=2 must be less than train.steps=2"),
     (f"{TRAIN} --config.train.steps={'x' * 10**5}", "train.steps must be a whole number, not 'xxx"),
     ("x" * 10**5, f"{'x' * 100} [...] "),
     (f"{TRAIN} --profile=15:10", "'15:10' is not FIRST:LAST, two steps counted from 1, such as 10:15"),

@@ -1,5 +1,8 @@
 """The whole configuration: changed and compared."""
 
+import pytest
+
+from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.config import CHANGEABLE
 from diffenc_jax.config.recipe import encoder_network, recipe, with_changes
 from diffenc_jax.config.sections import LossConfig
@@ -56,3 +59,13 @@ def test_other_keys_change_it_and_are_named():
     found = tiny.config("vdm").differences(config)
     assert "model.encoder.kind=identity (there trainable)" in found
     assert "model.encoder.width=(absent) (there 32)" in found
+
+
+@pytest.mark.parametrize(("interval", "stored_hash"), [(8, "c452be8a222d"), (2, "c352d5119f74")])
+def test_a_key_that_is_stored_under_another_name_is_read_and_changes_no_hash(interval, stored_hash):
+    """Checkpoints and records name their run by this hash."""
+    config = load_config("digits:vdm", {"train.endpoint_interval": interval})
+    assert config.hash == stored_hash
+    values = config.to_dict()
+    values["train"]["ends_every"] = values["train"].pop("endpoint_interval")
+    assert Config.parse(values) == config

@@ -73,9 +73,7 @@ REFUSED = [
     (DIGITS, "loss={'depth':{2:3}}", "keys ['extrapolation', 'times', 'variance_ratio'] are missing in loss"),
     (DIGITS, "model.labels=maybe", "model.labels must be True or False, not 'maybe'"),
     (DIGITS, "arm=vdm", "would change only the arm's name; choose an arm by --config="),
-    ("configs", "", "--config=configs is no configuration; give one of arrays, cifar10, "),
     ("README.md", "", "--config=README.md is no configuration; give one of arrays, cifar10, "),
-    ("nothing", "", "give one of arrays, cifar10, cifar10_matched,"),
 ]
 
 

@@ -14,7 +14,7 @@ NO_DEPTHS = ("diffenc-T0", "diffenc-Tx", "diffenc-T", "diffenc-T010", "diffenc-T
 def test_a_published_arm_undoes_what_keys_can_undo_in_training(spec):
     changes = AS_PUBLISHED | {"arm": f"{spec.partition(':')[2]}-published"}
     assert load_config(f"{spec}-published") == load_config(spec).replace(changes)
-    assert AS_PUBLISHED == {"train.ends_every": 1, "data.shuffle_shards": 1}
+    assert AS_PUBLISHED == {"train.endpoint_interval": 1, "data.shuffle_shards": 1}
 
 
 def test_a_fast_arm_has_the_fast_recipe_and_a_third_of_the_steps():

@@ -5,36 +5,33 @@ import math
 
 import pytest
 
+from diffenc_jax.config import Config
+from diffenc_jax.config.schema import every_key
 from diffenc_jax.config.sections import EvalConfig, LossConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from tests import tiny
-from tests.registered import every_key
 
 REFUSED = [
     ({"name": "a/../../../b"}, "name='a/../../../b' names a folder; it must neither hold '/' nor"),
-    ({"name": ""}, "name='' names a folder"),
+    ({"name": ""}, "name='' names a folder; it must not be empty"),
     ({"arm": "../vdm"}, "arm='../vdm' names a folder"),
     ({"train.steps.more": 1}, "unknown configuration key 'train.steps.more'"),
     ({"mesh": {"fdsp": 1}}, "unknown configuration keys ['fdsp'] in mesh; known: fsdp"),
     ({"loss": {}}, "keys ['depth', 'extrapolation', 'times', 'variance_ratio'] are missing in loss"),
-    ({"loss": {1: 2}}, "unknown configuration keys [1] in loss; known: depth"),
     ({"mesh": 3}, "mesh must be a section of keys, not 3"),
     ({"model.score": "unet"}, "model.score must be a section of keys, not 'unet'"),
     ({"model.encoder": {}}, "model.encoder.kind must be text, not None"),
     ({"model.score": {"kind": "unet", 1: 2}}, "model.score.1 must be a number, text, truth value"),
-    ({"model.score.width": {1, 2}}, "model.score.width must be a number, text, truth value, None or tuple of these"),
     ({"model.score.fourier_bins": (1, (2, b"3"))}, "model.score.fourier_bins must be a number, text"),
     ({"train.steps": 1.5}, "train.steps must be a whole number, not 1.5"),
     ({"train.steps": True}, "train.steps must be a whole number, not True"),
-    ({"train.steps": 0}, "train.steps must be at least 1, not 0"),
     ({"train.steps": 10**400}, "train.steps must be at least 1, not 1000"),
     ({"eval.passes": 2**31}, "eval.passes=2147483648 is too large; take less than 2^31"),
     ({"train.learning_rate": "0.9"}, "train.learning_rate must be a number, not '0.9'"),
     ({"train.ema_decay": 1.0}, "train.ema_decay must lie in [0, 1), not 1.0"),
     ({"train.learning_rate": math.inf}, "train.learning_rate must be positive, not inf"),
     ({"ode.rtol": math.nan}, "ode.rtol must lie between 1e-07, the precision of float32, and 1, not nan"),
-    ({"ode.atol": 1e-9}, "ode.atol must lie between 1e-07, the precision of float32, and 1, not 1e-09"),
     ({"data.source": None}, "data.source must be text, not None"),
     ({"model.scan": 1}, "model.scan must be True or False, not 1"),
     ({"train.augment": "flip,shear"}, "train.augment=flip,shear must name flip, rotate, colors, separated by commas"),
@@ -105,7 +102,7 @@ def test_checkpoints_to_evaluate_are_chosen_by_step_or_word():
 
 def test_every_key_is_documented():
     """A sentence each, what None means, and for a name the allowed ones or where they are listed."""
-    for path, key in every_key(of_parts=True):
+    for path, key in every_key(Config):
         assert key.doc.endswith("."), path
         assert (type(None) in key.types) == bool(key.none)
         if key.choices and key.types == (str,):

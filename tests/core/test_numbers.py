@@ -8,7 +8,7 @@ from diffenc_jax.core import numbers
 def record(noise=0.1, images=0.2, total=0.3):
     errors = {"noise": noise, "images": images, "total": total}
     terms = {"latent": dict(errors)}
-    described = {"step": 7, "dataset": {"split": "test"}, "estimator": {"kind": "continuous", "depth": None}}
+    described = {"step": 7, "dataset": {"split": "test"}, "estimator": {"kind": "bound", "depth": None}}
     return described | {"bpd": {"total": 2.0, "latent": 0.5}, "standard_error": errors | {"terms": terms}}
 
 
@@ -31,8 +31,8 @@ def test_a_records_errors_are_named(given, text):
 def test_a_number_says_what_it_is():
     text = numbers.format_record(record()).removesuffix("bound, infinite depth")
     for estimator, what in (
-        ({"kind": "continuous", "depth": None, "labels": True}, "bound, infinite depth, each image given its label"),
-        ({"kind": "discrete", "depth": 20}, "bound, 20 steps"),
+        ({"kind": "bound", "depth": None, "labels": True}, "bound, infinite depth, each image given its label"),
+        ({"kind": "bound", "depth": 20}, "bound, 20 steps"),
         ({"kind": "importance_weighted", "num_draws": 8, "depth": None}, "importance weighted"),
         ({"kind": "ode"}, "ODE, another model than the bound's"),
     ):

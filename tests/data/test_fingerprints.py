@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.data.dataset import Dataset, load_dataset
+from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.data.fingerprints import known_as, sha256, sha256_any_order
+from diffenc_jax.data.spec import DataSpec
 from tests import tiny
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
@@ -42,8 +43,8 @@ SHIPPED = [("digits", 17, "scikit-learn's digits"), ("synthetic", 256, "syntheti
 @pytest.mark.parametrize(("source", "levels", "name"), SHIPPED)
 def test_what_ships_is_known(source, levels, name):
     dataset = read(source, levels)
-    for split, images in dataset.splits.items():
-        fingerprint = dataset.fingerprint(split)
+    for split in ("train", "test"):
+        images, fingerprint = dataset.split(split).data, dataset.split(split).fingerprint
         assert fingerprint == {
             "name": source,
             "version": "1",
@@ -57,20 +58,20 @@ def test_what_ships_is_known(source, levels, name):
 
 
 def test_a_changed_pixel_is_unknown_and_another_order_or_split_is_not():
-    images = read("digits", 17).splits["test"]
+    images = read("digits", 17).split("test").data
     shuffled = np.random.RandomState(0).permutation(images)
-    dataset = Dataset("mine", "1", 17, {"train": shuffled})
-    assert dataset.fingerprint("train")["known_as"] == {"as": "scikit-learn's digits, test", "by": "digest"}
+    dataset = tiny.dataset({"train": shuffled}, spec=DataSpec((8, 8, 1), 17))
+    assert dataset.split("train").fingerprint["known_as"] == {"as": "scikit-learn's digits, test", "by": "digest"}
     changed = images.copy()
     changed[100, 3, 3, 0] ^= 1
-    assert Dataset("mine", "1", 17, {"test": changed}).fingerprint("test")["known_as"] is None
+    assert tiny.dataset({"test": changed}, spec=DataSpec((8, 8, 1), 17)).split("test").fingerprint["known_as"] is None
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="dataset-fashion-mnist is not installed")
 def test_fashion_mnist_is_known_from_its_published_files():
     dataset = read(FASHION)
     for split in ("train", "test"):
-        assert dataset.fingerprint(split)["known_as"] == {"as": f"Fashion-MNIST, {split}", "by": "digest"}
+        assert dataset.split(split).fingerprint["known_as"] == {"as": f"Fashion-MNIST, {split}", "by": "digest"}
 
 
 def test_both_imagenets_are_told_apart_and_cifar_is_neither():

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core import process
+from diffenc_jax.core import runtime
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
 from diffenc_jax.data.dataset import HELD_OUT, data_shape, label_spec, load_dataset
@@ -36,29 +36,32 @@ def test_every_image_has_its_own_class(tmp_path, kind):
     path = files.WRITERS[kind](tmp_path)
     data = DataConfig(str(path))
     dataset = read(path, labels=True)
-    assert dataset.label_spec == label_spec(data) == LabelSpec(3)
-    assert data_shape(data) == dataset.shape
-    assert sorted(image.tobytes() for images in dataset.splits.values() for image in images) == sorted(
-        image.tobytes() for image in (IMAGES if dataset.shape[2] == 3 else GREY)
+    assert dataset.spec.label_spec == label_spec(data) == LabelSpec(3)
+    assert data_shape(data) == dataset.spec.shape
+    assert sorted(image.tobytes() for split in ("train", "test") for image in dataset.split(split).data) == sorted(
+        image.tobytes() for image in (IMAGES if dataset.spec.shape[2] == 3 else GREY)
     )
-    for split, labels in dataset.labels.items():
+    for split, labels in ((name, dataset.split(name).labels) for name in ("train", "test")):
         assert labels.dtype == np.int32
-        np.testing.assert_array_equal(labels, [CLASS_OF[image.tobytes()] for image in dataset.splits[split]])
+        np.testing.assert_array_equal(labels, [CLASS_OF[image.tobytes()] for image in dataset.split(split).data])
         if kind in files.WITH_SPLITS:
             assert len(labels) == len(IMAGES[files.SPLITS[split]])
     if kind in files.WITH_SPLITS and "pictures" not in kind:
-        images = IMAGES if dataset.shape[2] == 3 else GREY[..., None]
-        np.testing.assert_array_equal(dataset.splits["train"], images[files.SPLITS["train"]])
+        images = IMAGES if dataset.spec.shape[2] == 3 else GREY[..., None]
+        np.testing.assert_array_equal(dataset.split("train").data, images[files.SPLITS["train"]])
     alone = load_dataset(data, "test", labels=True)  # of which not every class need be there
-    assert (alone.label_spec, alone.fingerprint("test")) == (LabelSpec(3), dataset.fingerprint("test"))
-    assert not load_dataset(data, "test").labels
+    assert (alone.spec.label_spec, alone.split("test").fingerprint) == (LabelSpec(3), dataset.split("test").fingerprint)
+    assert load_dataset(data, "test").split("test").labels is None
 
 
 @pytest.mark.parametrize("kind", ["npz", "one npz", "idx", "pictures"])
 def test_a_part_is_read(tmp_path, kind):
     path, wanted = files.WRITERS[kind](tmp_path), np.array([3, 4, 5, 11, 17])
     whole, part = (read(path, labels=True, part=chosen) for chosen in (None, lambda count: wanted))
-    for theirs, ours in ((whole.splits, part.splits), (whole.labels, part.labels)):
+    for what in ("data", "labels"):
+        theirs, ours = (
+            {name: getattr(dataset.split(name), what) for name in ("train", "test")} for dataset in (whole, part)
+        )
         assert isinstance(ours["train"], LocalPart)
         np.testing.assert_array_equal(ours["train"].local, theirs["train"][wanted])
         np.testing.assert_array_equal(ours["train"][wanted[::-1]], theirs["train"][wanted[::-1]])
@@ -76,7 +79,8 @@ def test_whole_numbers_of_any_type_are_taken_as_they_are(tmp_path, dtype):
 
 def test_a_tenth_is_held_out(tmp_path):
     np.save(tmp_path / "a.npy", IMAGES)
-    splits = read(tmp_path / "a.npy").splits
+    dataset = read(tmp_path / "a.npy")
+    splits = {name: dataset.split(name).data for name in ("train", "test")}
     assert len(splits["test"]) == COUNT // 10
     assert len({image.tobytes() for images in splits.values() for image in images}) == COUNT
     np.save(tmp_path / "one.npy", IMAGES[:1])
@@ -93,8 +97,8 @@ def test_pictures_of_several_sizes_are_cropped_and_resized(tmp_path):
         picture[top : top + 16, left : left + 16] = checkerboard
         Image.fromarray(picture).save(tmp_path / f"{i:02}.png")
     dataset = load_dataset(DataConfig(str(tmp_path), resize=4), "train", "test")
-    assert dataset.fingerprint("train")["version"] == "local, resized to 4x4"
-    for images in dataset.splits.values():
+    assert dataset.split("train").fingerprint["version"] == "local, resized to 4x4"
+    for images in (dataset.split(split).data for split in ("train", "test")):
         assert np.abs(images.astype(int) - 127.5).max() <= 1
     assert data_shape(DataConfig(str(tmp_path), resize=8)) == (8, 8, 1)
 
@@ -120,7 +124,7 @@ PICTURES = [
 def test_pictures_without_a_loss_are_right(tmp_path, image, expected):
     for name in "abc":
         image.save(tmp_path / f"{name}.png")
-    for images in (read(tmp_path).splits["train"], all_images(tmp_path)):
+    for images in (read(tmp_path).split("train").data, all_images(tmp_path)):
         np.testing.assert_array_equal(images[0], expected)
 
 
@@ -156,7 +160,6 @@ WRONG = [
     ("a.npy", npy_header((2**40, 2**40, 3)) + bytes(100), "cannot be read: "),
     ("a.npy", npy_header((4, 4, 4), "|O") + bytes(512), "cannot be read: "),
     ("a.npy", npy_bytes(IMAGES / 255), "undo that, as by np.round(array * N).astype(np.uint8)"),
-    ("a.npy", npy_bytes(IMAGES / 127.5 - 1), "if pixels 0 .. N were scaled, undo that"),
     ("a.npy", npy_bytes(IMAGES - 9.5), "take a configuration of real numbers, --config=arrays"),
     ("a.npy", npy_bytes(np.where(IMAGES > 254, np.nan, IMAGES)), "take a configuration of real numbers, --config=arr"),
     ("a.npy", npy_bytes(IMAGES * np.uint16(257)), "or add noise that is uniform over 0 .. 1, and take --config="),
@@ -165,10 +168,8 @@ WRONG = [
     ("a.npy", npy_bytes(IMAGES.reshape(30, -1)), "must hold images [N, H, W, C] or [N, H, W]; this is [30, 48]"),
     ("a.npy", npy_bytes(np.zeros((9, 3, 6, 10), np.uint8)), "[9, 3, 6, 10], like [N, C, H, W]; save array.transpose("),
     ("a.npy", b"", "is no .npy file; copy or make it again"),
-    ("a.npy", npy_bytes(IMAGES)[:5], "is no .npy file; copy or make it again"),
     ("a.npy", gzip.compress(npy_bytes(IMAGES)), "is gzipped, which only IDX files may be; gunzip it"),
     ("a.npy.gz", gzip.compress(npy_bytes(IMAGES)), "is gzipped, which only IDX files may be; gunzip it"),
-    ("a.npz", gzip.compress(zip_bytes({"a.npy": npy_bytes(IMAGES)})), "is gzipped, which only IDX files may be; "),
     ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)})[:-9], "cannot be read: File is not a zip file; copy or make"),
     ("a.npz", zip_bytes({"a.npy": npy_header((4, 6, 5, 3)) + bytes(9)}), "cannot be read: EOF: reading array"),
     ("a.npz", zip_bytes({"a.npy": npy_bytes(IMAGES)}).replace(IMAGES.tobytes(), IMAGES[::-1].tobytes()), "Bad CRC-32"),
@@ -185,7 +186,6 @@ WRONG = [
     ("a", gzip.compress(idx_bytes(GREY))[:-1], "ended before the end-of-stream marker was reached; copy or make"),
     ("a", idx_bytes(GREY[:0]), "must hold images [N, H, W, C] or [N, H, W]; this is [0, 4, 4]"),
     ("a", bytes([0, 0, 13, 3]) + struct.pack(">3I", 1, 1, 1) + bytes(4), "is not a .npy, .npz or IDX file of uint8"),
-    ("a", b"hello", "is not a .npy, .npz or IDX file of uint8"),
 ]
 
 
@@ -353,7 +353,7 @@ def test_more_than_the_memory_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_containers_limit_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "CONTAINER_LIMIT", tmp_path / "max")
+    monkeypatch.setattr(runtime, "CONTAINER_LIMIT", tmp_path / "max")
     physical = checks.machine_memory()
     assert 2**28 < physical < 2**50
     for limit, expected in (("1000000\n", 1_000_000), ("max\n", physical)):

@@ -3,25 +3,30 @@
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from threading import Barrier
 
 import numpy as np
 import pytest
 
+from diffenc_jax.__main__ import main
 from diffenc_jax.config.sections import DataConfig
+from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import prepared
 from diffenc_jax.data.dataset import data_shape, load_dataset, prepare
 from tests.data.tfds_archives import write_archive
-from tests.processes import python
 
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch):
-    """Only this machine can be reached."""
+    """Only this machine can be reached; the small data sets are known."""
+    from tests.data import tfds_builders  # noqa: F401
+
     resolve = socket.getaddrinfo
 
     def local(host, *arguments, **options):
@@ -40,14 +45,14 @@ def test_through_the_real_preparation(source, tmp_path, monkeypatch):
     archive = write_archive(tmp_path, monkeypatch)
     config = DataConfig(source, dir=str(archive.folder))
     dataset = load_dataset(config, "train", "test", labels=True)
-    for split, images in dataset.splits.items():
-        found = zip(images, dataset.labels[split], strict=True)
+    for split, images in ((name, dataset.split(name).data) for name in ("train", "test")):
+        found = zip(images, dataset.split(split).labels, strict=True)
         known = zip(archive.images[split], archive.labels[split], strict=True)
         assert {(i.tobytes(), int(c)) for i, c in found} == {(i.tobytes(), int(c)) for i, c in known}
-    half = load_dataset(config, "train", part=lambda count: np.arange(6, 16)).splits["train"]
-    np.testing.assert_array_equal(half.local, dataset.splits["train"][6:16])
-    again = load_dataset(config, "test", labels=True).fingerprint("test")
-    assert again == dataset.fingerprint("test")
+    half = load_dataset(config, "train", part=lambda count: np.arange(6, 16)).split("train").data
+    np.testing.assert_array_equal(half.local, dataset.split("train").data[6:16])
+    again = load_dataset(config, "test", labels=True).split("test").fingerprint
+    assert again == dataset.split("test").fingerprint
     assert (again["name"], again["version"], again["num_examples"]) == ("cifar10", "3.0.2", 6)
 
 
@@ -68,7 +73,7 @@ def test_of_two_at_once_the_second_waits_for_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", asked)
     with ThreadPoolExecutor() as pool:
         sources = list(pool.map(prepare, [DataConfig("cifar10", dir=str(archive.folder))] * 2))
-    assert [source.splits["test"]().shape[0] for source in sources] == [6, 6]
+    assert [source.split("test").data().shape[0] for source in sources] == [6, 6]
 
 
 @pytest.mark.slow
@@ -107,10 +112,10 @@ def test_pictures_are_resized_as_those_of_a_folder_and_damage_is_named(tmp_path)
     config = DataConfig("tfds:tiny_sizes", dir=str(tmp_path), resize=4)
     dataset = load_dataset(config, "train", "test")
     pictures = load_dataset(DataConfig(str(tmp_path / "pictures"), resize=4), "train", "test")
-    found, known = dataset.fingerprint("test"), pictures.fingerprint("test")
+    found, known = dataset.split("test").fingerprint, pictures.split("test").fingerprint
     assert found["sha256_any_order"] == known["sha256_any_order"]
     assert found["version"] == "1.2.3, validation as test, resized to 4x4"
-    assert data_shape(config) == dataset.shape
+    assert data_shape(config) == dataset.spec.shape
     with pytest.raises(InputError, match="has no labels"):
         load_dataset(config, "test", labels=True)
     with pytest.raises(InputError, match=r"has images of the shape \(None, None, 3\); resize them"):
@@ -123,8 +128,6 @@ def test_pictures_are_resized_as_those_of_a_folder_and_damage_is_named(tmp_path)
 
 @pytest.mark.slow
 def test_a_set_without_test_images_is_refused(tmp_path):
-    from tests.data import tfds_builders  # noqa: F401
-
     with pytest.raises(InputError, match="'test' or 'validation'; it has train, extra"):
         load_dataset(DataConfig("tfds:tiny_train_only", dir=str(tmp_path)), "train")
 
@@ -147,8 +150,6 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "message"), REFUSED)
 def test_sets_that_cannot_be_prepared_are_refused_in_one_line(name, message, tmp_path):
-    from tests.data import tfds_builders  # noqa: F401
-
     with pytest.raises(InputError, match=message) as caught:
         load_dataset(DataConfig(f"tfds:{name}", 8 if "2012" in name else None, str(tmp_path)), "train", "test")
     assert "\n" not in str(caught.value)
@@ -182,63 +183,39 @@ def test_the_reason_is_that_of_the_network(monkeypatch):
         load_dataset(DataConfig("cifar10", dir="gs://bucket/tfds"), "train")
 
 
-FROM_BUCKET = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
-from etils import epath
-
-from diffenc_jax.__main__ import main
-from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core.buckets import prepare
-from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.dataset import load_dataset
-from tests.data import tfds_builders
-
-prepare()
-folder = Path(sys.argv[1])
-local = DataConfig("tfds:tiny_sizes", dir=str(folder), resize=4)
-known = load_dataset(local, "train", "test")
-for place in ("gs://bucket/tfds", "gs://bucket/from environment"):
-    for path in (folder / "tiny_sizes").rglob("*"):
-        if path.is_file():
-            epath.Path(path).copy(epath.Path(place) / path.relative_to(folder))
-for config in [replace(local, dir=place) for place in ("gs://bucket/tfds", "gs://bucket/tfds/", None)]:
-    found = load_dataset(config, "train", "test")
-    assert found.fingerprint("train") == known.fingerprint("train")
-    assert found.fingerprint("test") == known.fingerprint("test")
-    part = load_dataset(config, "train", part=lambda count: np.array([1, 3])).splits["train"]
-    np.testing.assert_array_equal(part.local, known.splits["train"][[1, 3]])
-command = ["prepare-data", "--config=mnist", "--config.data.source=tfds:tiny_sizes", "--config.data.resize=4"]
-command += ["--config.data.dir=gs://bucket/fresh"]
-description = epath.Path("gs://bucket/fresh/tiny_sizes/1.2.3/dataset_info.json")
-for _ in range(2):  # as if the first call had been interrupted
-    assert main(command) == 0
-    changed = description.stat().mtime
-    assert main(command) == 0
-    assert description.stat().mtime == changed
-    found = load_dataset(replace(local, dir="gs://bucket/fresh"), "train")
-    assert found.fingerprint("train") == known.fingerprint("train")
-    description.unlink()
-try:
-    load_dataset(replace(local, dir="gs://no-such-bucket/tfds"), "train")
-except InputError as error:
-    print(error)
-"""
-
-
 @pytest.mark.slow
-def test_prepared_data_sets_in_a_bucket(bucket, tmp_path):
+def test_prepared_data_sets_in_a_bucket(bucket, tmp_path, monkeypatch, capsys):
     """Copied there by hand or prepared there, by way of a folder on disk."""
-    environment = {"TFDS_DATA_DIR": "gs://bucket/from environment", "HOME": str(tmp_path / "home")}
-    done = python("-c", FROM_BUCKET, tmp_path, **environment)
-    prepared = "tiny_sizes 1.2.3, validation as test, resized to 4x4: train 5, validation 5, test 5 images\n"
-    assert done.stdout.count(prepared) == 4
-    missing = done.stdout.splitlines()[-1]
-    assert "gs://no-such-bucket/tfds cannot be read" in missing
-    assert "gcloud auth application-default login" in missing
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", "gs://bucket/from environment")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    local = DataConfig("tfds:tiny_sizes", dir=str(tmp_path), resize=4)
+    known = load_dataset(local, "train", "test")
+    for folder in map(as_path, ("gs://bucket/tfds", "gs://bucket/from environment")):
+        for path in filter(Path.is_file, tmp_path.rglob("tiny_sizes/**/*")):
+            (folder / path.relative_to(tmp_path)).write_bytes(path.read_bytes())
+    for config in [replace(local, dir=folder) for folder in ("gs://bucket/tfds", "gs://bucket/tfds/", None)]:
+        found = load_dataset(config, "train", "test")
+        for split in ("train", "test"):
+            assert found.split(split).fingerprint == known.split(split).fingerprint
+        part = load_dataset(config, "train", part=lambda count: np.array([1, 3])).split("train").data
+        np.testing.assert_array_equal(part.local, known.split("train").data[[1, 3]])
+    command = ["prepare-data", "--config=mnist", "--config.data.source=tfds:tiny_sizes", "--config.data.resize=4"]
+    command += ["--config.data.dir=gs://bucket/fresh"]
+    description = as_path("gs://bucket/fresh/tiny_sizes/1.2.3/dataset_info.json")
+    for _ in range(2):  # as if the first call had been interrupted
+        assert main(command) == 0
+        changed = description.stat().mtime
+        assert main(command) == 0
+        assert description.stat().mtime == changed
+        found = load_dataset(replace(local, dir="gs://bucket/fresh"), "train")
+        assert found.split("train").fingerprint == known.split("train").fingerprint
+        description.unlink()
+    said = "tiny_sizes 1.2.3, validation as test, resized to 4x4: train 5, validation 5, test 5 images\n"
+    assert capsys.readouterr().out.count(said) == 4
+    with pytest.raises(InputError, match=r"gs://no-such-bucket/tfds cannot be read.*gcloud auth application-default"):
+        load_dataset(replace(local, dir="gs://no-such-bucket/tfds"), "train")
 
 
 def test_a_prepared_set_imports_nothing_of_its_own(tmp_path, monkeypatch):

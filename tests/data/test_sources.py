@@ -19,8 +19,8 @@ def test_shape_and_classes_that_only_the_source_knows_are_asked_of_it(monkeypatc
 
 def test_synthetic_is_a_swirl_of_256_levels():
     dataset = load_dataset(DataConfig("synthetic"), "train", "test")
-    assert dataset.shape == (1, 1, 2)
-    points = (dataset.splits["train"][:, 0, 0].astype(float) + 0.5) / 128 - 1
+    assert dataset.spec.shape == (1, 1, 2)
+    points = (dataset.split("train").data[:, 0, 0].astype(float) + 0.5) / 128 - 1
     radius, angle = np.hypot(*points.T), np.arctan2(points[:, 1], points[:, 0])
     # On the curve, angle = 3π r / 0.9 up to whole turns; the blur is 0.02.
     off = np.angle(np.exp(1j * (angle - 3 * np.pi * radius / 0.9)))
@@ -35,15 +35,15 @@ def test_labels_are_in_the_order_of_the_images():
     digits = load_digits()
     target = {image.astype(np.uint8).tobytes(): of for image, of in zip(digits.images, digits.target, strict=True)}
     dataset = load_dataset(config, "train", "test", labels=True)
-    for split, images in dataset.splits.items():
-        np.testing.assert_array_equal(dataset.labels[split], [target[image.tobytes()] for image in images])
+    for split, images in ((name, dataset.split(name).data) for name in ("train", "test")):
+        np.testing.assert_array_equal(dataset.split(split).labels, [target[image.tobytes()] for image in images])
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_shapes_and_classes_are_known_before_the_images_are_there(name):
     config, source = DataConfig(name), SOURCES[name]
     if not source.tfds:  # made here, not prepared by tensorflow-datasets
-        assert load_dataset(config, "test").shape == data_shape(config)
+        assert load_dataset(config, "test").spec.shape == data_shape(config)
     else:
         assert data_shape(DataConfig(f"tfds:{source.tfds}")) == data_shape(config)
     if source.labels == NO_LABELS:
@@ -52,4 +52,4 @@ def test_shapes_and_classes_are_known_before_the_images_are_there(name):
     elif source.tfds:
         assert label_spec(config) == label_spec(DataConfig(f"tfds:{source.tfds}"))
     else:
-        assert label_spec(config).classes == load_dataset(config, "test", labels=True).labels["test"].max() + 1
+        assert label_spec(config).classes == load_dataset(config, "test", labels=True).split("test").labels.max() + 1

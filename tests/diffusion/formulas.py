@@ -24,9 +24,9 @@ def process_of(encoder, velocity, extrapolation=linear, pixel_levels=256, gamma=
     return Process(encoder, predict, gamma, extrapolation, Levels(pixel_levels))
 
 
-def diffusion_loss(process, place, x, eps):
-    """The diffusion loss [B] at a place on the path, by the functions that `bound_at` calls."""
-    return place.loss(losses.errors_at(process, place, x, eps))
+def diffusion_loss(process, point, x, eps):
+    """The diffusion loss [B] at a point of the path, by the functions that `bound_at` calls."""
+    return point.loss(losses.errors_at(process, point, x, eps))
 
 
 def exact_velocity(factor):

@@ -1,4 +1,4 @@
-"""The loop of ancestral sampling; its distribution is in test_ratios.py and test_tiny_worlds.py."""
+"""The loop of ancestral sampling; its distribution is in test_tiny_worlds.py."""
 
 import jax
 import jax.numpy as jnp

@@ -73,9 +73,9 @@ def test_the_bound_is_near_the_density():
 def test_the_control_variate_has_no_mean_and_takes_most_of_the_noise():
     data = jnp.broadcast_to(jnp.asarray(STANDARD.apply(X[0]), jnp.float32), (10_000, DIMS))
     eps = jax.random.normal(jax.random.key(0), data.shape)
-    place = PROCESS.place(jnp.full(len(data), 0.1))
-    loss = jax.jit(lambda: place.loss(losses.errors_at(PROCESS, place, data, eps)))()
-    control = place.control(eps)
+    point = PROCESS.point(jnp.full(len(data), 0.1))
+    loss = jax.jit(lambda: point.loss(losses.errors_at(PROCESS, point, data, eps)))()
+    control = point.control(eps)
     assert float(control.mean()) == pytest.approx(0.0, abs=4 * float(control.std()) / np.sqrt(len(data)))
     assert (loss - control).std() < 0.05 * loss.std()
 

@@ -68,26 +68,26 @@ def gaussian_case(name):
     return encoder, extrapolation, LinearPath(matrix, STEEP if name == "half" else CORRELATED)
 
 
-def best_costs(encoder, extrapolation, place, wanted, path):
-    """Nats [T] at places [T], exactly averaged over x and ε, of the model whose x̂ is `wanted` [T, 3, 3] E[x | z_t].
+def best_costs(encoder, extrapolation, point, wanted, path):
+    """Nats [T] at points [T], exactly averaged over x and ε, of the model whose x̂ is `wanted` [T, 3, 3] E[x | z_t].
 
     For steps: at ratio 1, and twice at the best ratio per step and dimension.
     """
-    gamma = np.asarray(place.gamma_t)
+    gamma = np.asarray(point.gamma_t)
     model = wanted @ path.estimator(gamma) * np.sqrt(1 + np.exp(gamma))[:, None, None]  # of z = α u
     x, eps = POINTS[:, :3] @ np.linalg.cholesky(path.covariance).T, POINTS[:, 3:]
-    return [np.asarray(cost) for cost in _best_costs(encoder, extrapolation, place, model, x, eps)]
+    return [np.asarray(cost) for cost in _best_costs(encoder, extrapolation, point, model, x, eps)]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _best_costs(encoder, extrapolation, place, model, x, eps):
+def _best_costs(encoder, extrapolation, point, model, x, eps):
     def predict(z, gamma):
         return Prediction(velocity_from_image(z, jnp.einsum("bij,bj->bi", repeat(model), z), gamma))
 
     repeat = lambda array: jnp.repeat(array, 12, axis=0) if jnp.ndim(array) else array  # noqa: E731
     mean = lambda values: values.reshape(-1, 12, *values.shape[1:]).mean(axis=1)  # noqa: E731
-    rows = jax.tree.map(repeat, place)
-    x, eps = (jnp.tile(array, (len(place.gamma_t), 1)) for array in (x, eps))
+    rows = jax.tree.map(repeat, point)
+    x, eps = (jnp.tile(array, (len(point.gamma_t), 1)) for array in (x, eps))
     errors = losses.errors_at(Process(encoder, predict, lambda t: t, extrapolation), rows, x, eps)
     if isinstance(rows, Instant):
         return [mean(rows.loss(errors))]
@@ -97,26 +97,26 @@ def _best_costs(encoder, extrapolation, place, model, x, eps):
 
 
 @partial(jax.jit, static_argnums=0)
-def drift_factors(extrapolation, place):
-    return place.drift_factor(extrapolation.factor)
+def drift_factors(extrapolation, point):
+    return point.drift_factor(extrapolation.factor)
 
 
 def step_costs(encoder, extrapolation, gamma_s, gamma_t, path):
     """`best_costs` of steps [T]."""
-    place = jax.device_put(Step(gamma_s, gamma_t, Table(np.ones(len(gamma_s))), np.ones(())))
-    drift_factor = np.asarray(drift_factors(extrapolation, place)) * encoder.drifts
+    point = jax.device_put(Step(gamma_s, gamma_t, Table(np.ones(len(gamma_s))), np.ones(())))
+    drift_factor = np.asarray(drift_factors(extrapolation, point)) * encoder.drifts
     b = -np.expm1(gamma_s - gamma_t) * (1 + drift_factor / (1 + np.exp(-gamma_t)))
     wanted = path.matrix(gamma_s) - np.exp(gamma_s - gamma_t)[:, None, None] * path.matrix(gamma_t)
-    return best_costs(encoder, extrapolation, place, wanted / b[:, None, None], path)
+    return best_costs(encoder, extrapolation, point, wanted / b[:, None, None], path)
 
 
 def continuous_cost(encoder, extrapolation, path):
     """The diffusion term at infinite depth with the best model."""
     gamma, weights = gauss_legendre(GAMMA_0, GAMMA_1)
-    place = jax.device_put(Instant(gamma, np.ones(len(gamma))))
-    scale = 1 + place.drift_factor(extrapolation.factor) * encoder.drifts / (1 + np.exp(-gamma))
+    point = jax.device_put(Instant(gamma, np.ones(len(gamma))))
+    scale = 1 + point.drift_factor(extrapolation.factor) * encoder.drifts / (1 + np.exp(-gamma))
     wanted = (path.matrix(gamma) - path.drift(gamma)) / scale[:, None, None]
-    return weights @ best_costs(encoder, extrapolation, place, wanted, path)[0]
+    return weights @ best_costs(encoder, extrapolation, point, wanted, path)[0]
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -187,11 +187,11 @@ def discrete_path(encoder):
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def discrete_bound(encoder, extrapolation, predict, place):
-    """The bound [T] of `losses.bound_at` at places [T], exactly averaged over pixels and noise."""
+def discrete_bound(encoder, extrapolation, predict, point):
+    """The bound [T] of `losses.bound_at` at points [T], exactly averaged over pixels and noise."""
     process = Process(encoder, predict, lambda t: ENDS[0] + (ENDS[1] - ENDS[0]) * t, extrapolation, Levels(LEVELS))
-    count, each = len(place.gamma_t), LEVELS * len(EPS)
-    rows = jax.tree.map(lambda array: jnp.repeat(array, each, axis=0) if jnp.ndim(array) else array, place)
+    count, each = len(point.gamma_t), LEVELS * len(EPS)
+    rows = jax.tree.map(lambda array: jnp.repeat(array, each, axis=0) if jnp.ndim(array) else array, point)
     pixels = jnp.tile(jnp.repeat(jnp.arange(LEVELS, dtype=jnp.uint8), len(EPS)), count)[:, None]
     eps = jnp.tile(jnp.asarray(EPS), count * LEVELS)[:, None]
     total = losses.bound_at(process, pixels, rows, losses.Noise(rows.gamma_t, eps, eps)).total
@@ -228,8 +228,8 @@ def test_discrete_data_at_infinite_depth(x64, name):
 
     gamma, weights = gauss_legendre(*ENDS, nodes=60)
     width = ENDS[1] - ENDS[0]
-    place = jax.device_put(Instant(gamma, np.full(len(gamma), width)))
-    bound = float(weights @ np.asarray(discrete_bound(encoder, extrapolation, predict, place))) / width
+    point = jax.device_put(Instant(gamma, np.full(len(gamma), width)))
+    bound = float(weights @ np.asarray(discrete_bound(encoder, extrapolation, predict, point))) / width
     gap = path.gap(*ENDS, nodes=60)
     z = path.latents(gamma)[1] / np.sqrt(1 + np.exp(gamma))[:, None, None]
     scale = 1 + encoder.drifts / (1 + np.exp(-gamma))
@@ -246,10 +246,10 @@ def test_discrete_data_at_finite_depth(x64, name):
     ratio = np.random.RandomState(depth).uniform(0.3, 2.0, depth)
     gamma = np.linspace(*ENDS, depth + 1)
     steps = jax.device_put(Steps(gamma, Table(ratio)))
-    place = jax.jit(Steps.at)(steps, (np.arange(depth) + 0.5) / depth)
+    point = jax.jit(Steps.at)(steps, (np.arange(depth) + 0.5) / depth)
     predict = lambda z, gamma: Prediction(velocity_from_image(z, error(z, jnp), gamma))  # noqa: E731
-    bound = np.mean(discrete_bound(encoder, extrapolation, predict, place))
-    drift_factor = np.broadcast_to(np.asarray(drift_factors(extrapolation, place)) * encoder.drifts, depth)
+    bound = np.mean(discrete_bound(encoder, extrapolation, predict, point))
+    drift_factor = np.broadcast_to(np.asarray(drift_factors(extrapolation, point)) * encoder.drifts, depth)
     lost = misfit = 0.0
     for s, t, w, k in zip(gamma[:-1], gamma[1:], ratio, drift_factor, strict=True):
         rest, spread = np.exp(s - t), 1 + np.exp(t)

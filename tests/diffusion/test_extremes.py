@@ -38,9 +38,9 @@ def terms(ends, encoder, depth, extrapolation):
     t = jnp.asarray(TIMES, jnp.float32)
     velocity, gamma = lambda z, _: z + 0.3 * jnp.cos(z), lambda t: ends[0] + (ends[1] - ends[0]) * t
     process = process_of(ENCODERS[encoder], velocity, EXTRAPOLATIONS[extrapolation], LEVELS, gamma)
-    place = process.instant(t) if depth is None else process.uniform_steps(depth).at(t)
+    point = process.instant(t) if depth is None else process.uniform_steps(depth).at(t)
     noise = losses.Noise(t, *(jnp.asarray(eps, jnp.float32) for eps in (EPS_0, EPS_T)))
-    return losses.bound_at(process, jnp.asarray(PIXELS), place, noise)
+    return losses.bound_at(process, jnp.asarray(PIXELS), point, noise)
 
 
 def encode(encoder, gamma):

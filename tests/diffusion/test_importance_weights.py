@@ -1,4 +1,4 @@
-"""Importance weights in float32 and by hand; that they average to the likelihood is in test_ratios.py."""
+"""Importance weights in float32 and by hand; that they average to the likelihood is in test_tiny_worlds.py."""
 
 import math
 from functools import partial

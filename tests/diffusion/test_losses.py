@@ -28,7 +28,8 @@ def test_end_points_of_some_images_average_to_those_of_all(x64):
     def bounds(pixels, t, eps_0, eps_t, *endpoints):
         step = Step(schedule(0.8 * t), schedule(t), Table(jnp.ones(6)), jnp.asarray(5.0))
         noise = losses.Noise(t, eps_0, eps_t)
-        terms = [losses.bound_at(process, pixels, at, noise, *endpoints) for at in (process.instant(t), step)]
+        ends = losses.EndpointData(*endpoints) if endpoints else None
+        terms = [losses.bound_at(process, pixels, at, noise, ends) for at in (process.instant(t), step)]
         return [(each, jax.tree.map(jnp.mean, each).total) for each in terms]
 
     at = lambda *ends: jax.tree.map(np.asarray, bounds(pixels, t, ends[0], eps_t, *ends[1:]))  # noqa: E731
@@ -53,8 +54,8 @@ def test_the_bound_draws_times_and_noise_from_one_key(x64):
     @jax.vmap
     def bounds(key, t, eps_0, eps_t):
         steps = process.uniform_steps(7)
-        places, noise = (process.instant(t), steps.at(t)), losses.Noise(t, eps_0, eps_t)
-        by_hand = [losses.bound_at(process, pixels, place, noise) for place in places]
+        points, noise = (process.instant(t), steps.at(t)), losses.Noise(t, eps_0, eps_t)
+        by_hand = [losses.bound_at(process, pixels, point, noise) for point in points]
         drawn = [losses.bound(process, pixels, key, path) for path in (None, steps)]
         return [[bound.total.mean() for bound in both] for both in zip(drawn, by_hand, strict=True)]
 
@@ -75,13 +76,13 @@ def test_the_derivative_head_learns_the_expected_slope(x64):
     plain = process_of(encoder, velocity)
     headed = dataclasses.replace(plain, predict=lambda z, gamma: Prediction(velocity(z, gamma), 0.3 * z))
 
-    def with_and_without(place, pixels, t, *noise):
+    def with_and_without(point, pixels, t, *noise):
         """The bounds of both, and the error of the slope by hand."""
-        bounds = [losses.bound_at(process, pixels, place, losses.Noise(t, *noise)) for process in (headed, plain)]
+        bounds = [losses.bound_at(process, pixels, point, losses.Noise(t, *noise)) for process in (headed, plain)]
         x = plain.decoder.values(pixels)
-        x_t, derivative = jax.jvp(lambda g: encoder.mean(x, g), (place.gamma_t,), (jnp.ones(5),))
-        slope = derivative / align(jax.nn.sigmoid(place.gamma_t), x)
-        z_t, _ = diffuse(x_t, place.gamma_t, noise[1])
+        x_t, derivative = jax.jvp(lambda g: encoder.mean(x, g), (point.gamma_t,), (jnp.ones(5),))
+        slope = derivative / align(jax.nn.sigmoid(point.gamma_t), x)
+        z_t, _ = diffuse(x_t, point.gamma_t, noise[1])
         return bounds, jnp.sum((slope - 0.3 * z_t) ** 2, axis=1)
 
     @jax.jit

@@ -68,7 +68,7 @@ def test_the_loss_of_an_exact_denoiser_is_the_information(x64):
 
     @jax.jit
     def loss(x, eps):
-        instant = process.place(jnp.asarray(0.5 * (t + 1)))
+        instant = process.point(jnp.asarray(0.5 * (t + 1)))
         return instant.loss(losses.errors_at(process, instant, x, eps))
 
     information = [0.5 * np.linalg.slogdet(np.eye(DIMS) + np.exp(-end) * matrix)[1] for end in ENDS]
@@ -97,8 +97,8 @@ def test_without_a_and_b_it_is_vdm(x64):
         found = []
         for process in both:
             steps = process.uniform_steps(8, 0.7)
-            places = process.place(t), process.place(t, steps)
-            terms = [place.loss(losses.errors_at(process, place, x, eps)) for place in places]
+            points = process.point(t), process.point(t, steps)
+            terms = [point.loss(losses.errors_at(process, point, x, eps)) for point in points]
             found.append([*terms, *model_step(process, z, process.step(steps, 3, 5))])
         return found
 
@@ -116,7 +116,7 @@ def test_steps_where_a_schedule_is_flat():
 
     def process_and_steps(coefficients):
         process = Process(Identity(), lambda z, gamma: Prediction(0 * z), linear, warp=polynomial(coefficients))
-        return process, process.place(t, process.uniform_steps(depth))
+        return process, process.point(t, process.uniform_steps(depth))
 
     @jax.jit
     def loss(coefficients, x, eps):

@@ -1,34 +1,63 @@
-"""Finite depth: what must hold for any data; closed forms are in test_encoder_law.py."""
+"""Steps and instants against formulas by hand, for any data; closed forms are in test_encoder_law.py."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Trainable
-from diffenc_jax.diffusion.gaussian import align, alpha, diffuse, image_from_velocity, sigma
+from diffenc_jax.diffusion.ancestral import model_step
+from diffenc_jax.diffusion.encoders import MOST, Affine, Identity, NonTrainable, Residual, Shrinking, Trainable
+from diffenc_jax.diffusion.flow import flow_of
+from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, sigma
 from diffenc_jax.diffusion.ratios import Table, best_cost, best_ratio
-from diffenc_jax.diffusion.reverse import ThroughEncoder, exponential, linear, mean
+from diffenc_jax.diffusion.reverse import ThroughEncoder, exponential, linear
 from diffenc_jax.diffusion.steps import Step
-from tests.diffusion.formulas import diffusion_loss, process_of
+from tests.diffusion.formulas import GAMMA_0, GAMMA_1, diffusion_loss, process_of
 
-ENCODERS = Identity(), NonTrainable(), Trainable(lambda x, gamma: jnp.sin(2 * x + align(gamma, x)))
-ASSUMPTIONS = linear, exponential, ThroughEncoder()
-
-
-def posterior(z_t, x_s, x_t, gamma_s, gamma_t):
-    """μ_Q [B, ...] and σ_Q² [B] of q(z_s | z_t, x)."""
-    rest = jnp.exp(gamma_s - gamma_t)
-    shrink, alpha_s = align(alpha(gamma_s) / alpha(gamma_t) * rest, z_t), align(alpha(gamma_s), z_t)
-    mean = shrink * z_t + alpha_s * (x_s - align(rest, z_t) * x_t)
-    return mean, jnp.square(sigma(gamma_s)) * -jnp.expm1(gamma_s - gamma_t)
+REACH = 0.4
 
 
-def draw(seed, batch=3, dims=4):
-    """Two places on the path, and arrays [batch, dims] for x, ε and v̂."""
+def network(x, gamma):
+    return jnp.sin(2 * x + align(gamma, x))
+
+
+def two_outputs(x, gamma):
+    return jnp.concatenate([network(x, gamma), jnp.cos(3 * x - align(gamma, x))], axis=-1)
+
+
+ENCODERS = {
+    "identity": Identity(),
+    "nontrainable": NonTrainable(),
+    "shrinking": Shrinking(0.4),
+    "trainable": Trainable(network),
+    "residual": Residual(network),
+    "affine": Affine(REACH, two_outputs),
+}
+ASSUMPTIONS = {"linear": linear, "exponential": exponential, "through": ThroughEncoder()}
+# An encoder that scales the noise needs the last assumption.
+PAIRS = [(name, kind) for name in ENCODERS for kind in ASSUMPTIONS if kind == "through" or name != "affine"]
+
+
+def marginal(encoder, x, gamma):
+    """μ and σ of q(z | x)."""
+    encoded = encoder.encode(x, gamma)
+    return align(alpha(gamma), x) * encoded.x_t, align(sigma(gamma), x) * encoded.noise(jnp.ones_like(x))
+
+
+def posterior(encoder, x, z_t, step):
+    """Mean and variance of q(z_s | z_t, x), from the marginals and the variance of the new noise."""
+    (mean_s, std_s), (mean_t, std_t) = (marginal(encoder, x, gamma) for gamma in (step.gamma_s, step.gamma_t))
+    most = MOST * np.exp(-2 * REACH) if encoder.scales_noise else 1.0
+    new = align(jnp.minimum(-jnp.expm1(step.gamma_s - step.gamma_t), most) * jax.nn.sigmoid(step.gamma_s), x)
+    return mean_s + jnp.sqrt(std_s**2 - new) * (z_t - mean_t) / std_t, new
+
+
+def draw(seed, batch=16, dims=4):
+    """Two points of the path, and arrays [batch, dims] for x, ε and v̂."""
     rng = np.random.RandomState(seed)
     gamma_s, gamma_t = np.sort(rng.uniform(-13.3, 5.0, (2, batch)), axis=0)
     ratio = rng.uniform(0.2, 3.0, (batch, dims))
@@ -36,25 +65,54 @@ def draw(seed, batch=3, dims=4):
     return at, rng.uniform(-1, 1, (batch, dims)), *rng.normal(size=(2, batch, dims))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def loss_and_divergence(encoder, assumption, at, x, eps, v_hat):
-    x_s, x_t = encoder.mean(x, at.gamma_s), encoder.mean(x, at.gamma_t)
-    z_t, _ = diffuse(x_t, at.gamma_t, eps)
-    x_hat = image_from_velocity(z_t, v_hat, at.gamma_t)
-    mean_q, variance_q = posterior(z_t, x_s, x_t, at.gamma_s, at.gamma_t)
-    mean_p = mean(z_t, assumption(x_hat, at, encoder), at)
-    variance_q, variance_p = align(variance_q, x), align(at.variance(encoder), x) / at.ratio.ratio
-    fraction = variance_q / variance_p
-    divergence = 0.5 * (fraction - 1 - jnp.log(fraction) + (mean_q - mean_p) ** 2 / variance_p).sum(axis=1)
-    return diffusion_loss(process_of(encoder, lambda z, g: v_hat, assumption), at, x, eps), 7 * divergence
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_the_loss_is_the_divergence_between_the_two_gaussians(x64, name, kind):
+    """T KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) for any ratios. Through the encoder, p(z_s | z_t) is q(z_s | z_t, x̂)."""
+    encoder, assumption = ENCODERS[name], ASSUMPTIONS[kind]
+
+    @jax.jit
+    def found_and_by_hand(step, x, eps, v_hat):
+        process, w = process_of(encoder, lambda z, gamma: v_hat, assumption), step.ratio.ratio
+        mean_t, std_t = marginal(encoder, x, step.gamma_t)
+        z_t = mean_t + std_t * eps
+        mean_p, std_p = model_step(process, z_t, step)
+        x_hat = image_from_velocity(z_t, v_hat, step.gamma_t)
+        (mean_q, new), (of_estimate, _) = (posterior(encoder, image, z_t, step) for image in (x, x_hat))
+        by_hand = of_estimate if kind == "through" else mean_p
+        divergence = 0.5 * (w - 1 - jnp.log(w) + w * (mean_q - by_hand) ** 2 / new).sum(axis=1)
+        found = diffusion_loss(process, step, x, eps), mean_p, std_p
+        return found, (7 * divergence, by_hand, jnp.sqrt(new / w))
+
+    for value, expected in zip(*found_and_by_hand(*draw(0)), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**31), st.sampled_from(ENCODERS), st.sampled_from(ASSUMPTIONS))
-def test_the_loss_is_the_divergence_between_the_two_gaussians(seed, encoder, assumption):
-    """T KL(q(z_s | z_t, x) ‖ p(z_s | z_t)), at every depth, ratio, encoder and assumption."""
-    with jax.enable_x64(True):
-        np.testing.assert_allclose(*loss_and_divergence(encoder, assumption, *draw(seed)), rtol=1e-6, atol=1e-9)
+def velocity(encoder, x, z, gamma, share):
+    """dμ/dγ + (dσ/dγ / σ + share σ_γ² / (2 σ²)) (z - μ): the reverse drift for 1, the flow for 0."""
+    state = lambda gamma: marginal(encoder, x, gamma)  # noqa: E731
+    (mean, std), (mean_rate, std_rate) = jax.jvp(state, (gamma,), (jnp.ones_like(gamma),))
+    return mean_rate + (std_rate / std + 0.5 * share * align(jax.nn.sigmoid(gamma), x) / std**2) * (z - mean)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+def test_at_infinite_depth_reverse_drifts_are_compared_and_the_flow_is_that_of_the_image(x64, encoder):
+    """The loss is ½ γ'(t) ‖b - b̂‖² / σ_t² (arXiv 2404.12940), where b̂ is that of x̂ through the encoder."""
+    process = process_of(encoder, lambda z, gamma: jnp.sin(3 * z), ThroughEncoder())
+
+    @jax.jit
+    def found_and_by_hand(gamma, x, eps):
+        instant = process.instant((gamma - GAMMA_0) / (GAMMA_1 - GAMMA_0))
+        mean, std = marginal(encoder, x, gamma)
+        z = mean + std * eps
+        x_hat = image_from_velocity(z, jnp.sin(3 * z), gamma)
+        difference = velocity(encoder, x, z, gamma, 1.0) - velocity(encoder, x_hat, z, gamma, 1.0)
+        loss = 0.5 * (GAMMA_1 - GAMMA_0) * jnp.sum(difference**2, axis=1) / jax.nn.sigmoid(gamma)
+        found = diffusion_loss(process, instant, x, eps), flow_of(process)(z, gamma)
+        return found, (loss, velocity(encoder, x_hat, z, gamma, 0.0))
+
+    at, x, eps, _ = draw(1)
+    for value, expected in zip(*found_and_by_hand(at.gamma_t, x, eps), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-9)
 
 
 best_of = jax.jit(lambda u: (best_ratio(u), best_cost(u), best_cost(u.mean())))

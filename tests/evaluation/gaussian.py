@@ -6,14 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.diffusion.process import Prediction
 from diffenc_jax.evaluation.estimator import Estimator, Pass
 from diffenc_jax.model import DataSpec, Model, build
 from diffenc_jax.parallel.sharding import make_mesh
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from tests import tiny
 
 DEVIATION = 0.3
@@ -63,8 +62,8 @@ def experiment(**changes):
     """The exact model and images of the population, with a configuration."""
     config = tiny.config("vdm", data__pixel_levels=LEVELS, eval__batch_size=IMAGES, fit__images=20, **changes)
     model = Exact(**vars(build(config, DataSpec(SHAPE, LEVELS))))
-    dataset = Dataset("gaussian", "1", LEVELS, {"train": images(20, 1), "test": images(IMAGES, 2)})
-    return Experiment(config, dataset, make_mesh(), model)
+    dataset = tiny.dataset({"train": images(20, 1), "test": images(IMAGES, 2)}, "gaussian", spec=model.spec)
+    return BaseRun(config, make_mesh(), dataset, model)
 
 
 def make(**changes):

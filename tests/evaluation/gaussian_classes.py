@@ -8,11 +8,10 @@ import numpy as np
 from flax import linen as nn
 
 from diffenc_jax.config.recipe import code_network
-from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import LabelSpec
 from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from tests import tiny
 from tests.evaluation.gaussian import DEVIATION, LEVELS, SHAPE, VALUES, Exact
 
@@ -45,8 +44,8 @@ def experiment(count=150, labels=True, **changes):
     model = Exact(**vars(build(config, DataSpec(SHAPE, LEVELS, LabelSpec(len(MEANS))))), means=tuple(MEANS.tolist()))
     splits = {"train": draw(20, 1), "test": draw(count, 2)}
     images, classes = ({split: pair[i] for split, pair in splits.items()} for i in (0, 1))
-    dataset = Dataset("gaussian classes", "1", LEVELS, images, classes, LabelSpec(len(MEANS)))
-    return Experiment(config, dataset, make_mesh(), model)
+    dataset = tiny.dataset(images, "gaussian classes", classes, model.spec)
+    return BaseRun(config, make_mesh(), dataset, model)
 
 
 def coded_experiment(count=150, **changes):
@@ -59,7 +58,7 @@ def coded_experiment(count=150, **changes):
     schedule = tiny.away_from_zero(jax.jit(lambda key: chosen.model.init(key)["schedule"])(jax.random.key(0)))
     coded = dataclasses.replace(chosen.model.code, network=NearestMean())
     model = dataclasses.replace(chosen.model, code=coded)
-    return dataclasses.replace(chosen, model=model), {"score": {}, "code": {}, "schedule": schedule}
+    return chosen.changed(model=model), {"score": {}, "code": {}, "schedule": schedule}
 
 
 def log_densities(pixels):

@@ -1,20 +1,18 @@
-"""An experiment on small random images, and parameters none of which is zero."""
+"""A run on small random images, and parameters none of which is zero."""
 
 import functools
 
-from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.parallel.sharding import make_mesh
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from tests import tiny
 
 SPLITS = {"train": tiny.images(20), "test": tiny.images(13, seed=1)}
 
 
 def experiment(arm="diffenc", small=True, **changes):
-    """The experiment of `tiny.config` with these changes."""
+    """The run of `tiny.config` with these changes."""
     config = tiny.config(arm, small, **changes)
-    dataset = Dataset("tiny", "1", tiny.LEVELS, SPLITS)
-    return Experiment(config, dataset, make_mesh(), tiny.model(config))
+    return BaseRun(config, make_mesh(), tiny.dataset(SPLITS), tiny.model(config))
 
 
 @functools.cache

@@ -23,20 +23,24 @@ def exact_bits(run, labels):
 
     All estimators exceed it by the same, since they know of the bins no more than z_0 says.
     """
-    x = VALUES[run.dataset.splits["test"]].reshape(len(labels), -1)
+    x = VALUES[run.dataset.split("test").data].reshape(len(labels), -1)
     return -norm.logpdf(x, MEANS[labels][:, None], DEVIATION).mean(axis=1) / np.log(2) + np.log2(LEVELS / 2)
+
+
+def labelled_as(run, split, labels):
+    """The run with other labels of a split."""
+    return run.changed(dataset=run.dataset.with_split(dataclasses.replace(run.dataset.split(split), labels=labels)))
 
 
 @pytest.mark.parametrize("kind", ["bound", pytest.param("ode", marks=pytest.mark.slow)])
 def test_bits_are_those_given_the_label(kind):
     """Given wrong labels they are as much higher as they should be."""
     run = experiment(**KINDS[kind])
-    labels = run.dataset.labels["test"]
+    labels = run.dataset.split("test").labels
     wrong = (labels + 1) % len(MEANS)
     bits, error = [], 0.0
     for given in (labels, wrong):
-        dataset = dataclasses.replace(run.dataset, labels={"test": given})
-        found = Evaluator(dataclasses.replace(run, dataset=dataset)).evaluate(PARAMS)
+        found = Evaluator(labelled_as(run, "test", given)).evaluate(PARAMS)
         assert found["estimator"]["labels"] is True
         bits.append(found["bpd"]["total"])
         error += found["standard_error"]["noise"]
@@ -49,8 +53,7 @@ def test_steps_are_fitted_to_labelled_images():
     """Times and ratios that are fitted with the labels give a lower bound than those with wrong labels."""
     changes = {"loss__times": "optimal", "loss__variance_ratio": "optimal_pixel"}
     run = experiment(loss__depth=4, eval__passes=16, eval__time_sampling="uniform", **changes)
-    wrong = {split: (labels + 1) % len(MEANS) for split, labels in run.dataset.labels.items()}
-    other = dataclasses.replace(run, dataset=dataclasses.replace(run.dataset, labels=wrong))
+    other = labelled_as(run, "train", (run.dataset.split("train").labels + 1) % len(MEANS))
     evaluator, bits = Evaluator(run), []
     for tables in [Evaluator(each).estimator.tables(PARAMS) for each in (run, other)]:
         evaluator.estimator.tables = lambda _, tables=tables: tables
@@ -68,9 +71,9 @@ def test_bits_are_those_given_the_code_and_its_cost(kind):
     """Whatever the noise schedules of the pixels are, which depend on the code."""
     coded, params = coded_experiment(**KINDS[kind])
     labelled = experiment(**KINDS[kind])
-    images = coded.dataset.examples("test").data
+    images = coded.dataset.split("test").examples.data
     labels = np.asarray(jax.jit(coded.model.code_of)(params, images)).argmax(axis=1).astype(np.int32)
-    labelled = dataclasses.replace(labelled, dataset=dataclasses.replace(labelled.dataset, labels={"test": labels}))
+    labelled = labelled_as(labelled, "test", labels)
     ours, theirs = Evaluator(coded).evaluate(params), Evaluator(labelled).evaluate(PARAMS)
     error = np.hypot(*(found["standard_error"]["noise"] for found in (ours, theirs)))
     assert ours["bpd"]["total"] - theirs["bpd"]["total"] == pytest.approx(COST, abs=4 * error + 0.02)

@@ -5,8 +5,6 @@ import pytest
 
 from diffenc_jax.data.images import Batch
 from diffenc_jax.evaluation.estimator import Estimator, Pass
-from diffenc_jax.sampling.samplers import Sampler
-from tests import tiny
 from tests.evaluation.gaussian import PARAMS, evaluate, experiment, images
 from tests.registered import ESTIMATORS
 
@@ -37,23 +35,3 @@ def test_an_estimators_values_are_what_it_promises(kind):
     assert {"kind", "passes", "replicates", "seed"} <= estimator.describe().keys()
     for name, value in estimator.diagnostics(values).items():
         assert estimator.diagnostic_formats[name].format(value)
-
-
-NEEDS = [
-    (Estimator, {}, True),
-    (Estimator, {"eval__time_sampling": "uniform"}, False),
-    (Estimator, {"eval__time_sampling": "uniform", **TIMES}, True),
-    (Estimator, {"eval__estimator": "ode"}, False),
-    (Estimator, {"eval__estimator": "importance_weighted", "loss__depth": 4}, False),
-    (Estimator, {"eval__estimator": "importance_weighted", **RATIO}, True),
-    (Sampler, {}, False),
-    (Sampler, RATIO, True),
-    (Sampler, TIMES, True),
-    (Sampler, {"sample__sampler": "flow", **TIMES}, False),
-]
-
-
-@pytest.mark.parametrize(("method", "changes", "needed"), NEEDS)
-def test_training_images_are_needed_for_fits_only(method, changes, needed):
-    config = tiny.config("vdm", **changes)
-    assert method.chosen(config)[0].needs_training_images(config) == needed

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -17,8 +16,9 @@ from diffenc_jax.evaluation.evaluator import Evaluator, summarize
 from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.runs.records import read_evaluation, read_values
 from diffenc_jax.runs.stored import StoredRun
+from tests import tiny
 from tests.evaluation import gaussian
-from tests.evaluation.subject import experiment, parameters
+from tests.evaluation.subject import SPLITS, experiment, parameters
 
 
 def test_a_summary_has_the_means_and_errors_of_its_terms():
@@ -40,7 +40,7 @@ def test_a_summary_has_the_means_and_errors_of_its_terms():
 def evaluator(folder, log_prob=None, **changes):
     """An evaluator of four passes, for the run in `folder`."""
     subject = experiment("diffenc", **{"eval__passes": 4, **changes})
-    subject = replace(subject, dataset=replace(subject.dataset, log_prob=log_prob))
+    subject = subject.changed(dataset=tiny.dataset(SPLITS, log_prob=log_prob))
     StoredRun(folder).write(subject.config)
     return Evaluator(subject)
 
@@ -57,7 +57,7 @@ def test_the_regret_is_what_lies_above_the_truth(tmp_path):
     plain, _ = evaluate(tmp_path / "plain")
     ours = evaluator(tmp_path / "true", lambda images: -images.mean(axis=(1, 2, 3), dtype=float))
     path, record, bits, true = ours.record(parameters(), 1, StoredRun(tmp_path / "true"))
-    images = ours.experiment.dataset.splits["test"]
+    images = ours.run.dataset.split("test").data
     np.testing.assert_allclose(true, images.mean(axis=(1, 2, 3)) / (images[0].size * np.log(2)))
     assert record["dataset"]["true_bpd"] == pytest.approx(true.mean(), abs=1e-6)
     regret = {"bpd": (bits - true).mean(), **standard_errors(bits - true, record["estimator"]["replicates"])._asdict()}
@@ -77,7 +77,7 @@ WRONG = {
 @pytest.mark.parametrize("why", WRONG)
 def test_a_wrong_truth_is_refused(why, tmp_path):
     with pytest.raises(InputError, match=re.escape("tiny (test): log_prob")) as error:
-        evaluator(tmp_path, WRONG[why])
+        evaluator(tmp_path, WRONG[why]).evaluate(parameters())
     assert why in str(error.value)
 
 
@@ -145,7 +145,7 @@ def test_a_record_has_its_evidence(tmp_path):
     digest = {"values_sha256": on_disk["values_sha256"]}
     assert in_memory | digest | {"seconds": 0} == on_disk | {"seconds": 0}
     record, values = json.loads(path.read_text()), read_values(path)
-    assert record["config_hash"] == ours.experiment.config.hash
+    assert record["config_hash"] == ours.run.config.hash
     assert record["estimator"]["time_sampling"] == "importance"
     assert record["estimator"]["fit"]["split"] == "train"
     assert values["mass"].sum() == pytest.approx(1.0)
@@ -169,7 +169,7 @@ def test_a_record_is_of_its_parameters_and_parts(tmp_path, monkeypatch):
     seen = {path}
     for digest in ("0a", "0b"):
         monkeypatch.setattr(evaluators, "outside_parts", lambda *given, digest=digest: {"eval.estimator": digest})
-        seen.add(Evaluator(ours.experiment).record(params, 1, run).path)
+        seen.add(Evaluator(ours.run).record(params, 1, run).path)
     assert len(seen) == 3
 
 
@@ -178,7 +178,7 @@ def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
     plain = ours.record(parameters(), 1, StoredRun(tmp_path)).record
     called = []
     for _ in range(2):  # the second time the record is there, and the tables are not needed
-        other = Evaluator(ours.experiment, folder="study", variant="identity")
+        other = Evaluator(ours.run, folder="study", variant="identity")
         given = {"tables": lambda: called.append(1) or {"mass": mass}}
         path, variant, *_ = other.record(parameters(), 1, StoredRun(tmp_path), **given)
     assert path.parent.name == "study"

@@ -39,24 +39,8 @@ def step_errors(x, gamma_s, gamma_t, eps):
     return squared_error(experiment().model.bind(parameters()), x, *gammas, eps)[0]
 
 
-def test_errors_of_all_steps_from_one_time_are_those_of_the_loss():
-    gammas = np.linspace(-6.0, 5.0, 6, dtype=np.float32)
-    x, eps = jnp.asarray(PIXELS[:12]), jnp.asarray(normal(1, PIXELS[:12].shape))
-    process = experiment().model.bind(parameters())
-    encode = jax.jit(lambda gamma: process.encoder.mean(x, jnp.full(len(x), gamma)))
-    means = Encoded(jnp.asarray(np.stack([encode(gamma) for gamma in gammas])))
-    to_all = jax.jit(lambda t: costs_to_all(process, x, jnp.asarray(gammas), means, t, eps))
-    for t in (2, 5):
-        got = to_all(t)
-        for s in range(t):
-            u = np.asarray(step_errors(x, gammas[s], gammas[t], eps)).mean(axis=0)
-            np.testing.assert_allclose(got["1"][s], 0.5 * u.sum(), rtol=2e-3)
-            np.testing.assert_allclose(got["optimal_pixel"][s], 0.5 * np.log1p(u).sum(), rtol=2e-3)
-            np.testing.assert_allclose(got["optimal"][s], 0.5 * u.size * np.log1p(u.mean()), rtol=2e-3)
-
-
-def test_costs_with_an_error_head_are_the_losses_at_its_ratio():
-    """Costs of all steps from one time, against the loss of each step."""
+def test_costs_of_all_steps_from_one_time_are_those_of_the_loss():
+    """At ratio 1, at the best ratio per step and per pixel, and at that of an error head."""
 
     def predict(z, gamma):
         return Prediction(jnp.sin(2.0 * z), log_error=jnp.cos(z) - 1.0)
@@ -65,16 +49,21 @@ def test_costs_with_an_error_head_are_the_losses_at_its_ratio():
     x, eps = map(jnp.asarray, normal(0, (2, 12, 4, 4, 1)))
 
     @jax.jit
-    def costs_and_losses():
+    def costs_and_expected():
         gammas = jnp.linspace(-6.0, 5.0, 4)
         means = Encoded(jnp.stack([process.encoder.mean(x, jnp.full(12, gamma)) for gamma in gammas]))
-        at_0, losses = Steps(gammas, ByErrorHead()).step(0, 12), []
+        at_0, expected = Steps(gammas, ByErrorHead()).step(0, 12), []
         for gamma in gammas[:3]:
             step = at_0._replace(gamma_s=jnp.full(12, gamma), gamma_t=jnp.full(12, gammas[3]), depth=1.0)
-            losses.append(step.loss(errors_at(process, step, x, eps)).mean())
-        return costs_to_all(process, x, gammas, means, 3, eps)["learned_error"][:3], jnp.stack(losses)
+            errors = errors_at(process, step, x, eps)
+            u = jnp.square(step.deviation(errors)).mean(axis=0)
+            best = 0.5 * jnp.log1p(u).sum(), 0.5 * u.size * jnp.log1p(u.mean())
+            expected.append([0.5 * u.sum(), *best, step.loss(errors).mean()])
+        costs = costs_to_all(process, x, gammas, means, 3, eps)
+        kinds = "1", "optimal_pixel", "optimal", "learned_error"
+        return jnp.stack([costs[kind][:3] for kind in kinds], axis=1), jnp.asarray(expected)
 
-    np.testing.assert_allclose(*costs_and_losses(), rtol=1e-4)
+    np.testing.assert_allclose(*costs_and_expected(), rtol=1e-4)
 
 
 def test_a_shared_ratio_is_the_best_for_the_mean_error(fit):

@@ -168,7 +168,7 @@ def test_three_runs_are_one_model_of_whole_images(runs):
 @pytest.mark.slow
 def test_the_command_samples_a_picture(runs, announced, tmp_path, capsys):
     """A picture by the three runs; what is given wrong is one line."""
-    folders = [str(run.experiment.workdir) for run in runs]
+    folders = [str(run.workdir) for run in runs]
     picture = tmp_path / "picture.png"
     assert main(["cascade", "sample", *folders, "--num=2", f"--output={picture}", "--config.sample.depth=2"]) == 0
     assert picture.stat().st_size > 0
@@ -182,7 +182,7 @@ def test_the_command_samples_a_picture(runs, announced, tmp_path, capsys):
 @pytest.mark.slow
 def test_stored_samples_are_those_of_the_labels_that_are_asked_for(runs):
     """Those of another split, whose labels they were given, are drawn anew."""
-    folder, drawn_images = runs[1].experiment.workdir, []
+    folder, drawn_images = runs[1].workdir, []
     for split in ("train", "test"):
         run = dj.open(folder, {"eval.split": split, "sample.depth": 2}, plugins=["cascade"])
         files = run.sampling.write(run.params, 1, StoredRun(folder), lambda share: None)
@@ -197,8 +197,8 @@ def test_bits_by_part(runs):
     from cascade.bits import TERMS, bits_table
 
     for run in runs:
-        run.evaluator.record(run.params, 1, run.experiment.stored)
-    *parts_of, total, undescribed, released = bits_table([run.experiment.workdir for run in runs]).rows
+        run.evaluator.record(run.params, 1, run.stored)
+    *parts_of, total, undescribed, released = bits_table([run.workdir for run in runs]).rows
     records = [run.evaluate() for run in runs]
     shares = [dims / 64 for dims in (4, 12, 48)]
     each = [[share * record["bpd"][term] for term in TERMS] for share, record in zip(shares, records, strict=True)]

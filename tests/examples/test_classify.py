@@ -1,6 +1,5 @@
 """examples/classify: the bound under every label, against closed forms for Gaussian classes."""
 
-import dataclasses
 import importlib
 
 import numpy as np
@@ -41,7 +40,7 @@ def few(classify, tmp_path_factory):
 @pytest.mark.slow
 def test_an_exact_model_classifies_as_bayes_does(classify, tmp_path):
     run, nats = nats_of(classify, tmp_path, 1024)
-    images, mean = run.dataset.examples("test"), nats.mean(axis=0)
+    images, mean = run.dataset.split("test").examples, nats.mean(axis=0)
     expected = scipy.special.softmax(gaussian_classes.log_densities(images.data), axis=1)
     found = scipy.special.softmax(-mean, axis=1)
     np.testing.assert_allclose(found, expected, atol=0.06)
@@ -55,7 +54,7 @@ def test_an_exact_model_classifies_as_bayes_does(classify, tmp_path):
 def test_the_noise_is_as_large_as_its_effect(classify, few):
     """The differences between bounds miss those of the log densities by as much as the noise says."""
     run, nats = few[0], few[1][..., :3]
-    exact = -gaussian_classes.log_densities(run.dataset.splits["test"])
+    exact = -gaussian_classes.log_densities(run.dataset.split("test").data)
     best = np.argsort(nats.mean(axis=0), axis=1)[:, :2]
     found, expected = (np.diff(np.take_along_axis(each, best, axis=1), axis=1) for each in (nats.mean(axis=0), exact))
     error = np.sqrt(np.mean((found - expected) ** 2))
@@ -68,8 +67,8 @@ def test_the_bound_under_the_own_label_is_that_of_an_evaluation(few):
     """Since times and noise are those of the estimator; whatever the batch size."""
     run, nats = few
     config = run.config.replace({"eval.batch_size": 7})
-    record = Evaluator(dataclasses.replace(run, config=config)).evaluate(run.params)
-    own = nats.mean(axis=0)[np.arange(60), run.dataset.labels["test"]]
+    record = Evaluator(run.changed(config)).evaluate(run.params)
+    own = nats.mean(axis=0)[np.arange(60), run.dataset.split("test").labels]
     assert own.mean() / (run.model.spec.dims * np.log(2)) == pytest.approx(record["bpd"]["total"], rel=1e-4)
 
 

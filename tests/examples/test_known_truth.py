@@ -1,22 +1,15 @@
-"""examples/known_truth: probabilities that sum to one, draws with exact moments, and a regret of an exact model."""
+"""examples/known_truth: probabilities that sum to one, and draws with exact moments."""
 
 import importlib
 import json
 import os
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.dataset import load_dataset
-from diffenc_jax.diffusion import losses
-from diffenc_jax.diffusion.decoders import Levels
-from diffenc_jax.diffusion.encoders import Identity
-from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
-from diffenc_jax.diffusion.process import Prediction, Process
 from tests import ROOT
 
 PACKAGE = "known_truth"
@@ -75,31 +68,6 @@ def test_the_results_name_the_entropy(side):
     assert step["tables"][0]["caption"].endswith(f"The entropy of their distribution is {bits:.4f} bits/dim.")
 
 
-def test_an_exact_model_has_only_the_regret_of_its_ends():
-    """With E[x | z] from all images of 3x3 spins, the bound lies above the entropy by less than its end terms."""
-    ising, decoder, images = importlib.import_module("known_truth.ising"), Levels(2), every(3, 2)
-    log_p, x = ising.log_prob(images), decoder.values(jnp.asarray(images)).reshape(-1, 9)
-
-    def predict(z, gamma):
-        """All images have the same norm, so that ln p(x | z) = ln p(x) + z · x α / σ² + constant."""
-        z = z.reshape(-1, 9)
-        weights = jax.nn.softmax(log_p + align(alpha(gamma) / sigma(gamma) ** 2, z) * (z @ x.T))
-        return Prediction(velocity_from_image(z, weights @ x, gamma).reshape(-1, 3, 3, 1))
-
-    @jax.jit
-    def batch(key):
-        keys = jax.random.split(key)
-        drawn = jnp.asarray(images)[jax.random.choice(keys[0], len(images), (4096,), p=jnp.exp(log_p))]
-        terms = losses.bound(process, drawn, keys[1])
-        return terms.total.mean(), (terms.reconstruction + terms.latent).mean()
-
-    process = Process(Identity(), predict, lambda t: 8 * t - 4, decoder=decoder)
-    totals, ends = jax.lax.map(batch, jax.random.split(jax.random.key(0), 150))
-    entropy, error = -np.exp(log_p) @ log_p, totals.std() / np.sqrt(150)
-    assert error < 0.01
-    assert -4 * error < totals.mean() - entropy < ends.mean() + 4 * error
-
-
 def test_images_are_drawn_once(announced, tmp_path, monkeypatch):
     sources = importlib.import_module("known_truth.sources")
     monkeypatch.setattr(sources, "SIZES", {"train": 60, "test": 40})
@@ -108,9 +76,9 @@ def test_images_are_drawn_once(announced, tmp_path, monkeypatch):
     monkeypatch.setattr(sources.mesh, "draw", None)
     again = load_dataset(config, "train", "test")
     for split, count in sources.SIZES.items():
-        assert len(first.splits[split]) == count
-        np.testing.assert_array_equal(first.splits[split], again.splits[split])
-        assert again.fingerprint(split)["true_bpd"] == pytest.approx(2.1, abs=0.3)
+        assert len(first.split(split).data) == count
+        np.testing.assert_array_equal(first.split(split).data, again.split(split).data)
+        assert again.split(split).fingerprint["true_bpd"] == pytest.approx(2.1, abs=0.3)
     os.truncate(tmp_path / "kept/mesh-4-test.npy", 500)
     with pytest.raises(InputError, match=r"mesh-4-test\.npy: .*; delete it, and its images are drawn again"):
         load_dataset(config, "test")

@@ -26,4 +26,4 @@ def test_coins_have_a_bit_per_pixel(tmp_path, monkeypatch):
     (tmp_path / "coins.py").write_text(shown("Fair coins"))
     monkeypatch.syspath_prepend(tmp_path)
     dataset = load_dataset(DataConfig(Allowed("coins:COINS"), pixel_levels=2), "train", "test")
-    np.testing.assert_allclose(dataset.true_bits("test"), np.ones(1000))
+    np.testing.assert_allclose(dataset.split("test").true_bits, np.ones(1000))

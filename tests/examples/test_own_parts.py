@@ -1,4 +1,4 @@
-"""examples/own_parts: parts from outside, by their places and by short names, as docs/extending.md shows them."""
+"""examples/own_parts: parts from outside, by their import paths and by short names, as docs/extending.md shows them."""
 
 import csv
 import dataclasses
@@ -32,7 +32,7 @@ from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.train import loop
-from diffenc_jax.train.step import Program
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
 from tests.examples.extending_page import shown
@@ -112,21 +112,12 @@ class Raising(Encoder):
         raise KeyError("mean")
 
 
-class Exiting(Encoder):
-    def mean(self, x, gamma):
-        raise SystemExit
-
-
 class Wrong(Encoder):
     def mean(self, x, gamma):
         return x[..., None] * jnp.ones(3)
 
 
-class Abstract(Encoder):
-    pass
-
-
-BROKEN = ("Raising", "Exiting", "Wrong", "Abstract")  # encoders
+BROKEN = ("Raising", "Wrong")  # encoders
 
 
 def prediction(z):
@@ -149,7 +140,7 @@ def test_networks_that_cannot_be_called_are_refused():
     ):
         config = load_config("digits:diffenc", given)
         with pytest.raises(InputError, match=message) as caught:
-            Program(built(config), config, make_mesh())
+            TrainingProgram(built(config), config, make_mesh())
         assert "\n" not in str(caught.value)
 
 
@@ -198,7 +189,7 @@ def test_the_encoder_of_the_page_is_that_of_the_package(tmp_path, monkeypatch):
     (tmp_path / "of_the_page.py").write_text(shown("x_t = "))
     monkeypatch.syspath_prepend(tmp_path)
     x, gamma = jnp.ones(2), jnp.asarray([-5.0, 4.0])
-    kinds = (parts.load("encoder", place) for place in (parts.Allowed("of_the_page:Fading"), FADING))
+    kinds = (parts.load("encoder", path) for path in (parts.Allowed("of_the_page:Fading"), FADING))
     np.testing.assert_allclose(*(kind(0.7).mean(x, gamma) for kind in kinds))
 
 
@@ -264,7 +255,7 @@ def test_keys_of_a_sampler_are_checked():
 PART = "stranger:Part"  # of a module that only a run, a root or a file names
 NAMED = {"loss": "extrapolation", "eval": "estimator", "sample": "sampler"}  # keys of a run that name it, by section
 ANSWERS = {
-    "": "which is imported only if you allow it; give --plugins=stranger, or plugins=['stranger'] in Python",
+    "": "whose code runs only if you allow it; if you trust stranger, give --plugins=stranger, or plugins=['stranger']",
     "--plugins=stranger": "stranger cannot be imported: it was",
 }
 
@@ -283,7 +274,7 @@ def strangers(tmp_path, monkeypatch):
     values[KEYS.index("loss.extrapolation")] = PART
     one = np.ones(1, np.uint32)
     values += dataclasses.astuple(Compression())
-    (tmp_path / "file").write_bytes(pack(Container(1, values, [], {}, one, one, one)))
+    (tmp_path / "file").write_bytes(pack(Container(1, values, [], {}, one, [one])))
     final = [f"eval.estimator={PART}"]
     grid = Grid(config="digits", arms=("vdm",), seeds=(0, 1), overrides=(), passes=None, reference="vdm", final=final)
     (root / FILE).write_text(json.dumps(grid.note()))
@@ -305,7 +296,7 @@ def test_no_key_of_a_stored_configuration_imports_anything(strangers):
     stored = json.loads((run / "config.json").read_text())
     for section, name in (NAMED | {"data": "source"}).items():
         change(run / "config.json", **{section: stored[section] | {name: PART}})
-        with pytest.raises(InputError, match=f"names {section}.{name}={PART}, which is imported only if you allow it"):
+        with pytest.raises(InputError, match=f"names {section}.{name}={PART}, whose code runs only if you allow it"):
             dj.open(run).sampling  # noqa: B018
         change(run / "config.json", **stored)
 

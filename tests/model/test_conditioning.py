@@ -41,7 +41,7 @@ def terms(model, params, batch):
     """The bound by term of all images."""
     noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.05, 0.95, 6))
     process = model.bind(params, condition=model.condition(params, batch))
-    return bound_at(process, batch.data, model.place(params, noise.t), noise)
+    return bound_at(process, batch.data, model.point(params, noise.t), noise)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

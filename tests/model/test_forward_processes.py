@@ -39,8 +39,8 @@ def bound_of(model, key=None):
     def bound(params):
         pixels, t = jnp.asarray(tiny.images(6)), jnp.linspace(0.05, 0.95, 6)
         process = bind_to(model, params, Batch(pixels), key)
-        place, noise = process.warped(model.place(params, t)), model.draw_noise(jax.random.key(1), t)
-        return bound_at(process, pixels, place, noise).total.mean()
+        point, noise = process.warped(model.point(params, t)), model.draw_noise(jax.random.key(1), t)
+        return bound_at(process, pixels, point, noise).total.mean()
 
     return bound
 
@@ -110,7 +110,7 @@ def test_each_image_has_the_levels_of_its_own_code():
     def bound(codes):
         pixels, t = jnp.asarray(tiny.images(6)), jnp.linspace(0.05, 0.95, 6)
         process = model.bind(params, condition=model.condition(params, Batch(pixels), code=codes))
-        return bound_at(process, pixels, process.place(t), model.draw_noise(jax.random.key(1), t)).total
+        return bound_at(process, pixels, process.point(t), model.draw_noise(jax.random.key(1), t)).total
 
     before, after = (np.asarray(bound(c)) for c in (first, np.where(changed[:, None], first[::-1], first)))
     np.testing.assert_allclose(after[~changed], before[~changed], rtol=1e-6)

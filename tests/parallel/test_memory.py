@@ -8,7 +8,7 @@ import pytest
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.parallel import memory
 from diffenc_jax.parallel.sharding import make_mesh
-from diffenc_jax.train.step import Program
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 
 ADVICE = "lower train.batch_size=8, raise train.accumulate=1, or take model.remat=block"
@@ -20,7 +20,7 @@ def program():
     config = tiny.config("vdm", small=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "device_memory", lambda: 2**34)
-        yield Program(tiny.model(config), config, make_mesh())
+        yield TrainingProgram(tiny.model(config), config, make_mesh())
 
 
 ERRORS = [

@@ -8,12 +8,11 @@ import pytest
 
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import LocalPart
+from diffenc_jax.data.spec import DataSpec
 from diffenc_jax.diffusion.standard import Standard
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import training_digests
-from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.stored import Origin, StoredRun
 from diffenc_jax.runs.workdir import locked_run, set_aside
@@ -26,23 +25,22 @@ def environment(device="1 x cpu", parts=(), **software):
     return {"device": device, "software": {"python": "3.11.7", "jax": "0.10.2"} | software, "parts": dict(parts)}
 
 
-def experiment(pixels, labels=None):
-    classes = {} if labels is None else {"train": labels}
-    return Experiment(CONFIG, Dataset("made up", "1", tiny.LEVELS, {"train": pixels}, classes), None, None)
+def data(pixels, labels=None, spec=tiny.SPEC):
+    return tiny.dataset({"train": pixels}, "made up", {"train": labels}, spec).split("train")
 
 
 IMAGES, LABELS = tiny.images(20), np.arange(20, dtype=np.int32) % 3
-OURS = experiment(IMAGES, LABELS)
+OURS = data(IMAGES, LABELS)
 
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """start(environment, step): start a process of the run there, which trains from `step` on; what it notes."""
 
-    def start(here, step, run=OURS):
+    def start(here, step, train=OURS):
         monkeypatch.setattr(versions, "environment", lambda parts: here)
         with locked_run(tmp_path, CONFIG) as (_, stored):
-            return note_origin(run, stored, step)
+            return note_origin(stored, CONFIG, train, step)
 
     return start
 
@@ -67,7 +65,7 @@ def test_environments_are_kept_in_order_and_each_change_is_noted_once(start, tmp
 
 def test_steps_that_are_lost_leave_no_environment_and_none_is_added_to_a_finished_run(start, tmp_path):
     """A run that was killed before its first checkpoint starts anew, on any images."""
-    start(environment(jax="0.12.0"), 0, experiment(tiny.images(20, seed=1)))
+    start(environment(jax="0.12.0"), 0, data(tiny.images(20, seed=1)))
     assert start(environment(), 0) == ""
     assert start(environment(jax="0.12.0"), CONFIG.train.steps) == ""
     assert StoredRun(tmp_path).origin.environments == [environment()]
@@ -93,8 +91,7 @@ def test_a_resumed_run_keeps_the_standards_that_its_checkpoints_have_a_digest_of
     """Another machine may round them otherwise."""
 
     def real(mean):
-        data = Dataset("made up", "1", None, {"train": np.ones((20, 1))}, standard=Standard((mean,), (2.0,)))
-        return Experiment(CONFIG, data, None, None)
+        return data(np.ones((20, 1)), spec=DataSpec((1,), None, standard=Standard((mean,), (2.0,))))
 
     start(environment(), 0, real(0.1))
     start(environment(), 5, real(np.nextafter(0.1, 1)))
@@ -102,9 +99,9 @@ def test_a_resumed_run_keeps_the_standards_that_its_checkpoints_have_a_digest_of
 
 
 OTHERS = {
-    "other values": ("images", experiment(tiny.images(20, seed=1), LABELS)),
-    "half as many": ("images", experiment(IMAGES[::2], LABELS[::2])),
-    "permuted labels": ("labels", experiment(IMAGES, LABELS[::-1])),
+    "other values": ("images", data(tiny.images(20, seed=1), LABELS)),
+    "half as many": ("images", data(IMAGES[::2], LABELS[::2])),
+    "permuted labels": ("labels", data(IMAGES, LABELS[::-1])),
 }
 
 
@@ -113,7 +110,7 @@ def test_a_run_does_not_go_on_with_other_data(start, tmp_path, case):
     """Nor does a finished run, which would be evaluated."""
     start(environment(), 0)
     (what, other), step = OTHERS[case], 100
-    here, there = (training_digests(run.dataset.examples("train"), CONFIG)[what][:12] for run in (other, OURS))
+    here, there = (training_digests(one.examples, CONFIG)[what][:12] for one in (other, OURS))
     with pytest.raises(InputError, match=f"was trained on other {what} than those of made up: .*{there}.*{here} here"):
         start(environment(), step, other)
     assert start(environment(), step) == ""
@@ -122,7 +119,7 @@ def test_a_run_does_not_go_on_with_other_data(start, tmp_path, case):
 def test_digests_of_the_data_do_not_depend_on_the_host_that_holds_them(monkeypatch):
     """Two hosts with five of eight shards each, one of them in common."""
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, shuffle_shards=8))
-    whole = OURS.dataset.examples("train")
+    whole = OURS.examples
     ends = [round(20 * shard / 8 - 0.25) for shard in range(9)]
     parts = [np.arange(ends[0], ends[5]), np.arange(ends[4], ends[8])]
     on_hosts = [type(whole)(*(LocalPart(a[rows], rows, a.shape) for a in (IMAGES, LABELS))) for rows in parts]

@@ -59,6 +59,8 @@ def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path
     np.testing.assert_allclose(read_evaluation(path).bits, 1.1 * NATS / (16 * np.log(2)))
     assert find_evaluation(path, changed("step", 9)) is None
     whole = path.read_text()
+    path.write_text(whole.replace('"bound"', '"continuous"'))
+    assert read_record(path) == json.loads(whole)  # another name of the same
     for damaged in ("", "[1]", whole[:100]):
         path.write_text(damaged)
         assert find_evaluation(path, DESCRIPTION) is None

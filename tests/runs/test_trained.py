@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+import diffenc_jax as dj
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import open_trained
 from tests import tiny
 from tests.stored_runs import write_averages, write_images
 
@@ -32,34 +32,30 @@ def workdir(images, tmp_path_factory):
 
 
 def assert_holds(run, step):
-    assert run.step == step
+    assert run.checkpoint == step
     jax.tree.map(np.testing.assert_array_equal, run.params, parameters(run.config, step))
 
 
 def test_the_newest_checkpoint_is_opened_and_the_others_can_be(workdir):
-    run = open_trained(StoredRun(workdir))
-    assert run.steps == [4, 8]
+    run = dj.open(workdir)
+    assert run.checkpoints == [4, 8]
     assert_holds(run, 8)
     assert_holds(run.at(4), 4)
     assert run.at(8) is run
-    np.testing.assert_array_equal(run.dataset.splits["test"], tiny.images(6, seed=1))
-    assert set(run.dataset.splits) == {"test"}
+    np.testing.assert_array_equal(run.dataset.split("test").data, tiny.images(6, seed=1))
     assert run.model.spec == tiny.SPEC
 
 
-def test_images_and_loss_may_be_chosen(workdir, images):
-    assert set(open_trained(StoredRun(workdir), needs_training_images=True).dataset.splits) == {"train", "test"}
-    on_train = tiny.config("vdm", small=True, data__source=images, eval__split="train")
-    assert set(open_trained(StoredRun(workdir), on_train).dataset.splits) == {"train"}
-    deep = tiny.config("vdm", small=True, data__source=images, loss__depth=5)
-    assert open_trained(StoredRun(workdir), deep).model.loss.depth == 5
+def test_split_and_loss_may_be_chosen(workdir):
+    np.testing.assert_array_equal(dj.open(workdir, {"eval.split": "train"}).test, tiny.images(20))
+    assert dj.open(workdir, {"loss.depth": 5}).model.loss.depth == 5
 
 
 def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
     workdir = shutil.copytree(workdir, tmp_path / "run")
     (workdir / "checkpoints" / "8" / "ema" / "manifest.ocdbt").write_bytes(b"")
-    run = open_trained(StoredRun(workdir))
-    assert (run.step, run.steps) == (4, [4])
+    run = dj.open(workdir)
+    assert (run.checkpoint, run.checkpoints) == (4, [4])
     assert "the checkpoint of step 8 is damaged" in capsys.readouterr().err
     with pytest.raises(RunError, match="step 8 is damaged"):
         run.at(8)
@@ -67,7 +63,7 @@ def test_a_damaged_checkpoint_is_passed_over(workdir, tmp_path, capsys):
 
 def test_runs_of_another_configuration_or_without_checkpoints_are_refused(workdir, images, tmp_path):
     with pytest.raises(InputError, match="another configuration: seed=1"):
-        open_trained(StoredRun(workdir), tiny.config("vdm", small=True, data__source=images, seed=1))
+        dj.open(workdir, config=tiny.config("vdm", small=True, data__source=images, seed=1))
     StoredRun(tmp_path).write(tiny.config("vdm"))
     with pytest.raises(InputError, match="holds no checkpoint yet"):
-        open_trained(StoredRun(tmp_path))
+        dj.open(tmp_path)

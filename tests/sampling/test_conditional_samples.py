@@ -59,7 +59,7 @@ def test_the_flow_of_each_image_is_that_of_its_class():
 
 
 def test_a_class_that_there_is_not_is_refused():
-    with pytest.raises(InputError, match=r"sample.label=4 is no class of gaussian classes; take one of 0 .. 3"):
+    with pytest.raises(InputError, match=r"sample.label=4 is no class of digits; take one of 0 .. 3"):
         Sampling(experiment(sample__label=4))
 
 

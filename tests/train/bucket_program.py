@@ -6,8 +6,8 @@ from rich.console import Console
 
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.runs import lock
-from diffenc_jax.runs.experiment import Experiment
-from diffenc_jax.train.loop import Trainer
+from diffenc_jax.runs.base import BaseRun
+from diffenc_jax.train.loop import train
 from tests import tiny
 
 STEPS, SAVE_EVERY = 20, 4
@@ -22,4 +22,4 @@ def config(images, **changes):
 
 if __name__ == "__main__":
     lock.BEAT_SECONDS, lock.GONE_SECONDS = BEAT_SECONDS, GONE_SECONDS
-    Trainer(Experiment.load(config(sys.argv[1])), as_path(sys.argv[2])).run(Console())
+    train(BaseRun.load(config(sys.argv[1])), as_path(sys.argv[2]), Console())

@@ -9,7 +9,6 @@ process that does, by default all. stop: number of the batch after which the eva
 many are drawn after the training.
 """
 
-import dataclasses
 import io
 import itertools
 import json
@@ -25,6 +24,7 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={GIVEN['devic
 os.environ["NPROC"] = "16"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax
@@ -37,11 +37,11 @@ from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.parallel import hosts, sharding
 from diffenc_jax.runs import storage
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling.sampling import Sampling
-from diffenc_jax.train.loop import Trainer
+from diffenc_jax.train.loop import train
 from tests import tiny
 from tests.train.running import before_each_step, wait_for_checkpoint
 
@@ -67,15 +67,15 @@ def main(folder):
     changes |= {"eval__time_sampling": "uniform", "sample__output": "softmax"}
     changes |= {"train__optimizer": MUON} if unet else {}
     config = tiny.config("diffenc" if unet else "vdm", small=not unet, **changes, **WIDE)
-    experiment = Experiment.load(config)
-    trainer = Trainer(experiment, WORKDIR, Sampling(experiment).picture if "samples" in GIVEN else None)
-    if "die_after" in GIVEN and GIVEN.get("victim") in (None, GIVEN.get("process")):
-        before_each_step(trainer, die)
-    state, record = trainer.run(Console(quiet=True))
+    run = BaseRun.load(config)
+    dies = "die_after" in GIVEN and GIVEN.get("victim") in (None, GIVEN.get("process"))
+    with before_each_step(die) if dies else nullcontext():
+        draw_samples = Sampling(run).picture if "samples" in GIVEN else None
+        state, record = train(run, WORKDIR, Console(quiet=True), draw_samples)
     leaves = jax.tree.leaves(state.params)
     held = sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
     flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
-    more = fixed(experiment, trainer.program.state.params) if "fixed" in GIVEN else {}
+    more = fixed(run, state.params) if "fixed" in GIVEN else {}
     if hosts.is_first():
         (path,) = storage.glob(WORKDIR / "eval", "test-8-continuous-*.npz")
         with np.load(io.BytesIO(storage.read(path))) as values:
@@ -88,12 +88,12 @@ def stop():
     raise SystemExit(3)
 
 
-def fixed(experiment, abstract):
+def fixed(run, like):
     """Nats, and samples, of the same parameters on any devices."""
-    params = tiny.away_from_zero(jax.jit(experiment.model.init)(jax.random.key(0)), 0.01)
-    params = jax.device_put(params, sharding.state_shardings(experiment.mesh, abstract))
+    params = tiny.away_from_zero(jax.jit(run.model.init)(jax.random.key(0)), 0.01)
+    params = jax.device_put(params, sharding.state_shardings(run.mesh, like))
     sizes = dict(zip(("eval.batch_size", "sample.batch_size"), GIVEN["fixed"], strict=True))
-    changed = dataclasses.replace(experiment, config=experiment.config.replace(sizes))
+    changed = run.changed(run.config.replace(sizes))
     evaluator = Evaluator(changed, folder="fixed")
     batches = itertools.count(1)
     on_batch = lambda: next(batches) == GIVEN.get("stop") and stop()  # noqa: E731

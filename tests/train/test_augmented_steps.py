@@ -7,7 +7,7 @@ import numpy as np
 
 from diffenc_jax.data.images import Batch, LabelSpec
 from diffenc_jax.model import DataSpec, build
-from diffenc_jax.train.step import StepFunction
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 
 SHAPE, KINDS = (4, 4, 2), "rotate, flip,colors"
@@ -18,9 +18,9 @@ LABELS = np.random.RandomState(0).permutation(16).astype(np.int32)
 @functools.cache
 def inputs_of(augment=KINDS, conditioned=True, **changes):
     """The compiled function that draws the inputs of a step."""
-    changes |= {"train__augment": augment, "train__ends_every": 2}
+    changes |= {"train__augment": augment, "train__endpoint_interval": 2}
     config = tiny.config("vdm", small=True, model__augmentation=conditioned, model__labels=True, **changes)
-    return jax.jit(StepFunction(build(config, DataSpec(SHAPE, tiny.LEVELS, LabelSpec(16))), config).inputs)
+    return jax.jit(TrainingProgram(build(config, DataSpec(SHAPE, tiny.LEVELS, LabelSpec(16))), config).inputs)
 
 
 def draw(inputs, number=3, seed=0):

@@ -11,7 +11,7 @@ from diffenc_jax.core.errors import RunError
 from diffenc_jax.runs import lock, storage
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.train import loop
+from diffenc_jax.train import saving
 from tests import processes
 from tests.bucket import Faults
 from tests.tensorboard import shown
@@ -75,7 +75,7 @@ def test_commands_read_a_run_in_a_bucket(trained, tmp_path, capsys):
 
 
 def test_a_bucket_that_becomes_read_only_ends_the_run_with_what_is_saved(images, bucket, monkeypatch):
-    monkeypatch.setattr(loop, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(saving, "RETRY_SECONDS", 0.1)
 
     def refuse(step):
         if step == STEPS // 2:

@@ -7,19 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from rich.console import Console
 
+import diffenc_jax as dj
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.data.images import Batch
-from diffenc_jax.runs.experiment import Experiment
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import open_trained
-from diffenc_jax.train import loop
-from diffenc_jax.train import step as steps
-from diffenc_jax.train.loop import Trainer
+from diffenc_jax.train import outputs, program
+from diffenc_jax.train.program import TrainingProgram
 from diffenc_jax.train.state import averages
-from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.train.running import assert_same_run, train, wait_for_checkpoint
 
@@ -29,16 +25,20 @@ BAD = np.zeros((8, 4, 4, 1), np.uint8)  # a batch whose gradient the tests spoil
 
 def test_a_step_that_is_not_finite_is_skipped(monkeypatch):
     """It changes the number of the step alone, and the averages that are logged next are those of the other steps."""
-    gradient = steps.gradient
+    gradient = program.gradient
 
     def spoilt(model, params, draw):
         outputs, grads = gradient(model, params, draw)
         return outputs, jax.tree.map(lambda grad: jnp.where(jnp.any(draw.batch.data), grad, np.nan), grads)
 
-    monkeypatch.setattr(steps, "gradient", spoilt)
+    monkeypatch.setattr(program, "gradient", spoilt)
     config = tiny.config("vdm", small=True, train__on_nonfinite="skip", train__time_sampling="importance")
-    step = StepFunction(tiny.model(config), config)
-    train_step, good, params = partial(jax.jit(step), seed=SEED), Batch(tiny.images(8)), tiny.drawn(step.model)
+    step = TrainingProgram(tiny.model(config), config)
+    train_step, good, params = (
+        partial(jax.jit(step.train_step), seed=SEED),
+        Batch(tiny.images(8)),
+        tiny.drawn(step.model),
+    )
     first, before = train_step(jax.jit(lambda: step.init(SEED).replace(params=params, ema=params))(), good)
     second, bad = train_step(first, Batch(BAD))
     assert bool(before.finite)
@@ -77,18 +77,17 @@ def test_a_run_without_a_finite_result_fails(images, tmp_path, monkeypatch):
         train(exploding, tmp_path / "run")
 
 
-def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, capsys):
-    trainer = Trainer(Experiment.load(config(images, train__on_nonfinite="skip")), tmp_path / "run")
-    init = trainer.program.init
+def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, monkeypatch, capsys):
+    start = TrainingProgram.start
 
-    def spoilt():
-        state = init()
+    def spoilt(program):
+        state = start(program)
         return state.replace(params=jax.tree.map(lambda leaf: leaf * np.nan, state.params))
 
-    trainer.program.init = spoilt
+    monkeypatch.setattr(TrainingProgram, "start", spoilt)
     for lines in (0, 1):
         with pytest.raises(RunError, match="step 8: the parameters are not finite, and are not saved; there is no che"):
-            trainer.run(Console())
+            train(config(images, train__on_nonfinite="skip"), tmp_path / "run")
         assert not StoredRun(tmp_path / "run").steps()
         assert capsys.readouterr().out.count("ended before its first checkpoint; training starts again") == lines
 
@@ -96,26 +95,26 @@ def test_parameters_that_are_not_finite_are_not_saved(images, tmp_path, capsys):
 @pytest.mark.slow
 def test_skipped_steps_are_reported_and_counted(images, tmp_path, monkeypatch, capsys):
     """A program reports the steps 4, 5 and 7 as not finite."""
+    compiled, settings = TrainingProgram.compiled, config(images, train__on_nonfinite="skip")
 
-    def train_spoilt(workdir):
-        trainer = Trainer(Experiment.load(config(images, train__on_nonfinite="skip")), workdir)
-        step = trainer.program.compiled()
+    def spoilt(program):
+        step = compiled(program)
 
-        def spoilt(state, batch, seed):
+        def spoilt_step(state, batch, seed):
             number = int(state.step) + 1
             state, report = step(state, batch, seed)
             return state, report._replace(finite=np.asarray(number not in {4, 5, 7}))
 
-        trainer.program.compiled = lambda: spoilt
-        trainer.run(Console())
+        return spoilt_step
 
-    train_spoilt(tmp_path / "run")
+    monkeypatch.setattr(TrainingProgram, "compiled", spoilt)
+    train(settings, tmp_path / "run")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith("skipped")]
     assert [line.partition(":")[0] for line in lines] == ["step 4", "step 7"]
     assert [row["skipped_steps"] for row in read_metrics(tmp_path / "run") if "bpd" in row] == [0.0] * 8
-    monkeypatch.setattr(loop, "MAX_SKIPPED", 2)
+    monkeypatch.setattr(outputs, "MAX_SKIPPED", 2)
     with pytest.raises(RunError, match=r"step 5: .* not finite, 2 steps in a row; the checkpoint of step 4 is kept"):
-        train_spoilt(tmp_path / "other")
+        train(settings, tmp_path / "other")
 
 
 def full_between(small_disk, first, last):
@@ -150,6 +149,6 @@ def test_a_run_stops_at_a_full_disk_and_resumes(unbroken, images, small_disk):
     with pytest.raises(RunError, match=r"No space left on device .*; the checkpoint of step 2 is kept$"):
         train(config(images), disk / "run", before_step=full_between(small_disk, 3, None))
     toggle()
-    assert open_trained(StoredRun(disk / "run")).step == 2
+    assert dj.open(disk / "run").checkpoint == 2
     train(config(images), disk / "run")
     assert_same_run(disk / "run", unbroken)

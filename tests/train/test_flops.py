@@ -9,7 +9,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.model import DataSpec, spec_of
 from diffenc_jax.train import flops as counted
 from diffenc_jax.train.flops import count
-from diffenc_jax.train.step import StepFunction
+from diffenc_jax.train.program import TrainingProgram
 from tests import shipped, tiny
 
 
@@ -98,4 +98,4 @@ def test_a_length_that_is_left_open_is_refused():
     """A run is never trained for the reference's steps by mistake."""
     config = tiny.config("vdm", train__flops_of="diffenc")
     with pytest.raises(InputError, match=r"train\.flops_of=diffenc leaves train\.steps open; load the configuration"):
-        StepFunction(tiny.model(config), config)
+        TrainingProgram(tiny.model(config), config)

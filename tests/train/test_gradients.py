@@ -18,8 +18,8 @@ from diffenc_jax.diffusion.schedules import FixedLinear, Monotone
 from diffenc_jax.model import DataSpec
 from diffenc_jax.train import gradients
 from diffenc_jax.train.gradients import StepInputs, every_kth
+from diffenc_jax.train.program import TrainingProgram
 from diffenc_jax.train.state import averages
-from diffenc_jax.train.step import StepFunction
 from tests import tiny
 from tests.diffusion.formulas import exact_velocity
 from tests.formula_model import formula_model
@@ -106,8 +106,8 @@ def test_the_interior_is_trained_on_the_square_and_its_ends_on_the_bound(params,
     outputs, grads = gradient(LEARNED, params, draw)
 
     def terms(params, draw):
-        place = LEARNED.place(params, draw.noise.t)
-        return bound_at(LEARNED.bind(params), draw.batch.data, place, draw.noise)
+        point = LEARNED.point(params, draw.noise.t)
+        return bound_at(LEARNED.bind(params), draw.batch.data, point, draw.noise)
 
     @jax.jit
     def by_hand(params, draw):
@@ -137,10 +137,10 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(params, draw):
 def stepped(parts, scan):
     """State and report after a step; the same images, times and noise whatever the parts, and no dropout."""
     layers = {"model__score__layers": 2, "model__score__dropout": 0.0, "model__scan": scan}
-    config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__ends_every=2)
+    config = tiny.config("vdm", small=True, **layers, train__accumulate=parts, train__endpoint_interval=2)
     model = tiny.model(config)
-    seed, step = np.uint32(0), StepFunction(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
-    return jax.jit(step)(jax.jit(step.init)(seed), Batch(jnp.asarray(tiny.images(8))), seed)
+    seed, step = np.uint32(0), TrainingProgram(model, config, AbstractMesh((2, 1), ("data", "fsdp")))
+    return jax.jit(step.train_step)(jax.jit(step.init)(seed), Batch(jnp.asarray(tiny.images(8))), seed)
 
 
 @pytest.mark.slow

@@ -56,17 +56,17 @@ def assert_close(ours, theirs, rtol=1e-3, part=1e-4):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=part * size), ours, theirs)
 
 
-def squared_error(process, place, draw):
+def squared_error(process, point, draw):
     """‖slope - ŝ‖² [B], with a fixed slope."""
-    x_t, slope, *_ = process.encoder.mean_and_slope(process.decoder.values(draw.batch.data), place.gamma_t)
-    z_t, _ = diffuse(x_t, place.gamma_t, draw.noise.eps_t)
-    difference = jax.lax.stop_gradient(slope) - process.predict(z_t, place.gamma_t).slope
+    x_t, slope, *_ = process.encoder.mean_and_slope(process.decoder.values(draw.batch.data), point.gamma_t)
+    z_t, _ = diffuse(x_t, point.gamma_t, draw.noise.eps_t)
+    difference = jax.lax.stop_gradient(slope) - process.predict(z_t, point.gamma_t).slope
     return jnp.sum(jnp.square(difference), axis=(1, 2, 3))
 
 
-def score(process, place, draw):
+def score(process, point, draw):
     """-ln N(e; 0, V) [B] without its constant, with a fixed e, by the density of a normal distribution."""
-    errors = errors_at(process, place, process.decoder.values(draw.batch.data), draw.noise.eps_t)
+    errors = errors_at(process, point, process.decoder.values(draw.batch.data), draw.noise.eps_t)
     e = jax.lax.stop_gradient(errors.velocity + errors.drift)
     log_density = jax.scipy.stats.norm.logpdf(e, scale=jnp.exp(0.5 * errors.estimate.log_error))
     return -(log_density + 0.5 * math.log(2 * math.pi)).sum(axis=(1, 2, 3))
@@ -96,8 +96,8 @@ def test_bound_and_gradients_are_those_without_it(head, changes):
     assert_close(rest_grads, plain_grads, rtol=1e-5, part=1e-6)
 
     def by_hand(own):
-        process, place = model.bind(join(rest, head, own), draw.dropout_key), model.place(rest, draw.noise.t)
-        values = loss(process, place, draw)
+        process, point = model.bind(join(rest, head, own), draw.dropout_key), model.point(rest, draw.noise.t)
+        values = loss(process, point, draw)
         return values.mean() / tiny.SPEC.dims, values
 
     expected, values = jax.jit(jax.grad(by_hand, has_aux=True))(own)
@@ -112,15 +112,15 @@ def test_with_its_own_ratio_the_bound_alone_trains_the_error_head():
 
     def bound(rest, own, ratios=None):
         """With w [B, H, W, C] in place of the head's, if given."""
-        process, place = model.bind(join(rest, "error", own), draw.dropout_key), model.place(rest, draw.noise.t)
-        place = place if ratios is None else place._replace(ratio=Table(ratios))
-        return bound_at(process, draw.batch.data, place, draw.noise).total.mean() / (tiny.SPEC.dims * math.log(2))
+        process, point = model.bind(join(rest, "error", own), draw.dropout_key), model.point(rest, draw.noise.t)
+        point = point if ratios is None else point._replace(ratio=Table(ratios))
+        return bound_at(process, draw.batch.data, point, draw.noise).total.mean() / (tiny.SPEC.dims * math.log(2))
 
     @jax.jit
     def ratios():
-        process, place = model.bind(join(rest, "error", own), draw.dropout_key), model.place(rest, draw.noise.t)
-        errors = errors_at(process, place, process.decoder.values(draw.batch.data), draw.noise.eps_t)
-        return place.weight(errors.estimate)
+        process, point = model.bind(join(rest, "error", own), draw.dropout_key), model.point(rest, draw.noise.t)
+        errors = errors_at(process, point, process.decoder.values(draw.batch.data), draw.noise.eps_t)
+        return point.weight(errors.estimate)
 
     outputs, grads = jax.jit(lambda params: gradient(model, params, draw))(join(rest, "error", own))
     rest_grads, own_grads = split(grads, "error")

@@ -7,7 +7,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from diffenc_jax.train.muon import are_matrices, orthogonal_factors, orthogonalized
 from diffenc_jax.train.optimizers import make_optimizer
-from diffenc_jax.train.step import decayed
+from diffenc_jax.train.program import decayed
 from tests import tiny
 
 RNG = np.random.RandomState(0)

@@ -13,7 +13,7 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import Batch
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.optimizers import learning_rate, make_optimizer, with_rates_at
-from diffenc_jax.train.step import Program, StepFunction, decayed
+from diffenc_jax.train.program import TrainingProgram, decayed
 from tests import tiny
 
 MODEL = tiny.model(tiny.config("vdm", small=True))
@@ -101,9 +101,9 @@ def test_a_function_of_optax_by_its_name():
         changes = dict(optimizer__kind="optax:sgd", learning_rate=1.0, warmup_steps=0, gradient_clip_norm=limit)
         changes |= dict(ema_warmup=True, ema_decay=0.9999)
         config = tiny.config("vdm", small=True, **{f"train__{key}": value for key, value in changes.items()})
-        step = StepFunction(MODEL, config)
+        step = TrainingProgram(MODEL, config)
         before = jax.jit(step.init)(SEED)
-        after, report = jax.jit(step)(before, Batch(jnp.asarray(tiny.images(8))), SEED)
+        after, report = jax.jit(step.train_step)(before, Batch(jnp.asarray(tiny.images(8))), SEED)
         whole, moved = float(report.meter.grad_norm.compute()), jax.tree.map(jnp.subtract, after.params, before.params)
         assert whole > 0.25
         np.testing.assert_allclose(optax.tree.norm(moved), min(whole, limit), rtol=1e-4)
@@ -123,7 +123,7 @@ def test_what_is_no_optimizer_is_refused():
         ),
     ):
         with pytest.raises(InputError, match=message):
-            Program(MODEL, tiny.config("vdm", small=True, train__optimizer__kind=kind), make_mesh())
+            TrainingProgram(MODEL, tiny.config("vdm", small=True, train__optimizer__kind=kind), make_mesh())
 
 
 def zero_until(bad, state_only):
@@ -146,8 +146,8 @@ def test_an_update_that_is_not_finite_is_skipped(state_only, monkeypatch):
     """Neither the parameters nor the state of the optimizer become NaN, although loss and gradient are finite."""
     monkeypatch.setattr(optax, "spoilt", zero_until(1, state_only), raising=False)
     config = tiny.config("vdm", small=True, train__optimizer__kind="optax:spoilt", train__on_nonfinite="skip")
-    step, batch = StepFunction(MODEL, config), Batch(jnp.asarray(tiny.images(8)))
-    train_step, finite = jax.jit(step), []
+    step, batch = TrainingProgram(MODEL, config), Batch(jnp.asarray(tiny.images(8)))
+    train_step, finite = jax.jit(step.train_step), []
     state = first = jax.jit(step.init)(SEED)
     for _ in range(3):
         state, report = train_step(state, batch, SEED)

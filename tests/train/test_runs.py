@@ -5,20 +5,19 @@ import os
 import shutil
 import signal
 from functools import partial
+from unittest import mock
 
 import jax
 import numpy as np
 import optax
 import pytest
-from rich.console import Console
 
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import InputError, Interrupted, RunError
 from diffenc_jax.diffusion.losses import TERMS
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train import loop
-from diffenc_jax.train.loop import Trainer
 from tests import tiny
 from tests.logs import logged
 from tests.tensorboard import hyperparameters, shown
@@ -34,7 +33,7 @@ def config(images, **changes):
 def _compiled_once():
     """Trainings share what they compile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Program", shared_program)
+        patch.setattr(loop, "TrainingProgram", shared_program)
         yield
 
 
@@ -154,14 +153,8 @@ def test_a_second_run_of_a_finished_one_adds_nothing(unbroken, images, capsys):
 def test_a_run_killed_between_a_save_and_its_evaluation_makes_up_for_it(images, tmp_path):
     settings = config(images, eval__every_steps=4)
     train(settings, tmp_path / "unbroken")
-    trainer = Trainer(Experiment.load(settings), tmp_path / "run")
-
-    def end(*_, **__):
-        raise SystemExit
-
-    trainer.evaluator.record = end
-    with pytest.raises(SystemExit):
-        trainer.run(Console())
+    with mock.patch.object(Evaluator, "record", side_effect=SystemExit), pytest.raises(SystemExit):
+        train(settings, tmp_path / "run")
     assert [row["step"] for row in logged(tmp_path / "run")] == [3]
     train(settings, tmp_path / "run")
     assert_same_run(tmp_path / "run", tmp_path / "unbroken")

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.data.images import Batch
-from diffenc_jax.train.step import StepFunction
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 
 CONFIG = tiny.config("vdm", small=True)
-STEP = StepFunction(tiny.model(CONFIG), CONFIG)
+STEP = TrainingProgram(tiny.model(CONFIG), CONFIG)
 
 
 def test_two_seeds_start_from_other_parameters():

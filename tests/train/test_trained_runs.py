@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from diffenc_jax.evaluation.estimator import Estimator
-from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import open_trained
-from diffenc_jax.sampling.sampling import Sampling
+import diffenc_jax as dj
 from tests import tiny
 from tests.train.running import train
 
@@ -18,9 +14,8 @@ def config(images, arm="diffenc", **changes):
 
 def evaluate(config, workdir):
     """The record and the arrays of the newest checkpoint."""
-    run = open_trained(StoredRun(workdir), config, Estimator.chosen(config)[0].needs_training_images(config))
-    evaluator = Evaluator(run)
-    path, record, *_ = evaluator.record(run.params, run.step, run.stored)
+    run = dj.open(workdir, config=config)
+    path, record, *_ = run.evaluator.record(run.params, run.checkpoint, run.stored)
     with np.load(path.with_suffix(".npz")) as arrays:
         return record, dict(arrays)
 
@@ -40,8 +35,7 @@ def test_a_run_is_evaluated_and_sampled_at_any_depth(unbroken, images):
     shift = 5 * (0.9 - 1 - np.log(0.9)) / (2 * np.log(2))
     assert bits["ratio"]["diffusion"] == pytest.approx(0.9 * bits["plain"]["diffusion"] + shift, rel=1e-4)
     assert bits["fitted"]["total"] < bits["plain"]["total"]
-    run = open_trained(StoredRun(unbroken), config(images, **fitted), needs_training_images=True)
-    assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
+    assert dj.open(unbroken, config=config(images, **fitted)).sample(num=2).shape == (2, 4, 4, 1)
 
 
 @pytest.mark.slow
@@ -53,5 +47,4 @@ def test_a_learned_ratio_is_trained_evaluated_and_sampled(images, tmp_path):
     _, arrays = evaluate(config(images, "vdm", **learned), tmp_path / "run")
     # The error of a step is far above 1 at first, so that its ratio falls.
     assert np.all(arrays["ratio"] < 1)
-    run = open_trained(StoredRun(tmp_path / "run"))
-    assert Sampling(run).images(run.params, 2).shape == (2, 4, 4, 1)
+    assert dj.open(tmp_path / "run").sample(num=2).shape == (2, 4, 4, 1)

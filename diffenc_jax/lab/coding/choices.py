@@ -23,6 +23,10 @@ class Coding(Keyed):
         limits=Limits("lie between 0 and 1", lambda value: 0 < value < 1),
     )
 
+    def order_for(self, drifts: bool) -> str:
+        """The chosen order or, by default, the one that takes fewer initial bits, for an encoder that drifts or not."""
+        return self.order or (ANCESTRAL_ORDER if drifts else BIT_SWAP)
+
 
 @dataclass(frozen=True)
 class Compression(Coding):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax import api
 from diffenc_jax.api import TrainedRun
 from diffenc_jax.config import Config, flatten
 from diffenc_jax.config.sections import OPTIMAL_ESTIMATE
@@ -16,7 +17,7 @@ from diffenc_jax.core import parts, versions
 from diffenc_jax.core.errors import InputError, RunError, require
 from diffenc_jax.diffusion.ratios import ByEstimate
 from diffenc_jax.diffusion.steps import Steps
-from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
+from diffenc_jax.evaluation.evaluator import eval_model, eval_precision
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.lab.coding.choices import Compression
 from diffenc_jax.lab.coding.coder import Lengths, make_coder
@@ -27,7 +28,6 @@ from diffenc_jax.parallel.memory import within_memory
 from diffenc_jax.parallel.sharding import round_up
 from diffenc_jax.runs.hashes import tree_digest
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import Trained, open_trained
 
 # Keys of the configuration, besides those that identify a run, on which a file depends.
 KEYS = ("loss.depth", "loss.extrapolation", "loss.variance_ratio", "loss.times", "eval.dtype")
@@ -50,20 +50,21 @@ class Compressed(NamedTuple):
 class Codec:
     """Compresses and decompresses images by a trained run, at the finite depth of its configuration."""
 
-    def __init__(self, trained: Trained, choices: Compression | None = None, steps: Steps | None = None):
+    def __init__(self, trained: TrainedRun, choices: Compression | None = None, steps: Steps | None = None):
         """Raises InputError if configuration and choices do not suit compression, the model or the devices.
 
         Args:
-          trained: the run, with its training images if `loss` is fitted and no steps are given.
+          trained: the run.
           choices: None for the defaults.
           steps: the steps of `loss`; by default they are made or fitted.
         """
-        self._choices, self._trained = choices or Compression(), in_eval_dtype(trained)
+        self._choices, self._trained = choices or Compression(), trained
         check_coding(trained, self._choices)
         with self._computing():
-            self._steps = steps or steps_for(self._trained, trained.params, trained.config.loss)
-        self._networks = CodingNetworks(self._trained, trained.params, self._steps, self._choices.batch_size)
-        self._coder = make_coder(self._choices, self._networks)
+            run = trained.changed(model=eval_model(trained))
+            self._steps = steps or steps_for(run, trained.params, trained.config.loss)
+        self._networks = CodingNetworks(run, trained.params, self._steps, self._choices.batch_size)
+        self._coder = make_coder(self._networks, self._choices)
 
     def compress(
         self, images: np.ndarray, on_batch: OnBatch = UNWATCHED, labels: np.ndarray | None = None
@@ -73,25 +74,23 @@ class Codec:
         Raises InputError unless the images and labels have the form of the run's, and RunError if this machine would
         not decode the same images.
         """
-        batch, config = self._trained.model.batch(images, labels), self._trained.config
-        images, labels = batch.data, batch.labels
-        stacks = [Stack() for _ in range(min(self._networks.shape[0], len(images)))]
+        config, (images, labels, _) = self._trained.config, self._trained.model.batch(images, labels)
+        stacks = [Stack() for _ in range(min(self._networks.batch_size, len(images)))]
         lengths = []
         with self._computing():
             for seeds in self._batches(len(images)):
-                rows, given = _rows(images, seeds), _rows(labels, seeds)
-                lengths.append(self._coder.encode(stacks[: len(seeds)], rows, seeds, given))
+                coder = self._coder(stacks[: len(seeds)], seeds, _rows(labels, seeds))
+                lengths.append(coder.encode(_rows(images, seeds)))
                 on_batch(len(seeds))
-        values, words = flatten(config.to_dict()), [stack.words() for stack in stacks]
+        values = flatten(config.to_dict())
         steps = {name: np.asarray(array, np.float32) for name, array in self._steps.to_arrays().items()}
         container = Container(
-            step=self._trained.step,
+            step=self._trained.checkpoint,
             values=[*(values[key] for key in KEYS), *dataclasses.astuple(self._choices)],
             origin=list(origin_of(self._trained, self._choices).values()),
             steps=steps if config.loss.is_fitted else {},
             checksums=checksums(images),
-            lengths=np.array(list(map(len, words)), np.uint32),
-            words=np.concatenate(words),
+            stacks=[stack.words() for stack in stacks],
         )
         self.decompress(container, on_batch, labels)
         initial_bits = 32 * sum(stack.initial_words for stack in stacks)
@@ -109,7 +108,7 @@ class Codec:
         labels = self._trained.model.checked_labels(labels, len(container.checksums))
         with self._computing():
             for seeds in reversed(self._batches(len(container.checksums))):
-                images = self._coder.decode(stacks[: len(seeds)], seeds, _rows(labels, seeds))
+                images = self._coder(stacks[: len(seeds)], seeds, _rows(labels, seeds)).decode()
                 if not np.array_equal(checksums(images), _rows(container.checksums, seeds)):
                     raise RunError(NOT_DECODED)
                 batches.append(images)
@@ -120,7 +119,7 @@ class Codec:
 
     def _batches(self, count: int) -> list[list[tuple[int, int]]]:
         """For each batch: the seeds of the images' noise, and the images' numbers."""
-        seeds, size = [(self._choices.seed, number) for number in range(count)], self._networks.shape[0]
+        seeds, size = [(self._choices.seed, number) for number in range(count)], self._networks.batch_size
         return [seeds[first : first + size] for first in range(0, count, size)]
 
     @contextmanager
@@ -136,7 +135,7 @@ def _rows(array: Any, seeds: list[tuple[int, int]]) -> Any:
     return None if array is None else array[[number for _, number in seeds]]
 
 
-def origin_of(trained: Trained, choices: Compression) -> dict[str, Any]:
+def origin_of(trained: TrainedRun, choices: Compression) -> dict[str, Any]:
     """`Container.origin` of a file of a run on this machine, by name."""
     software = {name: versions.software()[name] for name in SOFTWARE} | {"device": versions.device()}
     batch = round_up(trained.mesh, choices.batch_size)
@@ -152,7 +151,7 @@ def compress(run: TrainedRun, images: np.ndarray, labels: np.ndarray | None = No
     Raises InputError if the images, the labels, the configuration or the choices do not suit compression, and RunError
     if the file would not be decoded to the same images on this machine.
     """
-    return Codec(run.experiment, Compression(**choices)).compress(images, labels=labels).content
+    return Codec(run, Compression(**choices)).compress(images, labels=labels).content
 
 
 def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None) -> np.ndarray:
@@ -162,7 +161,7 @@ def decompress(run: TrainedRun, content: bytes, labels: np.ndarray | None = None
     Raises RunError if the decoded images have other checksums.
     """
     plugins = parts.packages_of(flatten(run.config.to_dict()))
-    codec, container = open_file(run.experiment.stored, content, "this file", plugins)
+    codec, container = open_file(run.stored, content, "this file", plugins)
     return codec.decompress(container, labels=labels)
 
 
@@ -173,37 +172,35 @@ def open_file(stored: StoredRun, content: bytes, name: str, plugins: Collection[
     was written by another run or on another machine.
     """
     container = unpack(content, name)
-    config, choices = _settings(container, stored.config.allowing(plugins), name, plugins)
-    trained = open_trained(stored, config)
-    missing = f"of which {stored.workdir} has no checkpoint; it has {trained.steps}"
-    require(container.step in trained.steps, f"{name} was compressed at step {container.step}, {missing}")
+    try:
+        config, choices = _settings(container, stored.config.allowing(plugins), plugins)
+    except InputError as error:
+        raise InputError(NOT_WRITTEN.format(name, error)) from error
+    trained = api.open(stored, config=config)
+    missing = f"of which {stored.workdir} has no checkpoint; it has {trained.checkpoints}"
+    require(container.step in trained.checkpoints, f"{name} was compressed at step {container.step}, {missing}")
     trained = trained.at(container.step)
     ours = origin_of(trained, choices)
     others = [f"{key} {a} -> {b}" for (key, b), a in zip(ours.items(), container.origin, strict=False) if a != b]
     advice = "decompress it by the run and on the machine that compressed it"
     require(not others, f"{name} was compressed by another run, machine or version ({', '.join(others)}); {advice}")
     stacks = min(ours["batch"], len(container.checksums))
-    whole = len(container.origin) == len(ours) and len(container.lengths) == stacks
+    whole = len(container.origin) == len(ours) and len(container.stacks) == stacks
     whole = whole and _has_steps_of(trained, container.steps)
     require(whole, NOT_WRITTEN.format(name, "its origin, its stacks or its steps are not those of such a run"))
     steps = {key: jnp.asarray(array) for key, array in container.steps.items()}
     return Codec(trained, choices, Steps.from_arrays(steps) if steps else None), container
 
 
-def _settings(container: Container, stored: Config, name: str, plugins: Collection[str]) -> tuple[Config, Compression]:
-    """Configuration and choices of the file `name`, which may name parts of `plugins`; raises InputError for others."""
+def _settings(container: Container, stored: Config, plugins: Collection[str]) -> tuple[Config, Compression]:
+    """Configuration and choices of a file, which may name parts of `plugins`; raises InputError for others."""
     values, choices = container.values[: len(KEYS)], container.values[len(KEYS) :]
-    require(
-        len(choices) == len(dataclasses.fields(Compression)), NOT_WRITTEN.format(name, "it has values of other keys")
-    )
-    try:
-        changes = parts.allowed(dict(zip(KEYS, values, strict=True)), plugins)
-        return stored.replace(changes), Compression(*choices)
-    except InputError as error:
-        raise InputError(NOT_WRITTEN.format(name, error)) from error
+    require(len(choices) == len(dataclasses.fields(Compression)), "it has values of other keys")
+    changes = parts.allowed(dict(zip(KEYS, values, strict=True)), plugins)
+    return stored.replace(changes), Compression(*choices)
 
 
-def _has_steps_of(trained: Trained, arrays: dict[str, np.ndarray]) -> bool:
+def _has_steps_of(trained: TrainedRun, arrays: dict[str, np.ndarray]) -> bool:
     """Whether the arrays belong to steps that were fitted to a run; without arrays, whether `loss` is not fitted."""
     model, loss = trained.model, trained.config.loss
     if not loss.is_fitted:

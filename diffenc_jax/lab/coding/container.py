@@ -34,8 +34,7 @@ class Container:
       origin: versions, device, images per batch, and a digest of the parameters, of the run and the machine.
       steps: arrays of the steps, float32, if they were fitted; otherwise empty.
       checksums: uint32 [N], one per image.
-      lengths: numbers of words of the stacks, uint32.
-      words: of all stacks, uint32.
+      stacks: the words of each stack, uint32.
     """
 
     step: int
@@ -43,13 +42,7 @@ class Container:
     origin: list[Any]
     steps: dict[str, np.ndarray]
     checksums: np.ndarray
-    lengths: np.ndarray
-    words: np.ndarray
-
-    @property
-    def stacks(self) -> list[np.ndarray]:
-        """Words of each stack."""
-        return np.split(self.words, np.cumsum(self.lengths)[:-1])
+    stacks: list[np.ndarray]
 
 
 class _Header(TypedDict):
@@ -72,9 +65,10 @@ def pack(container: Container) -> bytes:
     """The bytes of a file."""
     shapes = {name: list(array.shape) for name, array in container.steps.items()}
     header = {"step": container.step, "values": container.values, "origin": container.origin, "steps": shapes}
-    header |= {"images": len(container.checksums), "stacks": len(container.lengths)}
+    header |= {"images": len(container.checksums), "stacks": len(container.stacks)}
     line = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    arrays = *container.steps.values(), container.checksums, container.lengths, container.words
+    lengths = np.array(list(map(len, container.stacks)), np.uint32)
+    arrays = *container.steps.values(), container.checksums, lengths, *container.stacks
     body = b"\n".join([line, b"".join(array.tobytes() for array in arrays)])
     return MAGIC + _digest(body) + body
 
@@ -107,7 +101,8 @@ def _parse(body: bytes) -> Container:
     require(bool(whole), "its stacks have other lengths, or end in zero")
     named = zip(header["steps"].items(), steps, strict=True)
     arrays = {name: array.view(np.float32).reshape(shape) for (name, shape), array in named}
-    return Container(header["step"], header["values"], header["origin"], arrays, sums, lengths, words)
+    stacks = np.split(words, np.cumsum(lengths)[:-1])
+    return Container(header["step"], header["values"], header["origin"], arrays, sums, stacks)
 
 
 def _digest(body: bytes) -> bytes:

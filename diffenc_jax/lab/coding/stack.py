@@ -70,49 +70,40 @@ class Stack:
 
     def pop_gaussian(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """Integers [n] from N(mean, std²), none further from the mean than `REACH` times the largest std."""
-        centre = np.rint(mean)
-        return centre.astype(np.int64) + self._pop(_gaussian(std), mean - centre, std)
+        centre = _rounded(mean)
+        return centre + self._pop(_gaussian(std), mean - centre, std)
 
     def push_gaussian(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
         """Undo `pop_gaussian`; raises RunError if k [n] cannot be its result."""
-        centre = np.rint(mean)
-        offset = k - centre.astype(np.int64)
-        if np.abs(offset).max() > _reach(std):
+        centre = _rounded(mean)
+        if np.abs(k - centre).max() > _reach(std):
             raise RunError(NOT_DECODED)
-        self._push(offset, _gaussian(std), mean - centre, std)
+        self._push(k - centre, _gaussian(std), mean - centre, std)
 
     def push_any(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
         """Push any integers k [n] that are at most 2^32 from the mean.
 
         Integers with similar widths share an alphabet. In a larger alphabet than necessary, the smallest probabilities
-        would take more of the mass.
+        would take more of the mass. The outermost symbols of an alphabet stand for all integers beyond; 32 bits give
+        the distance.
         """
         for part in reversed(_alike(std)):
-            self._push_alike(k[part], mean[part], std[part])
+            centre, last = _rounded(mean[part]), _reach(std[part])
+            offset = k[part] - centre
+            beyond = np.abs(offset) - last
+            self._push(np.stack(np.divmod(beyond[beyond >= 0], HALF_WORD)).ravel(), Uniform(HALF_WORD))
+            self.push_gaussian(centre + np.clip(offset, -last, last), mean[part], std[part])
 
     def pop_any(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """Undo `push_any`."""
         k = np.zeros(len(mean), np.int64)
         for part in _alike(std):
-            k[part] = self._pop_alike(mean[part], std[part])
+            k[part] = self.pop_gaussian(mean[part], std[part])
+            offset = k[part] - _rounded(mean[part])
+            outer = np.abs(offset) == _reach(std[part])
+            high, low = self._pop(Uniform(HALF_WORD), 2 * int(outer.sum())).reshape(2, -1)
+            k[part[outer]] += np.sign(offset[outer]) * (high * HALF_WORD + low)
         return k
-
-    def _push_alike(self, k: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
-        """Push with one alphabet. Its outermost symbols stand for all integers beyond; 32 bits give the distance."""
-        centre, last = np.rint(mean), _reach(std)
-        offset = k - centre.astype(np.int64)
-        beyond = np.abs(offset) - last
-        self._push(np.stack(np.divmod(beyond[beyond >= 0], HALF_WORD)).ravel(), Uniform(HALF_WORD))
-        self._push(np.clip(offset, -last, last), _gaussian(std), mean - centre, std)
-
-    def _pop_alike(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Undo `_push_alike`."""
-        centre, last = np.rint(mean), _reach(std)
-        offset = self._pop(_gaussian(std), mean - centre, std)
-        outer = np.abs(offset) == last
-        high, low = self._pop(Uniform(HALF_WORD), 2 * int(outer.sum())).reshape(2, -1)
-        offset[outer] += np.sign(offset[outer]) * (high * HALF_WORD + low)
-        return centre.astype(np.int64) + offset
 
     def push_categorical(self, symbols: np.ndarray, probabilities: np.ndarray) -> None:
         """Push symbols [n] under probabilities [n, V]."""
@@ -150,6 +141,10 @@ def _alike(std: np.ndarray) -> list[np.ndarray]:
     """For each power of two that occurs: the indices of the widths between it and the next power."""
     _, exponents = np.frexp(std)
     return [np.flatnonzero(exponents == exponent) for exponent in np.unique(exponents)]
+
+
+def _rounded(mean: np.ndarray) -> np.ndarray:
+    return np.rint(mean).astype(np.int64)
 
 
 def _reach(std: np.ndarray) -> int:

@@ -41,24 +41,24 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     import numpy as np
 
+    from diffenc_jax import api
     from diffenc_jax.core.errors import require
     from diffenc_jax.core.terminal import make_console
     from diffenc_jax.data.sources import all_images
     from diffenc_jax.lab.coding.codec import Codec
     from diffenc_jax.runs import storage
     from diffenc_jax.runs.stored import StoredRun
-    from diffenc_jax.runs.trained import open_trained
 
-    output, source = writable_file("output", arguments.output), arguments.images
-    choices, stored = values_of(arguments, Compression), StoredRun(arguments.workdir)
+    output, choices = writable_file("output", arguments.output), values_of(arguments, Compression)
+    stored, source = StoredRun(arguments.workdir), arguments.images
     config = stored.config.allowing(arguments.plugins).replace(changes_of(arguments))
     in_python = "in Python `diffenc_jax.lab.coding.codec.compress` takes them"
     require(not config.model.labels, f"{arguments.workdir} is a run with labels, which no file here holds; {in_python}")
-    split = None if Path(source).exists() else source
-    if split is not None:
-        config = config.replace({"eval.split": split})
-    trained = open_trained(stored, config, needs_training_images=config.loss.is_fitted)
-    images = np.asarray(all_images(Path(source))) if split is None else np.asarray(trained.dataset.splits[split])
+    is_split = not Path(source).exists()
+    if is_split:
+        config = config.replace({"eval.split": source})
+    trained = api.open(stored, config=config)
+    images = np.asarray(trained.dataset.split(source).data if is_split else all_images(Path(source)))
     codec, count = Codec(trained, choices), len(images)
     with watched(make_console(), f"compressing {count} images", 2 * count) as on_batch:
         compressed = codec.compress(images, on_batch=on_batch)

@@ -34,14 +34,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     from diffenc_jax.core.text import printable
     from diffenc_jax.lab.report.collect import collect
-    from diffenc_jax.lab.report.html import MARK, render
+    from diffenc_jax.lab.report.html import MARK
     from diffenc_jax.lab.report.page import make_page
     from diffenc_jax.runs.files import write_text
 
     places, out = arguments.places, arguments.out
     writable_file("out", str(out), MARK)
     collection = collect(places, arguments.plugins)
-    text = render(make_page(collection, arguments.reference, arguments.difference))
+    text = make_page(collection, arguments.reference, arguments.difference)
     write_text(out, text)
     for note in collection.notes:
         print(f"note: {printable(note)}", file=sys.stderr)

@@ -54,6 +54,7 @@ def run(arguments: Namespace) -> int:
     from diffenc_jax.config.load import read_changes
     from diffenc_jax.core import parts
     from diffenc_jax.core.errors import require, require_printable
+    from diffenc_jax.core.keys import keys_of
     from diffenc_jax.lab.comparisons.significance.grid import Grid
 
     require_printable(arguments.reference or "")
@@ -66,17 +67,10 @@ def run(arguments: Namespace) -> int:
     missing = [f"--{name}" for name in NEEDED if not getattr(arguments, name)]
     text = "give --config, --arms, --seeds and --root, or report and --root"
     require(not missing, f"{', '.join(missing)} is missing; {text}")
-    grid = Grid(
-        config=arguments.config,
-        arms=arguments.arms,
-        seeds=arguments.seeds,
-        overrides=tuple(arguments.overrides),
-        passes=arguments.passes,
-        reference=arguments.reference or arguments.arms[0],
-        final=tuple(arguments.final),
-        plugins={*arguments.plugins, *parts.packages_of(parts.allowed(read_changes(arguments.final)))},
-    )
-    return make(grid, arguments)
+    values = {name: vars(arguments)[name] for name in keys_of(Grid)}
+    values["reference"] = arguments.reference or arguments.arms[0]
+    plugins = {*arguments.plugins, *parts.packages_of(parts.allowed(read_changes(arguments.final)))}
+    return make(Grid(**values, plugins=plugins), arguments)
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -113,7 +107,7 @@ def add_runs(parser: ArgumentParser) -> None:
     add_plugins(parser)
     parallel = "simultaneous runs, on this machine's devices"
     parser.add_argument("--parallel", type=positive, default=1, metavar="N", help=parallel)
-    plan = "print the commands, one per line, and run none; notes the study in DIR/experiment.json"
+    plan = "print the commands, one per line, and run none; notes the study in DIR/grid.json"
     parser.add_argument("--plan", action="store_true", help=plan)
 
 
@@ -130,7 +124,8 @@ def make(grid: "Grid", arguments: Namespace) -> int:
     if arguments.plan:
         print("\n".join(grid.plan(root)))
         return 0
-    failures = make_missing(grid, root, arguments.parallel, lambda line: print(line, flush=True))
+    # A line is one call, since several threads print.
+    failures = make_missing(grid, root, arguments.parallel, lambda line: print(f"{line}\n", end="", flush=True))
     arguments.wrote_to = [root]
     summarize(root, grid.reference, arguments.difference, grid.plugins)
     for failure in failures:  # the last that the user sees

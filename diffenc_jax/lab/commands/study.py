@@ -52,7 +52,7 @@ class StudyCommand:
         for run in runs:
             check_writable(run.workdir / study.name)
         shown = []
-        for name, run in zip(shortest_names(runs), runs, strict=True):
+        for name, run in zip(shortest_names(runs, [run.checkpoint for run in runs]), runs, strict=True):
             watch = lambda text, total, name=name: watched(console, f"{name}: {text}", total)  # noqa: E731
             measured = dataclasses.replace(study.measured(run, options, given, watch), name=name)
             shown.append(measured)

@@ -11,13 +11,7 @@ from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.core.numbers import examples, format_interval, format_number, format_regret, with_error
 from diffenc_jax.evaluation.means import quietly
 from diffenc_jax.evaluation.uncertainty import StandardErrors, difference, standard_errors
-from diffenc_jax.lab.comparisons.describe import (
-    average_cautions,
-    describe_estimator,
-    describe_images,
-    method,
-    value_cautions,
-)
+from diffenc_jax.lab.comparisons import describe
 from diffenc_jax.lab.stats.means import interval
 from diffenc_jax.runs.record_types import DatasetEntry, Record
 from diffenc_jax.runs.records import Evaluation
@@ -137,13 +131,13 @@ def different_images(a: DatasetEntry, b: DatasetEntry) -> str | None:
                 return f"they hold the same {data} with different {what}; evaluate both with the same"
         return None
     if a["sha256_any_order"] != b["sha256_any_order"]:
-        return f"they have different {data}, {describe_images(a)} and {describe_images(b)}; evaluate both on the same"
+        return f"they have different {data}, {describe.images(a)} and {describe.images(b)}; evaluate both on the same"
     return f"they hold the same {data} in different orders or splits; evaluate both from the same source"
 
 
 def different_methods(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """'depth=50 and 100' per key in which the methods of two estimators differ; only the kinds, if the kinds differ."""
-    a, b = method(a), method(b)
+    a, b = describe.method(a), describe.method(b)
     keys = ["kind"] if a["kind"] != b["kind"] else sorted(a | b)
     return [f"{key}={a.get(key)} and {b.get(key)}" for key in keys if a.get(key) != b.get(key)]
 
@@ -156,7 +150,7 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
     records = [row.evaluation.record for row in rows]
     errors = f"± noise ± {examples(records[0]['dataset'])}"
     columns: dict[str, list[Any]] = {head: [record[head] for record in records] for head in ("arm", "seed", "step")}
-    columns["estimator"] = [describe_estimator(record["estimator"]) for record in records]
+    columns["estimator"] = [describe.estimator(record["estimator"]) for record in records]
     columns[f"bits/dim {errors}"] = [with_error(row.bpd, row.error.noise, row.error.images) for row in rows]
     if any("regret" in record for record in records):
         columns[f"regret {errors}"] = [format_regret(record.get("regret")) for record in records]
@@ -181,7 +175,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     records, estimator = [row.evaluation.record for row in rows], reference["estimator"]
     data = examples(reference["dataset"])
     lines = [
-        f"{data}: {describe_images(reference['dataset'])}; parameters: averaged (EMA)",
+        f"{data}: {describe.images(reference['dataset'])}; parameters: averaged (EMA)",
         f"± standard errors, of the noise and of the {data} (left out where the data do not determine them or "
         "where the noise hides them)",
     ]
@@ -220,7 +214,7 @@ def cautions(evaluations: Iterable[Evaluation]) -> list[str]:
                 levels = config.data.pixel_levels
                 averages.append((str(path), config.train, record["step"]))
         values.append((str(path), record, levels))
-    return value_cautions(values) + average_cautions(averages)
+    return describe.value_cautions(values) + describe.average_cautions(averages)
 
 
 def comparison_json(rows: Sequence[Row], said: Sequence[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One-line descriptions of the estimator and the images of a record, and cautions about evaluations."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from diffenc_jax.config.sections import TrainConfig
@@ -17,15 +17,15 @@ def method(estimator: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in estimator.items() if key not in VARIANCE_KEYS}
 
 
-def describe_estimator(estimator: Mapping[str, Any]) -> str:
+def estimator(entry: Mapping[str, Any]) -> str:
     """'bound, depth 50, variance ratio optimal, 64 passes', without defaults and tables."""
-    shown = {key: value for key, value in method(estimator).items() if not isinstance(value, dict | list | None)}
+    shown = {key: value for key, value in method(entry).items() if not isinstance(value, dict | list | None)}
     for key in ("variance_ratio", "dequantisation_draws"):
         if shown.get(key) == 1:
             del shown[key]
     parts = [f"{key.replace('_', ' ')} {value}" for key, value in shown.items() if key != "kind"]
-    passes = estimator["passes"]
-    return ", ".join([estimator_name(estimator["kind"]), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
+    passes = entry["passes"]
+    return ", ".join([estimator_name(entry), *parts, f"{passes} pass{'es' if passes > 1 else ''}"])
 
 
 def nats_per_example(dataset: DatasetEntry) -> float:
@@ -33,13 +33,18 @@ def nats_per_example(dataset: DatasetEntry) -> float:
     return dataset["dims"] * math.log(2)
 
 
-def describe_images(dataset: DatasetEntry) -> str:
+def images(dataset: DatasetEntry) -> str:
     """'Fashion-MNIST, test (10,000 images, sha256 0123456789ab)'."""
     number, known = f"{dataset['num_examples']:,} {examples(dataset)}", dataset["known_as"]
     details = f"{number}, sha256 {dataset['sha256'][:12]}"
     if known is None:
         return f"{dataset['name']} {dataset['version']}, {dataset['split']} ({details})"
     return f"{known['as']} ({details})"
+
+
+def caution(text: str, names: Sequence[str], advice: str) -> list[str]:
+    """A caution about the named runs; none without a name."""
+    return [f"Caution: {text}: {', '.join(names)}; {advice}."] if names else []
 
 
 def value_cautions(runs: Iterable[tuple[str, Record, int | None]]) -> list[str]:
@@ -56,14 +61,10 @@ def value_cautions(runs: Iterable[tuple[str, Record, int | None]]) -> list[str]:
             below.append(f"{name} (by {-regret['bpd']:.4f})")
         if levels is not None and bpd > math.log2(levels):
             worse.append(f"{name} ({bpd:.4f}, uniform {math.log2(levels):.4f})")
-    cautions = []
-    if below:
-        text = "Caution: bits/dim are below the truth by more than their error, which no model can reach in the mean"
-        cautions.append(f"{text}: {', '.join(below)}; the estimator, the true log p or the images are wrong.")
-    if worse:
-        text = "Caution: bits/dim are above those of the uniform distribution over the values of a pixel"
-        cautions.append(f"{text}: {', '.join(worse)}; train longer, or lower train.learning_rate.")
-    return cautions
+    text = "bits/dim are below the truth by more than their error, which no model can reach in the mean"
+    cautions = caution(text, below, "the estimator, the true log p or the images are wrong")
+    text = "bits/dim are above those of the uniform distribution over the values of a pixel"
+    return cautions + caution(text, worse, "train longer, or lower train.learning_rate")
 
 
 def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:
@@ -78,5 +79,5 @@ def average_cautions(runs: Iterable[tuple[str, TrainConfig, int]]) -> list[str]:
     """
     lengths = {name: (round(1 / (1 - t.ema_decay)), step) for name, t, step in runs if not t.ema_warmup}
     long = [f"{name} ({n:,} steps, trained for {step:,})" for name, (n, step) in lengths.items() if 10 * n > step]
-    text = "Caution: the evaluated parameters are an average over more than a tenth of the training"
-    return [f"{text}: {', '.join(long)}; lower train.ema_decay, or set train.ema_warmup=True."] if long else []
+    text = "the evaluated parameters are an average over more than a tenth of the training"
+    return caution(text, long, "lower train.ema_decay, or set train.ema_warmup=True")

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.numbers import format_bytes
 from diffenc_jax.lab.costs import hlo
-from diffenc_jax.lab.costs.machines import Machines, describe, lowering
-from diffenc_jax.lab.costs.targets import Target
+from diffenc_jax.lab.costs.machines import Target, describe, lowering
 from diffenc_jax.lab.costs.training_step import described
 from diffenc_jax.model import build, spec_of
 from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
-from diffenc_jax.train.step import Program
+from diffenc_jax.train.program import TrainingProgram
 
 # Options that lower the memory of a step, from the one that costs least time.
 REMEDIES = "--config.train.accumulate=2, --config.model.remat=block or --config.mesh.fsdp=4"
@@ -28,37 +28,35 @@ SMALLEST = 0.0005  # share of what a table shows
 QUICK: dict[str, Any] = {"exec_time_optimization_effort": -1.0}
 
 
-class DoesNotFit(Exception):
-    """A program needs more memory than the devices have; its argument: bytes per device, None if that is unknown."""
-
-
 def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dict[str, Any]:
     """Costs of a step of `config` on `slices` slices of `topology`, or on GPUs: JSON values, all per device.
 
     Raises InputError if there is no such machine, or `config` cannot be trained on it.
     """
-    machines = describe(topology, slices)
-    target, available = machines.target, machines.target.available
+    target, devices = describe(topology, slices)
     require(not quick or not target.capability, "--quick is for TPUs: without a card, no GPU kernels are searched for")
+    mesh, platform, spec = make_mesh(config.mesh.fsdp, devices), devices[0].platform, spec_of(config)
+    program = TrainingProgram(build(config, spec, "gpu" if platform == "cuda" else platform), config, mesh)
+    start = time.perf_counter()
+    compiled, needed = compile_step(program, mesh, quick)
+    seconds = time.perf_counter() - start
     about = {
         **described(config),
         "topology": topology,
         "slices": slices,
-        "chips": machines.chips,
+        "chips": len(devices) // target.devices,
         "device": "card" if target.capability else "chip" if target.devices == 1 else "half chip",
-        "hosts": machines.hosts,
-        "mesh": dict(make_mesh(config.mesh.fsdp, machines.devices).shape),
+        "hosts": len({device.process_index for device in devices}),
+        "mesh": dict(mesh.shape),
         "quick": quick,
-        "memory_of_device": available,
+        "memory_of_device": target.available,
+        "fits": compiled is not None and (needed or 0) <= target.available,
+        "memory": needed,
     }
-    try:
-        memory, compiled, seconds = compile_step(config, machines, quick)
-    except DoesNotFit as error:
-        return about | {"fits": False, "memory": error.args[0]}
-    flops = count(config, spec_of(config)).flops_per_step / len(machines.devices)
+    if compiled is None or not about["fits"]:
+        return about
+    memory, flops = Memory.of(compiled), count(config, spec).flops_per_step / len(devices)
     return about | {
-        "fits": True,
-        "memory": memory.total,
         "memory_of_state": memory.state,
         "memory_of_temporaries": memory.temporaries,
         **describe_work(hlo.kernels(compiled.as_text() or ""), flops, target),
@@ -66,27 +64,21 @@ def measure_step(config: Config, topology: str, slices: int, quick: bool) -> dic
     }
 
 
-def compile_step(config: Config, machines: Machines, quick: bool) -> tuple[Memory, jax.stages.Compiled, float]:
-    """The training step of `config` with its memory, and the seconds to compile it.
+def compile_step(program: TrainingProgram, mesh: Mesh, quick: bool) -> tuple[jax.stages.Compiled | None, int | None]:
+    """The compiled step of a program on the mesh, and the bytes of memory that it needs per device.
 
-    Neither the devices nor the images need be present. Raises InputError if `config` cannot be trained on these
-    machines, and DoesNotFit if their memory does not suffice.
+    The devices need not be present. If the compiler finds too little memory, there is no step, and the bytes are None
+    unless it names them. Raises InputError if the compiler fails for another reason.
     """
-    mesh = make_mesh(config.mesh.fsdp, machines.devices)
-    platform = machines.devices[0].platform
-    program = Program(build(config, spec_of(config), "gpu" if platform == "cuda" else platform), config, mesh)
-    start = time.perf_counter()
     try:
         with lowering(mesh):  # the partitioner lowers kernels anew
-            compiled = program.step.lower(program.state, program.batch, program.seed).compile(QUICK if quick else None)
+            lowered = program.step.lower(program.state, program.batch, program.seed)
+            compiled = lowered.compile(QUICK if quick else None)
     except jax.errors.JaxRuntimeError as error:
-        if not is_out_of_memory(error):
-            raise InputError(f"the compiler failed: {first_line(error)}") from error
-        raise DoesNotFit(needed_bytes(error)) from error
-    memory = Memory.of(compiled)
-    if memory.total > machines.target.available:  # by less than the compiler refuses
-        raise DoesNotFit(memory.total)
-    return memory, compiled, time.perf_counter() - start
+        if is_out_of_memory(error):
+            return None, needed_bytes(error)
+        raise InputError(f"the compiler failed: {first_line(error)}") from error
+    return compiled, Memory.of(compiled).total
 
 
 def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -> dict[str, Any]:
@@ -99,13 +91,13 @@ def describe_work(kernels: Sequence[hlo.Kernel], flops: float, target: Target) -
     Args:
       flops: floating-point operations of the model on the device, as `train.flops` counts them.
     """
-    parts, total = defaultdict[str, Counter[str]](Counter), Counter[str]()
+    parts = defaultdict[str, Counter[str]](Counter)
     for kernel in kernels:
         of_a_run = {"kernels": 1, "bytes": kernel.moved, "cycles": kernel.cycles, "sent": kernel.sent}
-        for counts in (total, parts[kernel.part]):
-            for quantity, number in of_a_run.items():
-                counts[quantity] += kernel.runs * number
-                counts[f"{quantity}_backward"] += kernel.runs * number * kernel.is_backward
+        for quantity, number in of_a_run.items():
+            parts[kernel.part][quantity] += kernel.runs * number
+            parts[kernel.part][f"{quantity}_backward"] += kernel.runs * number * kernel.is_backward
+    total = sum(parts.values(), Counter[str]())
     by_flops = flops / target.flops
     by_cycles = total["cycles"] / target.clock if total["cycles"] and target.clock else None
     return {

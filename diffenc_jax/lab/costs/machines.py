@@ -1,4 +1,4 @@
-"""TPU slices and GPU hosts by name: absent devices for which XLA compiles.
+"""Kinds of accelerators (targets.toml), and TPU slices and GPU hosts by name: absent devices for which XLA compiles.
 
 The compilers are those of libtpu and of JAX's CUDA plugin, installed by `pip install 'diffenc_jax[tpu]'` or
 'diffenc_jax[cuda]'.
@@ -7,16 +7,18 @@ The compilers are those of libtpu and of JAX's CUDA plugin, installed by `pip in
 import importlib.util
 import os
 import re
+import tomllib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh, Mesh
 
 from diffenc_jax.core.errors import lookup, refusing, require
-from diffenc_jax.lab.costs.targets import TARGETS, Target, target_of
 
 # Describes an absent machine to the compiler, and lets several processes compile at once, since none holds a TPU.
 ENVIRONMENT = {
@@ -25,42 +27,64 @@ ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-# By the generation of a card, as XLA describes them: bytes of shared memory of a core, the most of it for one block,
-# threads of a core, and whether kernels may use what only this generation has.
-GENERATIONS = {
-    8.0: (167936, 166912, 2048, "NONE"),
-    8.6: (102400, 101376, 1536, "NONE"),
-    9.0: (233472, 232448, 2048, "ACCELERATED_FEATURES"),
+# Share of a card's memory that JAX takes by default; see XLA_PYTHON_CLIENT_MEM_FRACTION.
+JAX_SHARE = 0.75
+# Bytes of a card's shared memory that no block of threads can have.
+RESERVED = 1024
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of accelerator. JAX shows a chip as one device or, for tpu7x, as two, each with half of its resources.
+
+    Attributes:
+      kinds: names of such devices in JAX, `jax.Device.device_kind`.
+      flops: FLOPs per second of a device in bfloat16.
+      bandwidth: bytes per second that a device reads from or writes to its memory.
+      links: bytes per second that a device can send to others, on all its links; 0 if unknown.
+      memory: bytes of a card, or bytes of a TPU's device that are left to a program; 0 if it cannot be compiled for.
+      clock: cycles per second; 0 if unknown.
+      devices: number of devices of a chip.
+      capability: compute capability of an NVIDIA card, such as [9, 0]; empty for TPUs.
+      cores, lanes: number of a card's streaming multiprocessors, and of float32 units of one.
+      l2: bytes of a card's L2 cache.
+      shared, threads: of a streaming multiprocessor: bytes of shared memory, and number of threads.
+    """
+
+    kinds: list[str]
+    flops: float
+    bandwidth: float = 0
+    links: float = 0
+    memory: float = 0
+    clock: float = 0
+    devices: int = 1
+    capability: Sequence[int] = ()
+    cores: int = 0
+    lanes: int = 0
+    l2: int = 0
+    shared: int = 0
+    threads: int = 0
+
+    @property
+    def available(self) -> int:
+        """Bytes per device that are left to a program."""
+        return int(self.memory * (JAX_SHARE if self.capability else 1))
+
+
+TARGETS = {
+    name: Target(**facts) for name, facts in tomllib.loads(Path(__file__).with_name("targets.toml").read_text()).items()
 }
-# XLA's GpuTargetConfigProto for a card, with a cuDNN that has all kernels that JAX calls.
-CARD = """gpu_device_info {{
-  core_count: {0.cores} fpus_per_core: {0.lanes} clock_rate_ghz: {ghz} memory_bandwidth: {0.bandwidth:.0f}
-  device_memory_size: {0.memory} l2_cache_size: {0.l2} shared_memory_per_block: 49152 shared_memory_per_core: {1[0]}
-  shared_memory_per_block_optin: {1[1]} threads_per_core_limit: {1[2]} threads_per_block_limit: 1024
-  threads_per_warp: 32 block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  registers_per_core_limit: 65536 registers_per_block_limit: 65536
-  cuda_compute_capability {{ major: {0.capability[0]} minor: {0.capability[1]} feature_extension: {1[3]} }} }}
-platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }} device_description_str: "{0.kinds[0]}"
-"""
 
 
-class Machines(NamedTuple):
-    """TPU slices or GPU hosts: the kind of device, and devices for which programs can be compiled but not run."""
-
-    target: Target
-    devices: Sequence[jax.Device]
-
-    @property
-    def hosts(self) -> int:
-        return len({device.process_index for device in self.devices})
-
-    @property
-    def chips(self) -> int:
-        return len(self.devices) // self.target.devices
+def target_of(device_kind: str) -> Target | None:
+    """The kind of accelerator of devices with this `jax.Device.device_kind`; None for others."""
+    return next((target for target in TARGETS.values() if device_kind in target.kinds), None)
 
 
-def describe(topology: str, slices: int = 1) -> Machines:
+def describe(topology: str, slices: int = 1) -> tuple[Target, Sequence[jax.Device]]:
     """TPU slices by a name such as v5e:4x4, or GPUs by a name such as h100:8 or, on two hosts, h100:2x8.
+
+    Returns the kind of device, and devices for which programs can be compiled but not run.
 
     Raises InputError if there are none, or no compiler for them.
     """
@@ -71,7 +95,7 @@ def describe(topology: str, slices: int = 1) -> Machines:
     from jax.experimental import topologies
 
     with refusing(f"the compiler for {kind} does not know {topology}"):
-        return Machines(target, topologies.get_topology_desc(**{"topology_name": topology} | options).devices)
+        return target, topologies.get_topology_desc(**{"topology_name": topology} | options).devices
 
 
 def _tpu_options(kind: str, shape: str, slices: int) -> dict[str, Any]:
@@ -96,9 +120,10 @@ def _gpu_options(target: Target, kind: str, shape: str, slices: int) -> dict[str
     require(known, f"no cards are named {kind}:{shape}; write {kind}:8, or {hosts}")
     installed = any(plugin.name.startswith("xla_cuda") for plugin in entry_points(group="jax_plugins"))
     require(installed, "the GPU compiler is not installed; run pip install 'diffenc_jax[cuda]'")
-    major, minor = target.capability or (0, 0)
-    generation = GENERATIONS[max(since for since in GENERATIONS if since <= major + minor / 10)]
-    card = CARD.format(target, generation, ghz=target.clock / 1e9)
+    # From Hopper on, kernels may use what only their generation has.
+    features = "ACCELERATED_FEATURES" if tuple(target.capability) >= (9, 0) else "NONE"
+    others = {"ghz": target.clock / 1e9, "optin": target.shared - RESERVED, "features": features}
+    card = Path(__file__).with_name("card.textproto").read_text().format(target, **others)
     return {"platform": "cuda", "target_config": card, "topology": f"1x{shape}" if "x" in shape else f"1x1x{shape}"}
 
 

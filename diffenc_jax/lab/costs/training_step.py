@@ -12,9 +12,9 @@ from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.lab.costs.load import cpu_seconds, share_of_others
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.memory import Memory
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.train.flops import count
-from diffenc_jax.train.step import Program
+from diffenc_jax.train.program import TrainingProgram
 
 # The first steps fill caches and, on accelerators, grow the memory pool.
 WARM_UP_STEPS = 3
@@ -36,22 +36,16 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
         unknown.
       compile_seconds: time to trace and compile.
     """
-    experiment = Experiment.load(config, TRAIN)
-    model, mesh = experiment.model, experiment.mesh
-    program = Program(model, config, mesh)
+    run = BaseRun.load(config)
+    model, mesh = run.model, run.mesh
+    program = TrainingProgram(model, config, mesh)
     counts = count(config, model.spec)
     start = time.perf_counter()
     step = program.compiled()
     compile_seconds, memory = time.perf_counter() - start, Memory.of(step)
-    batches, state, seconds = Batches(experiment.dataset.examples(TRAIN), config, mesh), program.init(), []
-    began = cpu_seconds()
-    for index in range(WARM_UP_STEPS + timed_steps):
-        batch = jax.block_until_ready(batches(index))
-        start = time.perf_counter()
-        state, _ = jax.block_until_ready(step(state, batch, program.seed))
-        seconds.append(time.perf_counter() - start)
-    share = share_of_others(began, cpu_seconds())
-    lower, median, upper = np.quantile(seconds[WARM_UP_STEPS:], (0.25, 0.5, 0.75)).tolist()
+    batches = Batches(run.dataset.split(TRAIN).examples, config, mesh)
+    seconds, share = _time_steps(program, step, batches, timed_steps)
+    lower, median, upper = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
     return {
         **described(config),
         "steps": config.train.steps,
@@ -69,6 +63,19 @@ def measure_costs(config: Config, timed_steps: int = 20) -> dict[str, Any]:
         "compile_seconds": compile_seconds,
         "device": versions.device(),
     }
+
+
+def _time_steps(
+    program: TrainingProgram, step: jax.stages.Compiled, batches: Batches, count: int
+) -> tuple[list[float], float | None]:
+    """Seconds of each of `count` steps after the first ones, and `share_of_others` from the first step on."""
+    state, seconds, began = program.start(), [], cpu_seconds()
+    for index in range(WARM_UP_STEPS + count):
+        batch = jax.block_until_ready(batches(index))
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, batch, program.seed))
+        seconds.append(time.perf_counter() - start)
+    return seconds[WARM_UP_STEPS:], share_of_others(began, cpu_seconds())
 
 
 def described(config: Config) -> dict[str, Any]:

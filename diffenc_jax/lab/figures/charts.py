@@ -6,6 +6,8 @@ The data need neither numpy nor matplotlib, so a module can declare a study with
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from diffenc_jax.lab.figures import style
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
@@ -88,33 +90,30 @@ def with_errors(label: str, rows: Sequence[dict[str, Any]], x: str, y: str, **lo
     return Curve(label, [row[x] for row in known], [row[y] for row in known], low, high, **look)
 
 
+@style.style()
 def draw(figure: Chart | Board, title: str) -> "Figure":
     """Draw a figure in the style of all figures."""
-    from diffenc_jax.lab.figures.style import literal, style
-
-    with style():
-        return _draw_chart(figure, literal(title)) if isinstance(figure, Chart) else _draw_board(figure, literal(title))
+    title = style.literal(title)
+    return _draw_chart(figure, title) if isinstance(figure, Chart) else _draw_board(figure, title)
 
 
 def _draw_chart(chart: Chart, title: str) -> "Figure":
-    from diffenc_jax.lab.figures.style import COLUMN, SMALL, new_figure, wrapped
-
     labels = list(dict.fromkeys(curve.label for panel in chart.panels for curve in panel.curves))
     height = 1.5 + 1.5 * len(chart.panels) + 0.15 * len(labels) + 0.7 * (len(chart.panels) == 1)
     shared: dict[str, Any] = {"sharex": True, "sharey": chart.common_axis, "squeeze": False}
-    figure, grid = new_figure(COLUMN, height, title, nrows=len(chart.panels), **shared)
+    figure, grid = style.new_figure(style.COLUMN, height, title, nrows=len(chart.panels), **shared)
     handles: dict[str, Any] = {}
     for axes, panel in zip(grid[:, 0], chart.panels, strict=True):
         handles |= _draw_panel(axes, panel, labels, chart.bars)
         axes.set_ylabel(panel.ylabel)
-        axes.set_title(panel.title, fontsize=SMALL)
+        axes.set_title(panel.title, fontsize=style.SMALL)
         axes.grid()
     axes.set_xlabel(chart.xlabel)
     if chart.logarithmic:
         axes.set_xscale("log")
     # Below the panels, where it hides no curve.
-    names = [wrapped(label, 2.5) for label in handles]
-    figure.legend(list(handles.values()), names, loc="outside lower center", title=wrapped(chart.note, 3.0))
+    names = [style.wrapped(label, 2.5) for label in handles]
+    figure.legend(list(handles.values()), names, loc="outside lower center", title=style.wrapped(chart.note, 3.0))
     return figure
 
 
@@ -122,15 +121,13 @@ def _draw_panel(axes: "Axes", panel: Panel, labels: list[str], bars: bool) -> di
     """Draw the curves of a panel, in the colours of their `labels`; returns the entries of the legend by label."""
     import numpy as np
 
-    from diffenc_jax.lab.figures.style import COLOURS, MARKERS, literal, run_styles
-
     handles: dict[str, Any] = {}
-    looks = run_styles([curve.arm for curve in panel.curves])
+    looks = style.run_styles([curve.arm for curve in panel.curves])
     for curve, look in zip(panel.curves, looks, strict=True):
         if not curve.arm:
-            at = labels.index(curve.label) % len(COLOURS)
-            look = {"color": COLOURS[at], "marker": MARKERS[at], "linestyle": "--" if curve.dashed else "-"}
-        label = literal(curve.label) if curve.arm else curve.label  # a run's name, or a symbol
+            at = labels.index(curve.label) % len(style.COLOURS)
+            look = {"color": style.COLOURS[at], "marker": style.MARKERS[at], "linestyle": "--" if curve.dashed else "-"}
+        label = style.literal(curve.label) if curve.arm else curve.label  # a run's name, or a symbol
         if bars and curve.low:
             reach = np.maximum(0.0, [np.subtract(curve.y, curve.low), np.subtract(curve.high, curve.y)])
             handles[label] = axes.errorbar(curve.x, curve.y, reach, label=label, **look)
@@ -151,8 +148,6 @@ def _draw_board(board: Board, title: str) -> "Figure":
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    from diffenc_jax.lab.figures.style import new_figure
-
     *others, last = board.pictures
     scale = float(np.abs(last).max() if board.symbol else 1.0) or 1.0
     parts = [*(_coloured(values, False) for values in others), _coloured(last / scale, bool(board.symbol))]
@@ -163,7 +158,7 @@ def _draw_board(board: Board, title: str) -> "Figure":
     canvas[:, :, :height, :width] = pictures
     canvas = canvas.swapaxes(1, 2).reshape(n * (height + gap), g * (width + gap), 3)[:-gap, :-gap]
     side = SIDE / width
-    figure, axes = new_figure(1.6 + side * canvas.shape[1], 1.2 + side * canvas.shape[0], title, board.note)
+    figure, axes = style.new_figure(1.6 + side * canvas.shape[1], 1.2 + side * canvas.shape[0], title, board.note)
     figure.set_layout_engine("compressed")  # otherwise labels touch the border
     axes.imshow(canvas, interpolation="nearest")
     axes.xaxis.tick_top()

@@ -29,13 +29,12 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
     Raises InputError if the file cannot be read or does not fit the configuration, or if `workdir` has another
     configuration or checkpoints.
     """
-    place = StoredRun(workdir)
-    place.check(config, must_exist=False)
+    stored = StoredRun(workdir)
+    stored.check(config, must_exist=False)
     check_published(config)
     step, arrays = read_published(path)
     params = to_params(path, _model_for(config, arrays), arrays)
-    with Checkpoints(place) as checkpoints:
-        require(checkpoints.latest_step() is None, f"{workdir} holds checkpoints already; give another --workdir")
+    require(not stored.steps(), f"{workdir} holds checkpoints already; give another --workdir")
     with locked_run(workdir, config) as (_, run), Checkpoints(run, 1, params) as checkpoints:
         checkpoints.save_ema(step, params)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -71,8 +70,8 @@ def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Par
     Raises InputError if they belong to another model, are not finite, or have a schedule that does not increase.
     """
     dialect = names.Dialect.of(arrays)
-    places = names.places(jax.eval_shape(model.init, jax.random.key(0)), dialect)
-    ours, theirs = ({name: one.shape for name, one in group.items()} for group in (places, arrays))
+    locations = names.locations(jax.eval_shape(model.init, jax.random.key(0)), dialect)
+    ours, theirs = ({name: one.shape for name, one in group.items()} for group in (locations, arrays))
     others = sorted({name for name, _ in ours.items() ^ theirs.items()})
     listed = ", ".join(f"{name} {theirs.get(name, 'missing')}" for name in others[:NAMED])
     more = f", and {len(others) - NAMED} more" if len(others) > NAMED else ""
@@ -84,7 +83,7 @@ def to_params(path: Path, model: Model, arrays: Mapping[str, np.ndarray]) -> Par
     )
     for name, value in arrays.items():
         require(bool(np.isfinite(value).all()), f"{path}: its parameter {name} is not finite")
-    params = jax.device_put(names.to_ours(arrays, places))
+    params = jax.device_put(names.to_ours(arrays, locations))
     gamma = np.asarray(jax.jit(lambda t: model.bind(params).gamma(t))(np.linspace(0, 1, 9, dtype=np.float32)))
     increases = bool(np.isfinite(gamma).all() and (np.diff(gamma) > 0).all())
     require(increases, f"{path}: its noise schedule does not increase, from {gamma[0]:.4g} to {gamma[-1]:.4g}")

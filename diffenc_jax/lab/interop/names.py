@@ -1,4 +1,4 @@
-"""Names of the published code's parameters, and their places in our trees.
+"""Names of the published code's parameters, and their locations in our trees.
 
 The published trees name every block. Our trees stack the equal blocks of the score network along a leading axis
 (`nets.blocks.Chain`). Names are '/'-joined paths. There are two families of files: files of DiffEnc's code
@@ -9,6 +9,7 @@ directly under 'score_model'.
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,28 +33,32 @@ _TIME = {"dense_0": "dense0", "dense_1": "dense1"}
 _ENDS = {"conv_in": "conv_in", "conv_out": "conv_out", "norm_out": "GroupNorm_0"}
 _MIDDLE = {"mid_0": "mid.block_1", "mid_1": "mid.block_2", "attention": "mid.attn_1"}
 _POOLED_MIDDLE = {"mid_0": "mid_resnet_1", "mid_1": "mid_resnet_2", "attention": "mid_attn_1"}
-# Our schedules' parameters: published name, and the place of our axis in the published shape, or None for a scalar.
+# Our schedules' parameters, numbers or vectors: published name and shape, in which -1 is the length of ours.
 _SCHEDULE = {
-    "w": ("gamma/w", None),
-    "b": ("gamma/b", None),
-    "gamma_0": ("gamma/l1/bias", None),  # h's constant, until `_end_points` makes γ_0 of it
-    "network/linear": ("gamma/l1/kernel", None),
-    "network/kernel": ("gamma/l2/kernel", 1),
-    "network/bias": ("gamma/l2/bias", 0),
-    "network/out": ("gamma/l3/kernel", 0),
+    "w": ("gamma/w", (-1,)),
+    "b": ("gamma/b", (-1,)),
+    "gamma_0": ("gamma/l1/bias", (-1,)),  # h's constant, until `_end_points` makes γ_0 of it
+    "network/linear": ("gamma/l1/kernel", (1, -1)),
+    "network/kernel": ("gamma/l2/kernel", (1, -1)),
+    "network/bias": ("gamma/l2/bias", (-1,)),
+    "network/out": ("gamma/l3/kernel", (-1, 1)),
 }
 
 
-class Place(NamedTuple):
-    """Place of a published parameter in our tree: row `row` of the leaf at `path`, or the whole leaf.
+class ArrayLocation(NamedTuple):
+    """Location of a published parameter in our tree.
 
-    `shape` is the published shape, `ours` the shape here.
+    Attributes:
+      path: keys from the root of the tree to a leaf.
+      leaf: shape of the leaf.
+      row: row of the leaf that holds the parameter; `...` for the whole leaf.
+      shape: published shape.
     """
 
     path: tuple[str, ...]
-    row: int | None
+    leaf: tuple[int, ...]
+    row: int | EllipsisType
     shape: tuple[int, ...]
-    ours: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -70,29 +75,28 @@ class Dialect:
         return cls(bare, any(re.search(r"_resnet_block\d+/", name) for name in names))
 
 
-def places(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, Place]:
-    """Places of all parameters that a published model of the same architecture has, by their published names.
+def locations(shapes: Mapping[str, Any], dialect: Dialect) -> dict[str, ArrayLocation]:
+    """Locations of all parameters that a published model of the same architecture has, by their published names.
 
     Args:
       shapes: our parameters, or arrays of their shapes.
       dialect: the dialect of the file.
     """
-    places: dict[str, Place] = {}
+    found: dict[str, ArrayLocation] = {}
     for path, leaf in flatten_dict(shapes).items():
         part, *inside, name = path
         if part == "schedule":
-            places |= _in_schedule(path, leaf.shape)
+            found |= _in_schedule(path, leaf.shape)
             continue
         levels = sum(key.startswith("unpool_") for key in shapes[part])
         stacked = "blocks" in inside
-        shape = leaf.shape[1:] if stacked else leaf.shape
-        for row in range(leaf.shape[0]) if stacked else [None]:
+        for row in range(leaf.shape[0]) if stacked else [...]:
             module = _module(part, inside, row, levels, dialect)
-            places[f"{module}/{name}"] = Place(path, row, shape, shape)
-    return places
+            found[f"{module}/{name}"] = ArrayLocation(path, leaf.shape, row, leaf.shape[int(stacked) :])
+    return found
 
 
-def _module(part: str, inside: list[str], row: int | None, levels: int, dialect: Dialect) -> str:
+def _module(part: str, inside: list[str], row: int | EllipsisType, levels: int, dialect: Dialect) -> str:
     """Published name of the module at `inside` in our network `part`, which pools `levels` times."""
     if part == "encoder":
         root, time, body = "encdec/inner_encoder", "time_embedding/", "enc_model/"
@@ -121,29 +125,22 @@ def _module(part: str, inside: list[str], row: int | None, levels: int, dialect:
             return f"{root}/{body}up_blocks_{levels - 1 - int(level)}/conv_trans"
 
 
-def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Place]:
-    """Places of a schedule's parameter. The published shape is [1], [1, 1], [1, n] or [n, 1], never []."""
+def _in_schedule(path: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, ArrayLocation]:
+    """Locations of a schedule's parameter."""
     inside = "/".join(path[1:])
     if inside == "span":  # h(1) - h(0) in the published network, no parameter of its own
         return {}
-    name, axis = _SCHEDULE[inside]
-    rank = 2 if name.endswith("/kernel") else 1
-    published = tuple(shape[0] if i == axis else 1 for i in range(rank))
-    return {name: Place(path, None, published, shape)}
+    name, published = _SCHEDULE[inside]
+    return {name: ArrayLocation(path, shape, ..., np.empty(shape).reshape(published).shape)}
 
 
-def to_ours(published: Mapping[str, np.ndarray], places: Mapping[str, Place]) -> dict[str, Any]:
-    """Our parameters in float32, from the published parameters that `places` names."""
-    flat: dict[tuple[str, ...], np.ndarray] = {}
-    stacks: dict[tuple[str, ...], dict[int, np.ndarray]] = {}
-    for name, place in places.items():
-        value = np.asarray(published[name], np.float32).reshape(place.ours)
-        if place.row is None:
-            flat[place.path] = value
-        else:
-            stacks.setdefault(place.path, {})[place.row] = value
-    flat |= {path: np.stack([rows[i] for i in range(len(rows))]) for path, rows in stacks.items()}
-    tree = {"schedule": {}} | unflatten_dict(flat)
+def to_ours(published: Mapping[str, np.ndarray], locations: Mapping[str, ArrayLocation]) -> dict[str, Any]:
+    """Our parameters in float32, from the published parameters that `locations` names."""
+    leaves: dict[tuple[str, ...], np.ndarray] = {}
+    for name, at in locations.items():
+        leaf = leaves.setdefault(at.path, np.empty(at.leaf, np.float32))
+        leaf[at.row] = published[name].reshape(leaf[at.row].shape)
+    tree = {"schedule": {}} | unflatten_dict(leaves)
     if "network" in tree["schedule"]:
         tree["schedule"] |= _end_points(**tree["schedule"])
     return tree
@@ -163,8 +160,8 @@ def _end_points(network: Mapping[str, np.ndarray], gamma_0: np.ndarray) -> dict[
     return {"gamma_0": first, "span": np.float32(inverse_softplus(float(h(1.0) - first)))}
 
 
-def from_ours(tree: Any, place: Place) -> Any:
-    """The value at `place` of a tree like our parameters, in the published shape."""
-    for key in place.path:
+def from_ours(tree: Any, at: ArrayLocation) -> Any:
+    """The value at a location of a tree like our parameters, in the published shape."""
+    for key in at.path:
         tree = tree[key]
-    return (tree if place.row is None else tree[place.row]).reshape(place.shape)
+    return tree[at.row].reshape(at.shape)

@@ -60,37 +60,34 @@ class Error(NamedTuple):
 
 def compare(arrays: Mapping[str, np.ndarray]) -> list[Error]:
     """The errors of all quantities of a reference file, gradients by name."""
-    model, places = model_of(arrays)
-    published, theirs = prefixed(arrays, "param:"), prefixed(arrays, "grad:")
-    unknown = sorted((published.keys() | theirs.keys()) - places.keys())
+    model, locations = model_of(arrays)
+    published, gradients = prefixed(arrays, "param:"), prefixed(arrays, "grad:")
+    unknown = sorted((published.keys() | gradients.keys()) - locations.keys())
     require(not unknown, f"unknown parameters {', '.join(unknown)}")
-    params, errors = names.to_ours(published, places), []
+    params = names.to_ours(published, locations)
     bpd, terms = jax.jit(bound_of(model, arrays))(params)
-    bound = bound_of(anchored(model, arrays), arrays)
-    grads, _ = jax.jit(jax.grad(bound, has_aux=True))(params) if theirs else (None, None)
     losses = {"loss_recon": terms.reconstruction, "loss_latent": terms.latent, "loss_diffusion": terms.diffusion}
-    for name, ours in losses.items():
-        worst = np.abs(np.asarray(ours, np.float64) - arrays[name]).max()
-        errors.append(_error(name, ours, arrays[name], LIMIT, bool(worst <= LOSS_FLOOR_PER_DIM * model.spec.dims)))
-    others = {"bpd": bpd, **_outputs(model, params, arrays)}
+    floor, others = LOSS_FLOOR_PER_DIM * model.spec.dims, {"bpd": bpd, **_outputs(model, params, arrays)}
+    errors = [_error(name, ours, arrays[name], LIMIT, floor, math.inf) for name, ours in losses.items()]
     errors += [_error(name, ours, arrays[name], LIMIT) for name, ours in others.items()]
-    floor = GRADIENT_FLOOR * math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in theirs.values()))
-    for name, gradient in theirs.items():
-        our_gradient = np.asarray(names.from_ours(grads, places[name]), np.float64)
-        near = bool(np.linalg.norm(our_gradient - gradient) <= floor)
-        errors.append(_error(f"grad:{name}", our_gradient, gradient, GRADIENT_LIMIT, near))
+    if gradients:
+        grads, _ = jax.jit(jax.grad(bound_of(anchored(model, arrays), arrays), has_aux=True))(params)
+        floor = GRADIENT_FLOOR * float(np.linalg.norm([np.linalg.norm(theirs) for theirs in gradients.values()]))
+        for name, theirs in gradients.items():
+            ours = names.from_ours(grads, locations[name])
+            errors.append(_error(f"grad:{name}", ours, theirs, GRADIENT_LIMIT, floor))
     return errors
 
 
-def model_of(arrays: Mapping[str, np.ndarray]) -> tuple[Model, dict[str, names.Place]]:
-    """Our model of a reference file, and the places of the file's parameters in it; raises InputError if unknown."""
+def model_of(arrays: Mapping[str, np.ndarray]) -> tuple[Model, dict[str, names.ArrayLocation]]:
+    """Our model of a reference file, and where its parameters lie in the model's; raises InputError if unknown."""
     meta = json.loads(str(arrays["meta"]))
     require(tuple(meta["shape"]) == arrays["images"].shape[1:], "its images have another shape than it says")
     layers = max(network["n_layer"] for network in (meta["score"], meta["encoder"]) if network)
     require(layers <= len(arrays), f"it has fewer arrays than its {layers} layers")
     model = build(configuration(meta), DataSpec(tuple(meta["shape"]), meta["vocab_size"]))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    return model, names.places(shapes, names.Dialect.of(prefixed(arrays, "param:")))
+    return model, names.locations(shapes, names.Dialect.of(prefixed(arrays, "param:")))
 
 
 def configuration(meta: Mapping[str, Any]) -> Config:
@@ -148,7 +145,7 @@ def bound_of(model: Model, arrays: Mapping[str, np.ndarray]) -> Callable[[Params
     noise = Noise(*(jnp.asarray(arrays[name]) for name in ("t", "eps_0", "eps_t")))
 
     def bound(params):
-        terms = bound_at(model.bind(params), jnp.asarray(arrays["images"]), model.place(params, noise.t), noise)
+        terms = bound_at(model.bind(params), jnp.asarray(arrays["images"]), model.point(params, noise.t), noise)
         return terms.total.mean() / (model.spec.dims * math.log(2)), terms
 
     return bound
@@ -169,11 +166,12 @@ def _outputs(model: Model, params: Any, arrays: Mapping[str, np.ndarray]) -> dic
     return ours
 
 
-def _error(name: str, ours: Any, theirs: np.ndarray, limit: float, near_enough: bool = False) -> Error:
-    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-    size = np.linalg.norm(theirs)
-    relative = float(np.linalg.norm(ours - theirs) / size) if size > 0 else float(np.linalg.norm(ours))
-    return Error(name, relative, relative <= limit or near_enough)
+def _error(name: str, ours: Any, theirs: Any, limit: float, floor: float = 0.0, order: float | None = None) -> Error:
+    """The error of a quantity. It passes up to `limit`, or if this norm of the difference is at most `floor`."""
+    theirs = np.asarray(theirs, np.float64)
+    difference, size = np.asarray(ours, np.float64) - theirs, np.linalg.norm(theirs)
+    relative = float(np.linalg.norm(difference) / (size or 1.0))
+    return Error(name, relative, relative <= limit or bool(np.linalg.norm(difference.ravel(), order) <= floor))
 
 
 def report_file(path: Path) -> bool:

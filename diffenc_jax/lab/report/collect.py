@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from diffenc_jax.core.errors import require
+from diffenc_jax.core.errors import InputError, require
 from diffenc_jax.lab.comparisons.compare import check_comparable, common_evaluations
+from diffenc_jax.lab.comparisons.significance.analysis import Analysis, analyse, curves_of_arms
+from diffenc_jax.lab.comparisons.significance.finished import by_arm_and_seed, find_runs, finished_and_missing
 from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.studies.study import shortest_names
 from diffenc_jax.runs.records import Evaluation
@@ -17,7 +19,7 @@ from diffenc_jax.runs.stored import CONFIG_FILE, StoredRun, runs_in
 
 @dataclass
 class Collection:
-    """The runs that a page shows.
+    """The runs that a page shows, and their analysis over seeds.
 
     Attributes:
       runs: in the order of the arguments; runs of a root are ordered by arm and seed.
@@ -25,6 +27,8 @@ class Collection:
       grid: the grid that `root` holds, if any.
       notes: a line per file that cannot be read.
       not_made: commands that make the missing results.
+      reference: arm with which the others are compared.
+      analysis: None if the runs do not form one experiment, and `why` is the reason.
     """
 
     runs: list[StoredRun] = field(default_factory=list)
@@ -32,6 +36,9 @@ class Collection:
     grid: Grid | None = None
     notes: list[str] = field(default_factory=list)
     not_made: list[str] = field(default_factory=list)
+    reference: str = ""
+    analysis: Analysis | None = None
+    why: str = ""
 
     @property
     def arms(self) -> list[str]:
@@ -50,7 +57,8 @@ class Collection:
     @cached_property
     def names(self) -> dict[Path, str]:
         """Distinct names of the runs, by workdir."""
-        return dict(zip((run.workdir for run in self.runs), shortest_names(self.runs), strict=True))
+        names = shortest_names(self.runs, [run.step for run in self.runs])
+        return dict(zip((run.workdir for run in self.runs), names, strict=True))
 
     @cached_property
     def groups(self) -> dict[str, list[StoredRun]]:
@@ -60,9 +68,45 @@ class Collection:
         return {arm: [run for run in self.runs if run.config.arm == arm] for arm in self.arms}
 
     @cached_property
-    def comparable(self) -> dict[Path, Evaluation]:
+    def _comparable(self) -> dict[Path, Evaluation]:
         """`common_evaluations` of the runs' last steps, by workdir."""
         return common_evaluations({run.workdir: run.newest for run in self.runs})
+
+    @property
+    def evaluations(self) -> dict[Path, Evaluation]:
+        """One evaluation per run, all made in the same way, by workdir."""
+        return {run.workdir: run.evaluation for run in self.analysis.runs} if self.analysis else self._comparable
+
+    @property
+    def over_seeds(self) -> Analysis | None:
+        """The analysis if an arm has several seeds."""
+        several = self.analysis and any(len(arm.bpd) > 1 for arm in self.analysis.arms.values())
+        return self.analysis if several else None
+
+    def analyse(self, reference: str | None, target: float) -> None:
+        """Set `reference`, and `analysis` or `why`.
+
+        The evaluations are those that the grid asks for or, without a root, the `common_evaluations` of the last steps.
+
+        Args:
+          reference: None for the reference of the grid, or the first arm. Raises InputError if it is not an arm of the
+            grid or, without a grid, of a run.
+          target: difference in bits/dim for which the necessary number of seeds is computed.
+        """
+        arms = self.grid.arms if self.grid else self.arms
+        require(reference is None or reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
+        self.reference = reference or (self.grid.reference if self.grid else arms[0])
+        try:
+            if self.root is not None:
+                runs, missing = find_runs(self.root, self.grid)
+            else:
+                runs, missing = finished_and_missing(by_arm_and_seed(self.runs), self._comparable)
+            require(bool(runs), "no run is evaluated yet")
+            rows = {run.workdir: run.metrics for run in self.runs}
+            curves = curves_of_arms(runs, runs[0].evaluation.record["dataset"]["split"], rows.__getitem__)
+            self.analysis = analyse(runs, self.reference, target, curves, missing)
+        except InputError as error:
+            self.why = str(error)
 
     def lacks(self, command: str, run: StoredRun) -> None:
         """Add the command, such as 'eval', that makes a missing result of `run`."""

@@ -49,15 +49,6 @@ class Picture(NamedTuple):
     width: int | None = None
 
 
-class Page(NamedTuple):
-    """A title, the blocks and numbers at the head of the page, and the sections."""
-
-    title: str
-    lead: Sequence[Any]
-    cards: Sequence[Card]
-    sections: Sequence[Section]
-
-
 def embed_figure(figure: "Figure", caption: str, alt: str = "") -> Picture:
     """Picture of a matplotlib figure."""
     width = round(figure.get_size_inches()[0] * SHOWN)
@@ -73,11 +64,15 @@ def _data_uri(data: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
-def render(page: Page) -> str:
-    """HTML of a page. Control characters, and bytes in names of files that are not Unicode, are shown escaped."""
+def render(title: str, cards: Sequence[Card], lead: Sequence[Any], sections: Sequence[Section]) -> str:
+    """HTML of a page with numbers and blocks at its head.
+
+    Control characters, and bytes in names of files that are not Unicode, are shown escaped.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(trim_blocks=True, lstrip_blocks=True, autoescape=True, undefined=StrictUndefined)
     environment.loader = PackageLoader("diffenc_jax.lab.report", "")
     environment.filters |= {"kind": lambda block: type(block).__name__, "numeric": numeric_columns}
-    return printable_lines(environment.get_template("page.html").render(page=page))
+    template = environment.get_template("page.html")
+    return printable_lines(template.render(title=title, cards=cards, lead=lead, sections=sections))

@@ -10,12 +10,11 @@ from diffenc_jax.core import parts, versions
 from diffenc_jax.core.document import Code, Section, Table, Text
 from diffenc_jax.core.errors import noting, refusing
 from diffenc_jax.core.numbers import UNKNOWN, format_number
-from diffenc_jax.lab.comparisons.significance.curves import Curves, curves_over_seeds, learning_curves
+from diffenc_jax.lab.comparisons.significance.analysis import Curves, curves_over_seeds, learning_curves, means_of
 from diffenc_jax.lab.comparisons.significance.figure import draw_curves, learning_panels
 from diffenc_jax.lab.figures.charts import draw
 from diffenc_jax.lab.report.collect import Collection
 from diffenc_jax.lab.report.html import Fold, embed_figure, embed_file
-from diffenc_jax.lab.stats.means import mean_of
 from diffenc_jax.lab.studies import load
 from diffenc_jax.lab.studies.study import ADVICE, Measured, Study
 from diffenc_jax.runs.files import list_paths
@@ -64,8 +63,8 @@ def _least(learning: Curves, split: str) -> list[Table]:
     """The least bits/dim of the evaluations during training beside those of the last one, if there are any."""
     rows = []
     for name, kinds in learning.items():
-        means = [(mean_of(values).mean, step) for step, values in kinds["evaluation"]]
-        if means:
+        points = kinds["evaluation"]
+        if means := [(mean, step) for mean, (step, _) in zip(means_of(points), points, strict=True)]:
             ends = min(means, key=lambda point: (math.isnan(point[0]), *point)), means[-1]
             rows.append([name, *(cell for mean, step in ends for cell in (format_number(mean), f"{step:,}"))])
     heads = ["", "least", "at step", "last", "at step"]

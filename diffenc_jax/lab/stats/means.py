@@ -5,7 +5,7 @@ Infinite values, such as the bits/dim of a diverged model, have no errors. They 
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import scipy
@@ -13,8 +13,9 @@ import scipy
 from diffenc_jax.evaluation.means import quietly
 
 
-class Mean(NamedTuple):
-    """Mean of n values, in their unit. For a single value, or infinite values, undetermined attributes are None.
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """Mean of n values, in their unit. Attributes that the values do not determine are None.
 
     Attributes:
       n: number of values.
@@ -24,11 +25,11 @@ class Mean(NamedTuple):
       interval: Student's t interval for the mean of the distribution of the values.
     """
 
-    n: int
-    mean: float
-    sd: float | None
-    standard_error: float | None
-    interval: tuple[float, float] | None
+    n: int = 0
+    mean: float | None = None
+    sd: float | None = None
+    standard_error: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 def interval(mean: float, standard_error: float, df: float, level: float = 0.95) -> tuple[float, float]:
@@ -45,12 +46,14 @@ def interval(mean: float, standard_error: float, df: float, level: float = 0.95)
 @quietly
 def mean_of(values: np.ndarray | Sequence[float]) -> Mean:
     """Mean of `values` [n] with its 95 % interval mean ± t sd/√n, t the quantile at n − 1 degrees of freedom."""
-    n, mean = len(values), float(np.mean(values))
-    sd = float(np.std(values, ddof=1)) if n > 1 else math.nan
+    n = len(values)
+    if not n:
+        return Mean()
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1)) if n > 1 else math.nan
     if not math.isfinite(sd):
-        return Mean(n, mean, None, None, None)
+        return Mean(n=n, mean=mean)
     error = sd / math.sqrt(n)
-    return Mean(n, mean, sd, error, interval(mean, error, n - 1))
+    return Mean(n=n, mean=mean, sd=sd, standard_error=error, interval=interval(mean, error, n - 1))
 
 
 def interval_of_sum(value: float, parts: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import format_number
 from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import Measured, Rows, Study, Trained, Watch
+from diffenc_jax.lab.studies.study import Measured, Rows, Study, TrainedRun, Watch
 
 if TYPE_CHECKING:
     import jax
@@ -81,7 +81,7 @@ class LossByTime(Study[Arguments, ByTime]):
     arguments = Arguments
     result = ByTime
 
-    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> ByTime:
+    def measure(self, run: TrainedRun, arguments: Arguments, watch: Watch) -> ByTime:
         with watch("loss by time", 1.0) as on_part:
             values = measure_loss_by_time(run, arguments.cells, arguments.draws, on_part=on_part)
         return summarize(values, run.model.spec.dims)
@@ -121,7 +121,9 @@ class CellLosses(NamedTuple):
     residual: "np.ndarray"
 
 
-def measure_loss_by_time(run: Trained, cells: int, num_draws: int, on_part: "OnPart" = lambda part: None) -> CellLosses:
+def measure_loss_by_time(
+    run: TrainedRun, cells: int, num_draws: int, on_part: "OnPart" = lambda part: None
+) -> CellLosses:
     """The loss by time of all images of the split that `run` evaluates on.
 
     The noise of a value depends only on (position of the image in the split, cell, number of the draw), so no
@@ -178,7 +180,7 @@ def _values(cells: int, chunk: "Chunk", draw, cell) -> "jax.Array":
         return (cell + uniform(key_t)) / cells, gaussian(key_eps, pixels.shape[1:])
 
     t, eps = jax.vmap(time_and_noise)(chunk.indices)
-    instant = process.place(t)
+    instant = process.point(t)
     errors = errors_at(process, instant, process.decoder.values(pixels), eps)
     squares = (sum_dims(jnp.square(error)) for error in (errors.velocity, errors.drift))
     return jnp.stack([instant.loss(errors), *squares])

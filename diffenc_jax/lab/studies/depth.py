@@ -10,7 +10,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count, key
 from diffenc_jax.core.numbers import format_number, with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, Trained, Watch
+from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, TrainedRun, Watch
 
 if TYPE_CHECKING:
     from diffenc_jax.runs.records import Evaluation
@@ -87,13 +87,10 @@ class DepthStudy(Study[Arguments, Depths]):
     result = Depths
     reads = (*EVERY_STUDY, "eval.dtype", "eval.seed", "fit")
 
-    def needs_training_images(self, config: Config) -> bool:
-        return True
-
     def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
         return given | {"eval.estimator": "bound", "eval.num_draws": 1}
 
-    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> Depths:
+    def measure(self, run: TrainedRun, arguments: Arguments, watch: Watch) -> Depths:
         """Bits/dim by depth and choice of steps, under common noise; finished records in the workdir are used again.
 
         Raises InputError if a depth is too large, or the run has no error head and a choice needs one.
@@ -104,7 +101,7 @@ class DepthStudy(Study[Arguments, Depths]):
         from diffenc_jax.lab.studies.sweep import evaluated
 
         run.model.check_depth("--depths", max(arguments.depths))
-        fit = Fit(Evaluator(run).experiment, run.params)
+        fit = Fit(Evaluator(run).run, run.params)
 
         def evaluator(depth, times, ratio, passes):
             changes = {"loss.depth": depth, "loss.variance_ratio": ratio, "loss.times": times}

@@ -9,7 +9,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import Keyed, at_least, count, key
 from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import Array, Config, Measured, Rows, Study, Trained, Watch
+from diffenc_jax.lab.studies.study import Array, Config, Measured, Rows, Study, TrainedRun, Watch
 
 # Number of γ whose images are drawn.
 COLUMNS = 5
@@ -116,21 +116,18 @@ class EncoderStudy(Study[Arguments, EncoderEffects]):
     def applies(self, config: Config) -> bool:
         return config.model.encoder.kind != "identity"
 
-    def needs_training_images(self, config: Config) -> bool:
-        return True
-
     def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
         """Uniform times in the bound, so that its noise is common to all encoders."""
         bound = {"eval.estimator": "bound", "eval.time_sampling": "uniform", "eval.num_draws": 1}
         return given | bound | {"eval.passes": arguments.passes}
 
-    def check(self, run: Trained) -> None:
+    def check(self, run: TrainedRun) -> None:
         encoder, where = run.model.encoder, f"{run.workdir} is a run of {run.config.arm}, whose"
         require(encoder.drifts, f"{where} encoder changes nothing (x_t = x); give a run with another encoder")
         require(not encoder.scales_noise, f"{where} encoder scales the noise as well; give another run")
         require(not run.model.schedule.per_dimension, f"{where} γ is another one per pixel; give another run")
 
-    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> EncoderEffects:
+    def measure(self, run: TrainedRun, arguments: Arguments, watch: Watch) -> EncoderEffects:
         """All results of the study; finished bounds are used again."""
         import numpy as np
 

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.api import TrainedRun
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.diffusion.arrays import Images, PerExample, Scalar
 from diffenc_jax.diffusion.encoders import Encoder, Identity, NonTrainable
@@ -39,7 +40,6 @@ from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab.studies.study import Watch
 from diffenc_jax.lab.studies.sweep import Chunk, by_image, evaluated, sweep
 from diffenc_jax.runs.records import read_values, terms_of
-from diffenc_jax.runs.trained import Trained
 
 # In the workdir, of the records.
 FOLDER = "encoder-records"
@@ -58,17 +58,17 @@ class DriftingIdentity(Identity):
 REPLACEMENTS: dict[str, type[Encoder]] = {"identity": DriftingIdentity, "nontrainable": NonTrainable, "vdm": Identity}
 
 
-def replaced(run: Trained) -> dict[str, Trained]:
+def replaced(run: TrainedRun) -> dict[str, TrainedRun]:
     """`run` with each encoder of `REPLACEMENTS`, except its own."""
     params = {name: part for name, part in run.params.items() if name != "encoder"}
     return {
-        name: dataclasses.replace(run, model=dataclasses.replace(run.model, encoder=encoder()), params=params)
+        name: run.changed(model=dataclasses.replace(run.model, encoder=encoder()), params=params)
         for name, encoder in REPLACEMENTS.items()
         if encoder is not type(run.model.encoder)
     }
 
 
-def measure_bounds(run: Trained, watch: Watch) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
+def measure_bounds(run: TrainedRun, watch: Watch) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
     """Evaluate `run` as `run.config.eval` says, with its encoder and with `REPLACEMENTS`, under common noise.
 
     Writes a record per encoder to `FOLDER` in the workdir; finished records are used again. Records of `REPLACEMENTS`
@@ -126,7 +126,7 @@ def fitted_latent(x_1: Images, gamma_1: Scalar, mean: jax.Array, variance: jax.A
     return 0.5 * sum_dims(jnp.log1p(variance * jnp.exp(-gamma_1)) + excess)
 
 
-def measure_ends(run: Trained, records: dict[str, Path]) -> dict[str, Ends]:
+def measure_ends(run: TrainedRun, records: dict[str, Path]) -> dict[str, Ends]:
     """The terms at the ends of both `PATHS`, for all images of the split.
 
     Args:
@@ -134,7 +134,7 @@ def measure_ends(run: Trained, records: dict[str, Path]) -> dict[str, Ends]:
       records: records of both paths, by name of the bound.
     """
     sums = (np.asarray(part, np.float64) for _, _, part in sweep(run, [()], _sums, split=TRAIN))
-    moments = reduce(np.add, sums) / len(run.dataset.splits[TRAIN])
+    moments = reduce(np.add, sums) / len(run.dataset.split(TRAIN).data)
     variance = np.maximum(moments[1] - moments[0] ** 2, 0)
     (nats,) = by_image(run, [(np.float32(moments[0]), np.float32(variance))], _nats)
     reconstruction = [read_values(records[path])["reconstruction"].mean(axis=0) for path in PATHS]

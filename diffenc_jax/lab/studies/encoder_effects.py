@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.api import TrainedRun
 from diffenc_jax.core.streams import gaussian_each, stream
 from diffenc_jax.diffusion.gaussian import diffuse, sum_dims
 from diffenc_jax.evaluation.means import mean_and_error
@@ -15,7 +16,6 @@ from diffenc_jax.lab.studies.encoder_price import model_rate
 from diffenc_jax.lab.studies.study import Rows
 from diffenc_jax.lab.studies.sweep import Chunk, OnPart, by_image, root_mean, rows_of_columns
 from diffenc_jax.model import Model, bind_to
-from diffenc_jax.runs.trained import Trained
 
 
 class ByGamma(NamedTuple):
@@ -55,7 +55,7 @@ def rows_by_gamma(effects: ByGamma, dims: int) -> Rows:
     return rows_of_columns(columns)
 
 
-def measure_by_gamma(run: Trained, gammas: int, on_part: OnPart = lambda part: None) -> ByGamma:
+def measure_by_gamma(run: TrainedRun, gammas: int, on_part: OnPart = lambda part: None) -> ByGamma:
     """Effects on all images of the split that `run` evaluates on, at `gammas` values evenly spaced from γ_0 to γ_1.
 
     The noise of a value depends only on the position of the image in the split and the number of the γ, so no value
@@ -88,9 +88,9 @@ def _effects(model: Model, chunk: Chunk, gamma, number) -> jax.Array:
     return jnp.stack(values)
 
 
-def encoded_images(run: Trained, gamma: np.ndarray, count: int) -> np.ndarray:
+def encoded_images(run: TrainedRun, gamma: np.ndarray, count: int) -> np.ndarray:
     """The first images, and x_t of them at each γ, float32 [n, 1 + G, H, W, C]."""
-    images = run.dataset.examples(run.config.eval.split)
+    images = run.dataset.split(run.config.eval.split).examples
     batch = jax.tree.map(lambda array: np.asarray(array[:count]), images)
 
     @jax.jit

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from diffenc_jax.api import TrainedRun
 from diffenc_jax.core.streams import at_step, gaussian, stream, uniform
 from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.data.images import Batch
@@ -35,7 +36,6 @@ from diffenc_jax.model import Model, Params, bind_to
 from diffenc_jax.model.model import DERIVATIVE
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.sharding import check_batch, replicated
-from diffenc_jax.runs.trained import Trained
 
 # The highest learning rate, after a warm-up over the first tenth of the steps; it falls to 0 as a cosine.
 LEARNING_RATE = 1e-3
@@ -49,22 +49,21 @@ def model_rate(process: Process, x: Images, gamma: PerExample, eps: Images) -> P
     return 0.5 * jax.nn.sigmoid(-gamma) * jax.nn.sigmoid(gamma) * sum_dims(jnp.square(error))
 
 
-def with_head(run: Trained, steps: int, watch: Watch = UNWATCHED) -> Trained:
+def with_head(run: TrainedRun, steps: int, watch: Watch = UNWATCHED) -> TrainedRun:
     """`run` with a derivative head, trained for `steps` steps with all else frozen; `run` itself if it needs none.
 
     Args:
-      run: has the training images as well.
       steps: 0 trains no head and returns `run`.
       watch: context manager around the training, if there is any.
     """
     if run.model.estimates_slope or not steps:
         return run
     score = run.model.score.clone(extra_heads=(*run.model.score.extra_heads, DERIVATIVE))
-    run = dataclasses.replace(run, model=dataclasses.replace(run.model, score=score))
-    return dataclasses.replace(run, params=_joined(run.params, _trained(run, steps, watch)))
+    run = run.changed(model=dataclasses.replace(run.model, score=score))
+    return run.changed(params=_joined(run.params, _trained(run, steps, watch)))
 
 
-def _trained(run: Trained, steps: int, watch: Watch) -> Params:
+def _trained(run: TrainedRun, steps: int, watch: Watch) -> Params:
     """The head's parameters, which minimise the price in bits/dim by AdamW, without dropout."""
     seed = run.config.seed
     check_batch(run.mesh, run.config.train.batch_size, "train.batch_size")
@@ -81,7 +80,7 @@ def _trained(run: Trained, steps: int, watch: Watch) -> Params:
     placed = partial(jax.jit, out_shardings=replicated(run.mesh))
     head = placed(lambda key: run.model.init(key)["score"][DERIVATIVE])(stream(seed, "head"))
     state = placed(optimizer.init)(head)
-    batches = Batches(run.dataset.examples(TRAIN), run.config, run.mesh)
+    batches = Batches(run.dataset.split(TRAIN).examples, run.config, run.mesh)
     with watch("derivative head", steps) as on_step:
         for number in range(steps):
             head, state = step(head, state, run.params, batches(number), np.int32(number))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffenc_jax.api import TrainedRun
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.diffusion.arrays import Images, PerExample, Pixels
 from diffenc_jax.diffusion.gaussian import sum_dims
@@ -20,12 +21,11 @@ from diffenc_jax.diffusion.losses import errors_at, latent
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Step, Steps
 from diffenc_jax.evaluation.estimator import image_keys
-from diffenc_jax.evaluation.evaluator import eval_precision, in_eval_dtype
+from diffenc_jax.evaluation.evaluator import eval_model, eval_precision
 from diffenc_jax.evaluation.fit import steps_for
 from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.lab.studies.study import Rows
 from diffenc_jax.lab.studies.sweep import Chunk, OnPart, by_image, root_mean, rows_of_columns
-from diffenc_jax.runs.trained import Trained
 
 # Errors of pixels are on this scale, whatever the number of pixel levels.
 LARGEST_PIXEL = 255
@@ -45,13 +45,13 @@ class ImageRates(NamedTuple):
     square: np.ndarray
 
 
-def measure_rates(run: Trained, on_part: OnPart = lambda part: None) -> ImageRates:
+def measure_rates(run: TrainedRun, on_part: OnPart = lambda part: None) -> ImageRates:
     """Rate and distortion over the steps of `run.config.loss`, of finite depth, in `run.config.eval.passes` passes.
 
     z_t is drawn from q(z_t | x) anew for every step. Its noise depends only on (eval.seed, position of the image in the
     split, pass, number of the step), so no value depends on the batch size or the devices.
     """
-    run, settings = in_eval_dtype(run), run.config.eval
+    run, settings = run.changed(model=eval_model(run)), run.config.eval
     seed, passes = np.uint32(settings.seed), np.arange(settings.passes, dtype=np.int32)
     with eval_precision(settings):
         steps = steps_for(run, run.params, run.config.loss)

@@ -8,7 +8,7 @@ from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count
 from diffenc_jax.core.numbers import with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
-from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, Trained, Watch
+from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, TrainedRun, Watch
 
 # Number of steps for a run at infinite depth.
 DEPTH = 100
@@ -74,13 +74,10 @@ diffenc rate-distortion runs/digits-vdm-seed0 --depth=50 \\
     result = Rates
     reads = (*EVERY_STUDY, "eval.dtype", "eval.passes", "eval.seed", "fit", "loss")
 
-    def needs_training_images(self, config: Config) -> bool:
-        return config.loss.is_fitted
-
     def changes(self, stored: Config, given: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
         return given | {"loss.depth": arguments.depth or given.get("loss.depth") or stored.loss.depth or DEPTH}
 
-    def measure(self, run: Trained, arguments: Arguments, watch: Watch) -> Rates:
+    def measure(self, run: TrainedRun, arguments: Arguments, watch: Watch) -> Rates:
         from diffenc_jax.lab.studies.progressive import measure_rates, rows_of_rates
 
         with watch(f"rate and distortion over {run.config.loss.depth} steps", 1.0) as on_part:

@@ -83,7 +83,7 @@ class Samples:
     workdir: Path
     config: Config
     dataset: "Dataset"
-    step: int
+    checkpoint: int
     file: Path
     levels: int
     images: "np.ndarray"
@@ -108,7 +108,6 @@ class SampleQuality(Study[Arguments, Quality]):
         """The samples to measure; raises InputError if there are none, or if they do not have the form of images."""
         from diffenc_jax.data import checks
         from diffenc_jax.data.dataset import load_dataset
-        from diffenc_jax.model import DataSpec
         from diffenc_jax.runs.files import read_arrays, read_bytes
         from diffenc_jax.runs.stored import StoredRun
 
@@ -119,9 +118,8 @@ class SampleQuality(Study[Arguments, Quality]):
         arrays = read_arrays(read_bytes(path, "give a .npz file of samples"), packed=True) or {}
         require("images" in arrays, f"{path} is damaged, or holds no array 'images'; draw samples with diffenc sample")
         dataset, step = load_dataset(config.data, "train", "test"), path.stem.partition("-")[0]
-        spec = DataSpec(dataset.shape, dataset.pixel_levels)
-        levels, images = spec.levels, spec.checked(checks.as_images(path, arrays["images"]))
-        fewest = min(len(images), len(dataset.splits["test"]))
+        levels, images = dataset.spec.levels, dataset.spec.checked(checks.as_images(path, arrays["images"]))
+        fewest = min(len(images), len(dataset.split("test").data))
         require(fewest >= FEWEST, f"{fewest} samples or test images are too few to compare; take at least {FEWEST}")
         return Samples(workdir, config, dataset, int(step) if step.isdigit() else 0, path, levels, images)
 
@@ -133,7 +131,7 @@ class SampleQuality(Study[Arguments, Quality]):
         import scipy
 
         samples = run.images
-        train, test = (np.asarray(run.dataset.splits[split]) for split in ("train", "test"))
+        train, test = (np.asarray(run.dataset.split(split).data) for split in ("train", "test"))
         (ours, numbers), (theirs, _) = nearest(samples, train), nearest(test, train)
         limit = np.quantile(theirs, NEAR)
         quality = {

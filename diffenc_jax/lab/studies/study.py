@@ -25,12 +25,12 @@ from diffenc_jax.lab.figures.charts import Board, Chart, draw
 if TYPE_CHECKING:
     import numpy as np
 
+    from diffenc_jax.api import TrainedRun
     from diffenc_jax.config import Config
-    from diffenc_jax.runs.trained import Trained
 
     Array = np.ndarray
 else:
-    Config = Trained = Any  # types of arguments, whose modules import JAX
+    Config = TrainedRun = Any  # types of arguments, whose modules import JAX
 
     class Array:
         """Type of a result's array fields: they are stored in a .npz file, and all other fields in JSON."""
@@ -123,7 +123,7 @@ class Study(ABC, Generic[A, R]):
     on_interrupt: ClassVar[str] = "nothing is written; the same command starts again"
 
     @abstractmethod
-    def measure(self, run: Trained, arguments: A, watch: Watch) -> R:
+    def measure(self, run: TrainedRun, arguments: A, watch: Watch) -> R:
         """The result for a run that `open` returned."""
 
     def figures(self, shown: Sequence[Measured[R]]) -> dict[str, Chart | Board]:
@@ -149,40 +149,36 @@ class Study(ABC, Generic[A, R]):
         """Whether the study can measure a run with this configuration."""
         return True
 
-    def needs_training_images(self, config: Config) -> bool:
-        """Whether the measurement reads the training images, too."""
-        return False
-
     def changes(self, stored: Config, given: dict[str, Any], arguments: A) -> dict[str, Any]:
         """Changes of the stored configuration: the given changes, and the changes of the study itself."""
         return given
 
-    def open(self, workdir: Path, arguments: A, given: dict[str, Any], plugins: Collection[str] = ()) -> Trained:
+    def open(self, workdir: Path, arguments: A, given: dict[str, Any], plugins: Collection[str] = ()) -> TrainedRun:
         """The run to measure, with the changed configuration; raises InputError if the study cannot measure it.
 
         The `plugins` are packages whose parts the run may name.
         """
+        from diffenc_jax import api
         from diffenc_jax.lab.studies.sweep import split_images
         from diffenc_jax.runs.stored import StoredRun
-        from diffenc_jax.runs.trained import open_trained
 
         stored = StoredRun(workdir)
         trained = stored.config.allowing(plugins)
-        config = trained.replace(self.changes(trained, given, arguments))
-        run = open_trained(stored, config, self.needs_training_images(config))
+        run = api.open(stored, config=trained.replace(self.changes(trained, given, arguments)))
         split_images(run)
         self.check(run)
         return run
 
-    def check(self, run: Trained) -> None:
+    def check(self, run: TrainedRun) -> None:
         """Raises InputError for a run that cannot be measured."""
 
-    def measured(self, run: Trained, arguments: A, given: Mapping[str, Any], watch: Watch) -> Measured[R]:
+    def measured(self, run: TrainedRun, arguments: A, given: Mapping[str, Any], watch: Watch) -> Measured[R]:
         """The result of a run, with the settings of the measurement."""
         from diffenc_jax.core import versions
 
         config, options = run.config, json.loads(json.dumps(vars(arguments)))
-        about = self.name, config.arm, run.step, config.seed, config.arm, run.dataset.fingerprint(config.eval.split)
+        data = run.dataset.split(config.eval.split).fingerprint
+        about = self.name, config.arm, run.checkpoint, config.seed, config.arm, data
         return Measured(*about, options, dict(given), versions.software(), self.measure(run, arguments, watch))
 
     def path(self, workdir: Path, measured: Measured[R]) -> Path:
@@ -249,23 +245,24 @@ class Study(ABC, Generic[A, R]):
         return [field.name for field in dataclasses.fields(self.result) if field.type is Array]  # type: ignore[arg-type]
 
 
-def common_images(runs: Sequence[Trained]) -> None:
+def common_images(runs: Sequence[TrainedRun]) -> None:
     """Raise InputError unless all runs evaluate on the same images."""
-    images = [(run.dataset.fingerprint(run.config.eval.split), run.workdir) for run in runs]
+    images = [(run.dataset.split(run.config.eval.split).fingerprint, run.workdir) for run in runs]
     first, *others = [(entry["split"], entry["sha256"], workdir) for entry, workdir in images]
     for other in others:
         names = f"{first[2]} and {other[2]} evaluate on different images ({first[0]}, {other[0]})"
         require(first[:2] == other[:2], f"{names}; give runs of the same images, or one --config.eval.split for all")
 
 
-def shortest_names(runs: Sequence[Any]) -> list[str]:
+def shortest_names(runs: Sequence[Any], steps: Sequence[int]) -> list[str]:
     """The shortest names that distinguish the runs: arms, with seeds or steps if necessary; otherwise workdirs.
 
     Args:
-      runs: objects with `config` (`arm`, `seed`), `step` and `workdir`.
+      runs: objects with `config` (`arm`, `seed`) and `workdir`.
+      steps: their steps.
     """
     arms = [run.config.arm for run in runs]
     seeds = [f"{run.config.arm}, seed {run.config.seed}" for run in runs]
-    steps = [f"{run.config.arm}, step {run.step}" for run in runs]
+    at_steps = [f"{run.config.arm}, step {step}" for run, step in zip(runs, steps, strict=True)]
     paths = [str(run.workdir) for run in runs]
-    return next(names for names in (arms, seeds, steps, paths) if len(set(names)) == len(runs) or names is paths)
+    return next(names for names in (arms, seeds, at_steps, paths) if len(set(names)) == len(runs) or names is paths)

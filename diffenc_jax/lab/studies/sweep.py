@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from diffenc_jax.api import TrainedRun
 from diffenc_jax.core.errors import require
 from diffenc_jax.data.pipeline import eval_batches
 from diffenc_jax.diffusion.process import Process
@@ -15,7 +16,6 @@ from diffenc_jax.evaluation.means import mean_and_error
 from diffenc_jax.model import bind_to
 from diffenc_jax.parallel.sharding import in_flight, replicated, round_up, to_devices
 from diffenc_jax.runs.records import Evaluation
-from diffenc_jax.runs.trained import Trained
 
 # Called after each part of the work with its fraction of the whole.
 OnPart = Callable[[float], None]
@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
 
 
 def sweep(
-    run: Trained,
+    run: TrainedRun,
     points: Sequence[tuple[Any, ...]],
     compute: Callable[..., Any],
     on_part: OnPart = lambda part: None,
@@ -56,7 +56,7 @@ def sweep(
       The positions in the split of the batch's valid images, the point's number, and the result of `compute`.
     """
     size = round_up(run.mesh, min(run.config.eval.batch_size, len(split_images(run))))
-    images = run.dataset.examples(split or run.config.eval.split)
+    images = run.dataset.split(split or run.config.eval.split).examples
     total = math.ceil(len(images.data) / size) * len(points)
 
     def of_batch(params, batch, indices, valid, *point):
@@ -76,7 +76,7 @@ def sweep(
 
 
 def by_image(
-    run: Trained, points: Sequence[tuple[Any, ...]], compute: Callable[..., Any], on_part: OnPart = lambda part: None
+    run: TrainedRun, points: Sequence[tuple[Any, ...]], compute: Callable[..., Any], on_part: OnPart = lambda part: None
 ) -> np.ndarray:
     """Values [points, ..., images] of all images, float64, of a `compute` as in `sweep` that returns [..., B]."""
     values = np.empty(0)
@@ -88,15 +88,15 @@ def by_image(
     return values
 
 
-def evaluated(evaluator: Evaluator, run: Trained, on_batch: OnBatch, tables: MakeTables = None) -> Evaluation:
+def evaluated(evaluator: Evaluator, run: TrainedRun, on_batch: OnBatch, tables: MakeTables = None) -> Evaluation:
     """The evaluation of `run` by `evaluator`; a finished record in the workdir is used again."""
-    return evaluator.record(run.params, run.step, run.stored, tables=tables, on_batch=on_batch)
+    return evaluator.record(run.params, run.checkpoint, run.stored, tables=tables, on_batch=on_batch)
 
 
-def split_images(run: Trained) -> np.ndarray:
+def split_images(run: TrainedRun) -> np.ndarray:
     """The images of the split that `run` evaluates on; raises InputError for a single image."""
     split = run.config.eval.split
-    name, images = run.dataset.name, np.asarray(run.dataset.splits[split])
+    name, images = run.dataset.source.name, np.asarray(run.dataset.split(split).data)
     require(len(images) > 1, f"{name} {split} is one image, and standard errors over images need at least two")
     return images
 

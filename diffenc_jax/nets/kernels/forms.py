@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from diffenc_jax.core.errors import first_line
-from diffenc_jax.nets.kernels import attention, convolution, features, joining, norm, stacking
+from diffenc_jax.nets.kernels import attention, convolution, features, norm, stacking
 
 NO_KERNELS = (
     "warning: this JAX has no Triton backend for Pallas ({}), so a training step on a GPU moves 0.41 of the published "
@@ -15,56 +15,48 @@ NO_KERNELS = (
 
 
 class Forms(NamedTuple):
-    """One form of each operation; all forms give equal values up to rounding. Their modules have the measurements.
+    """One form of each operation, by default that for CPUs; all forms give equal values up to rounding.
+
+    The modules of the operations have the measurements.
 
     Attributes:
       remat: which activations are saved if the configuration does not say; a name of `blocks.REMAT`.
       normalize: see `norm.normalize`.
       attend: softmax(q kᵀ / √C) v.
-      join: see `joining.concatenate`.
+      join: see `features.concatenate`.
       multiply, convolve, convolve_to_image: see `convolution`.
-      isolate: see `stacking.unstack`.
-      settle: whether the offsets of biases are added to features, see `features`.
+      barrier: see `stacking.unstack`.
+      add_offset: whether the offsets of biases are added to features, see `features`.
     """
 
-    remat: str
-    normalize: Callable[..., Any]
-    attend: Callable[..., Any]
-    join: Callable[..., Any]
-    multiply: Callable[..., Any]
-    convolve: Callable[..., Any]
-    convolve_to_image: Callable[..., Any]
-    isolate: Callable[..., Any]
-    settle: Callable[..., Any]
+    remat: str = "none"
+    normalize: Callable[..., Any] = norm.on_cpu
+    attend: Callable[..., Any] = attention.attend
+    join: Callable[..., Any] = features.concatenate
+    multiply: Callable[..., Any] = convolution.multiply_on_cpu
+    convolve: Callable[..., Any] = convolution.convolve_on_cpu
+    convolve_to_image: Callable[..., Any] = convolution.convolve_to_image
+    barrier: Callable[..., Any] = stacking.barrier
+    add_offset: Callable[..., Any] = features.add_offset
 
 
-CPU = Forms(
-    remat="none",
-    normalize=norm.on_cpu,
-    attend=attention.attend,
-    join=joining.concatenate,
-    multiply=convolution.multiply_on_cpu,
-    convolve=convolution.convolve_on_cpu,
-    convolve_to_image=convolution.convolve_to_image,
-    isolate=stacking.isolate,
-    settle=features.settle,
-)
-GPU = CPU._replace(  # without Triton kernels, which `forms_of` adds
+CPU = Forms()
+GPU = Forms(  # without Triton kernels, which `forms_of` adds
     normalize=norm.on_tpu,
     attend=attention.on_gpu,
     multiply=convolution.multiply,
     convolve=convolution.convolve,
-    isolate=stacking.apply,
+    barrier=stacking.apply,
 )
-TPU = CPU._replace(
+TPU = Forms(
     remat="products",
     normalize=norm.on_tpu,
-    join=joining.add_padded,
+    join=features.add_padded,
     multiply=convolution.multiply,
     convolve=convolution.convolve,
     convolve_to_image=convolution.sum_taps,
-    isolate=stacking.apply,
-    settle=features.leave_apart,
+    barrier=stacking.apply,
+    add_offset=features.leave_apart,
 )
 PLATFORMS = {"cpu": CPU, "gpu": GPU, "tpu": TPU}
 

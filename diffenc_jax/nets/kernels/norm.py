@@ -11,8 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from diffenc_jax.nets.embeddings import HIGHEST
 from diffenc_jax.nets.kernels.dropout import Mask, dropout
-from diffenc_jax.nets.kernels.features import Features
-from diffenc_jax.nets.kernels.joining import add_padded, concatenate
+from diffenc_jax.nets.kernels.features import Features, add_padded, concatenate
 
 EPSILON = 1e-6
 STATISTICS = "statistics"  # the name by which a policy of jax.checkpoint saves them
@@ -84,7 +83,7 @@ on_tpu = partial(normalize, join=add_padded, means_apart=True)
 
 # Jitted by itself, so that its gradient by each argument is a single array on CPUs. Where such a gradient is a sum of
 # terms, one of them constant over positions, XLA leaves the sum to the operations that use it, so that each block would
-# add up the terms of all later blocks again. Together with `stacking.isolate`: 0.57 of the time to trace and compile a
+# add up the terms of all later blocks again. Together with `stacking.barrier`: 0.57 of the time to trace and compile a
 # step.
 @partial(jax.jit, static_argnums=3)
 def _group_norm(x, parts, params, options):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from diffenc_jax.nets.kernels.linear import linear_map
 
-Isolate = Callable[[Callable, Any], Any]
+Barrier = Callable[[Callable, Any], Any]
 
 
 def apply(f: Callable, x: Any) -> Any:
@@ -16,7 +16,7 @@ def apply(f: Callable, x: Any) -> Any:
     return f(x)
 
 
-def isolate(f: Callable, x: Any) -> Any:
+def barrier(f: Callable, x: Any) -> Any:
     """f(x), fused with nothing before or after it, for CPUs.
 
     XLA's CPU compiler would fuse each slice of an array with its users. It would then compile separate kernels for
@@ -26,15 +26,15 @@ def isolate(f: Callable, x: Any) -> Any:
     return jax.lax.cond(jax.tree.leaves(x)[0].ravel()[0] > 0, f, f, x)
 
 
-def unstack(tree: Any, count: int, isolate: Isolate) -> list[Any]:
+def unstack(tree: Any, count: int, barrier: Barrier) -> list[Any]:
     """The `count` slices of every leaf along its leading axis; their gradient is one `jnp.stack`.
 
     The gradient of plain indexing would be a sum of `count` arrays, each padded with zeros to the size of the leaf. The
     values of the indices are hidden from XLA, so that layers share the kernels that read their parameters. This leaves
-    181 different kernels in the gradient of a U-Net of 8 layers on a CPU, instead of 233 with `isolate` only.
+    181 different kernels in the gradient of a U-Net of 8 layers on a CPU, instead of 233 with `barrier` only.
 
     Args:
-      isolate: `apply` or `isolate`.
+      barrier: `apply` or `barrier`.
     """
     leaves, structure = jax.tree.flatten(tree)
     zero = jnp.isnan(leaves[0].ravel()[0]).astype(jnp.int32)  # parameters are not NaN, which XLA does not know
@@ -47,5 +47,5 @@ def unstack(tree: Any, count: int, isolate: Isolate) -> list[Any]:
     def stack(_, columns):
         return [jnp.stack(column) for column in columns]
 
-    columns = linear_map(lambda indices, leaves: isolate(slices, (leaves, indices)), stack, indices, leaves)
+    columns = linear_map(lambda indices, leaves: barrier(slices, (leaves, indices)), stack, indices, leaves)
     return [jax.tree.unflatten(structure, row) for row in zip(*columns, strict=True)]

@@ -36,7 +36,7 @@ def configuration(
 
     Args:
       base: configuration of vdm for the whole images.
-      source: place of the data sets, such as "cascade.data:DIGITS".
+      source: import path of the data sets, such as "cascade.data:DIGITS".
       layers: layers of the score networks by arm.
       noises: values of γ_0 for further arms such as `two-coarse-g8`, with more noise in the coarse image's z_0.
     """

@@ -15,7 +15,7 @@ class Chain:
     def __init__(self, runs: Sequence[TrainedRun]):
         """Raises InputError unless the runs are the parts of one cascade, in this order."""
         self.runs, first = list(runs), runs[0]
-        name = first.experiment.dataset.name  # such as digits-haar-coarse-1, see `data.coarse`
+        name = first.dataset.source.name  # such as digits-haar-coarse-1, see `data.coarse`
         kind = name.partition("-coarse-")[0].rpartition("-")[2]
         is_coarse = "-coarse-" in name and kind in KINDS
         require(is_coarse, f"{self.name(0)} is no run of a coarse image; give the runs in order")
@@ -31,7 +31,7 @@ class Chain:
 
     def name(self, number: int) -> str:
         """The folder of a run."""
-        return str(self.runs[number].experiment.workdir)
+        return str(self.runs[number].workdir)
 
     def sample(self, num: int, **changes: object) -> np.ndarray:
         """Images uint8 [num, H, W, C]; `changes` as in `Run.sample`."""

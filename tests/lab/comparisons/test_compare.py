@@ -124,13 +124,13 @@ def test_what_one_pass_or_image_cannot_tell_is_a_dash(write):
 
 ERRORS = ("noise", "images", "total")
 OTHERS = {"sha256": "c" * 64, "sha256_any_order": "c" * 64}
-DISCRETE = {"kind": "discrete", "depth": 50, "times": "uniform"}
+FINITE = {"depth": 50, "times": "uniform"}
 
 
 INCOMPARABLE = [
     ({"dataset": {"sha256": "c" * 64}}, "cannot be compared: they hold the same images in different orders"),
     ({"dataset": OTHERS}, "different images, digits 1, test (30 images, sha256 000000000000) and digits 1, test"),
-    ({"estimator": DISCRETE}, "have different estimators: kind=continuous and discrete;"),
+    ({"estimator": FINITE}, "have different estimators: depth=None and 50, times=None and uniform;"),
     ({"estimator": {"rtol": 1e-4}}, "have different estimators: rtol=None and 0.0001;"),
 ]
 

@@ -1,19 +1,11 @@
 """The TPU and the GPU compiler for tests, in folders beside the environment; see the Makefile."""
 
-import json
 import platform
 import sys
 
 import pytest
 
 from tests import ROOT, processes
-
-COMMANDS = """
-import json, sys
-from diffenc_jax.__main__ import main
-for name, flags in json.loads(sys.argv[1]).items():
-    print("exit code", main(["compile-check", f"--json={name}.json", *flags]), flush=True)
-"""
 
 
 def path(kind):
@@ -31,10 +23,3 @@ def python(kind, code, *arguments, **options):
     """Output of a process in which JAX finds a compiler and runs on CPUs."""
     environment = {"PYTHONPATH": f"{path(kind)}:{ROOT}", "JAX_PLATFORMS": "cpu"}
     return processes.python("-c", code, *arguments, timeout=900, **environment, **options).stdout
-
-
-def check(kind, flags, folder):
-    """(contents of the JSON files, output of each command) of compile-check with flags by name, in one process."""
-    output = python(kind, COMMANDS, json.dumps(flags), cwd=folder)
-    contents = {name: json.loads((folder / f"{name}.json").read_text()) for name in flags}
-    return contents, output

@@ -1,15 +1,16 @@
 """The command with the real compilers: it prints what it writes, which agrees with other ways of counting."""
 
+import json
 import re
+from unittest import mock
 
 import jax
 import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs import compile_check, hlo
-from diffenc_jax.lab.costs.compile_check import DoesNotFit, step_lines
-from diffenc_jax.lab.costs.machines import Machines
-from diffenc_jax.lab.costs.targets import TARGETS, Target
+from diffenc_jax.lab.costs.compile_check import step_lines
+from diffenc_jax.lab.costs.machines import TARGETS, Target
 from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
@@ -18,12 +19,13 @@ from tests.lab.costs import compilers
 
 WIDE = {"model.score.width": 256, "model.score.dropout": 0.0, "model.remat": "none", "train.batch_size": 64}
 TINY = "--config=tiny.py:vdm"
+QUICK = "--quick", TINY
 SMALLEST = ("--config.model.score.layers=1", "--config.model.score.width=32")
-FLAGS = {
-    "four chips": [TINY, "--topology=v5e:2x2", *(f"--config.{key}={value}" for key, value in WIDE.items())],
-    "two slices": [TINY, "--topology=v5e:2x2", "--slices=2", "--config.mesh.fsdp=4"],
-    "half chips": [TINY, "--topology=tpu7x:2x2x1"],
-    "too large": [TINY, "--topology=v5e:1x1", "--config.train.batch_size=8388608"],
+TPU_FLAGS = {
+    "four chips": [*QUICK, "--topology=v5e:2x2", *(f"--config.{key}={value}" for key, value in WIDE.items())],
+    "two slices": [*QUICK, "--topology=v5e:2x2", "--slices=2", "--config.mesh.fsdp=4"],
+    "half chips": [*QUICK, "--topology=tpu7x:2x2x1"],
+    "too large": [*QUICK, "--topology=v5e:1x1", "--config.train.batch_size=8388608"],
 }
 GPU_FLAGS = {
     "transformer": [TINY, "--topology=h100:8", *(f"--config.{key}={value}" for key, value in WIDE.items())],
@@ -36,10 +38,19 @@ GPU_FLAGS = {
 }
 
 
+COMMANDS = """
+import json, sys
+from diffenc_jax.__main__ import main
+for name, flags in json.loads(sys.argv[1]).items():
+    print("exit code", main(["compile-check", f"--json={name}.json", *flags]), flush=True)
+"""
+
+
 def check(kind, flags, folder):
-    """Contents of the written files, whose lines and tables are printed."""
+    """Contents of the written files by name, whose lines and tables are printed; all commands run in one process."""
     (folder / "tiny.py").write_text(tiny.FILE)
-    contents, output = compilers.check(kind, flags, folder)
+    output = compilers.python(kind, COMMANDS, json.dumps(flags), cwd=folder)
+    contents = {name: json.loads((folder / f"{name}.json").read_text()) for name in flags}
     starts = [output.index("\n".join([*step_lines(wrote), ""])) for wrote in contents.values()]
     assert starts == sorted(starts)
     assert re.findall(r"exit code (\d)", output) == [str(int(not wrote["fits"])) for wrote in contents.values()]
@@ -48,17 +59,6 @@ def check(kind, flags, folder):
         for quantity, whole in quantities.items():
             assert sum(counts[quantity] for counts in wrote["parts"].values()) == pytest.approx(wrote[whole])
     return contents
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    quick = {name: ["--quick", *flags] for name, flags in FLAGS.items()}
-    return check("tpu", quick, tmp_path_factory.mktemp("checks"))
-
-
-@pytest.fixture(scope="module")
-def on_gpus(tmp_path_factory):
-    return check("gpu", GPU_FLAGS, tmp_path_factory.mktemp("checks"))
 
 
 def counts_of(wrote, devices):
@@ -73,7 +73,9 @@ def counts_of(wrote, devices):
 
 
 @pytest.mark.slow
-def test_a_step_on_four_chips(measured):
+def test_steps_on_tpus(tmp_path):
+    """On chips, slices, and chips of two devices; a step that does not fit."""
+    measured = check("tpu", TPU_FLAGS, tmp_path)
     wrote = measured["four chips"]
     counts = counts_of(wrote, 4)
     assert wrote["mesh"] == {"data": 4, "fsdp": 1}
@@ -85,10 +87,6 @@ def test_a_step_on_four_chips(measured):
     # The gradients of all parameters, which are summed in float32.
     assert 2 * 3 / 4 * 4 * counts.total_params <= wrote["bytes_sent"] < 1.1 * 2 * 3 / 4 * 4 * counts.total_params
     assert wrote["share_of_peak"] == pytest.approx(wrote["seconds_by_flops"] / (wrote["cycles"] / TARGETS["v5e"].clock))
-
-
-@pytest.mark.slow
-def test_slices_and_chips_of_two_devices_and_a_step_that_does_not_fit(measured):
     wrote = measured["two slices"]
     assert (wrote["slices"], wrote["chips"], wrote["mesh"]) == (2, 8, {"data": 2, "fsdp": 4})
     wrote = measured["half chips"]
@@ -99,8 +97,9 @@ def test_slices_and_chips_of_two_devices_and_a_step_that_does_not_fit(measured):
 
 
 @pytest.mark.slow
-def test_steps_on_gpus(on_gpus):
+def test_steps_on_gpus(tmp_path):
     """Networks of each kind compile; the transformer's products are divided over the cards."""
+    on_gpus = check("gpu", GPU_FLAGS, tmp_path)
     wrote = on_gpus["transformer"]
     counts = counts_of(wrote, 8)
     assert (wrote["mesh"], wrote["device"], wrote["cycles"]) == ({"data": 8, "fsdp": 1}, "card", 0)
@@ -116,27 +115,23 @@ def test_steps_on_gpus(on_gpus):
 
 
 FAILURES = [
-    ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm.", int(20.5 * 2**30)),
-    ("RESOURCE_EXHAUSTED: no more is known", None),
-    ("INTERNAL: it is broken\nat line 1", "the compiler failed: INTERNAL: it is broken"),
-    ("", 11),  # it compiles, for more memory than there is
+    jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.5G of 15.75G hbm."),
+    jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no more is known"),
+    [],  # it compiles, for more memory than there is
+    jax.errors.JaxRuntimeError("INTERNAL: it is broken\nat line 1"),
 ]
 
 
-@pytest.mark.parametrize(("said", "expected"), FAILURES)
-def test_failures_to_compile(monkeypatch, said, expected):
+def test_failures_to_compile(monkeypatch):
     """Too little memory says what is needed; any other failure is one line."""
-
-    def compiled(*_, **__):
-        if said:
-            raise jax.errors.JaxRuntimeError(said)
-
-    monkeypatch.setattr(jax.stages.Lowered, "compile", compiled)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", mock.Mock(side_effect=FAILURES))
     monkeypatch.setattr(Memory, "of", lambda _: Memory(6, 5))
-    machines = Machines(Target([], flops=1, memory=10), jax.devices())
-    with pytest.raises((DoesNotFit, InputError)) as caught:
-        compile_check.compile_step(tiny.config("vdm", small=True), machines, False)
-    assert caught.value.args == (expected,)
+    monkeypatch.setattr(compile_check, "describe", lambda *_: (Target([], flops=1, memory=10), jax.devices()))
+    for needed in (int(20.5 * 2**30), None, 11):
+        measured = compile_check.measure_step(tiny.config("vdm", small=True), "a machine", 1, False)
+        assert (measured["fits"], measured["memory"]) == (False, needed)
+    with pytest.raises(InputError, match=r"^the compiler failed: INTERNAL: it is broken$"):
+        compile_check.measure_step(tiny.config("vdm", small=True), "a machine", 1, False)
 
 
 def test_the_work_of_a_step_is_the_sum_of_its_kernels():

@@ -99,7 +99,7 @@ from jax.experimental import pallas
 from diffenc_jax.lab.costs import hlo
 from diffenc_jax.lab.costs.machines import describe, lowering
 from diffenc_jax.parallel.sharding import make_mesh, replicated
-mesh = make_mesh(1, describe("h100:1").devices)
+mesh = make_mesh(1, describe("h100:1")[1])
 x, w = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=replicated(mesh)) for shape in ((1024, 512), (8192, 1024)))
 def twice(x, out):
     out[...] = 2 * x[...]

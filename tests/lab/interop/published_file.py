@@ -31,7 +31,7 @@ def write(path, ema, step=STEP):
 
 def published_parameters(config, spec=tiny.SPEC):
     """Random parameters of a published model for images of `spec`, by their published names."""
-    model = build(config, spec)
-    places = names.places(jax.eval_shape(model.init, jax.random.key(0)), names.Dialect(bare=False, numbered=False))
+    shapes = jax.eval_shape(build(config, spec).init, jax.random.key(0))
+    locations = names.locations(shapes, names.Dialect(bare=False, numbered=False))
     rng = np.random.RandomState(0)
-    return {name: 0.1 * rng.normal(size=place.shape).astype(np.float32) for name, place in places.items()}
+    return {name: 0.1 * rng.normal(size=at.shape).astype(np.float32) for name, at in locations.items()}

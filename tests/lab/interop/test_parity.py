@@ -25,14 +25,14 @@ def test_all_outputs_are_reproduced():
 @pytest.mark.parametrize("name", ["vdm", pytest.param("trainable", marks=pytest.mark.slow)])
 def test_gradients_have_the_published_norms(name):
     arrays = reference(name)
-    model, places = parity.model_of(arrays)
-    params = names.to_ours(parity.prefixed(arrays, "param:"), places)
+    model, locations = parity.model_of(arrays)
+    params = names.to_ours(parity.prefixed(arrays, "param:"), locations)
     grads, _ = jax.jit(jax.grad(parity.bound_of(parity.anchored(model, arrays), arrays), has_aux=True))(params)
     grads, norms = jax.device_get(grads), parity.prefixed(arrays, "gradnorm:")
-    assert norms.keys() == places.keys()
+    assert norms.keys() == locations.keys()
     whole = np.linalg.norm(list(norms.values()))
     for name, norm in norms.items():
-        ours = np.linalg.norm(names.from_ours(grads, places[name]))
+        ours = np.linalg.norm(names.from_ours(grads, locations[name]))
         # With one channel a group some gradients vanish; both sides then show rounding alone.
         np.testing.assert_allclose(ours, norm, rtol=5e-4, atol=max(1e-6, 1e-8 * whole), err_msg=name)
 

@@ -1,4 +1,4 @@
-"""Power against published values, round trips, and simulated tests that reject as often as was promised."""
+"""Power against published values and integrals, and round trips."""
 
 import numpy as np
 import pytest
@@ -51,10 +51,3 @@ def test_power_without_spread_difference_or_pairs_is_refused():
     ):
         with pytest.raises(ValueError, match=r"difference of 0|no power for"):
             call(*arguments)
-
-
-def test_the_power_promised_is_met():
-    a = np.random.default_rng(0).normal(size=(10_000, 5))
-    difference = detectable_difference(0.01, 5)
-    p = stats.ttest_1samp(difference + 0.01 * a, 0, axis=1).pvalue
-    assert np.mean(p <= 0.05) == pytest.approx(0.8, abs=0.02)

@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.schedules import FixedLinear
 from diffenc_jax.model import DataSpec
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.parallel.sharding import make_mesh
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from tests import tiny
 from tests.diffusion.formulas import process_of
 from tests.formula_model import formula_model
@@ -27,9 +26,9 @@ def model_of(encoder, velocity, gamma_ends, pixel_levels=tiny.LEVELS, schedule=F
 
 def opened(model, images, batch_size=8, **changes):
     """A run with this model without parameters, opened in memory, which evaluates on `images`."""
-    dataset = Dataset("made up", "1", model.spec.pixel_levels, {"test": images})
+    dataset = tiny.dataset({"test": images}, "made up", spec=model.spec)
     config = tiny.config(eval__batch_size=batch_size, **changes)
-    return trained(Experiment(config, dataset, make_mesh(), model), {})
+    return trained(BaseRun(config, make_mesh(), dataset, model), {})
 
 
 class DoubledIdentity(Identity):

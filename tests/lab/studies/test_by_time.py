@@ -5,11 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import diffenc_jax as dj
 from diffenc_jax.diffusion.schedules import FixedLinear, FixedPoly10
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.by_time import CellLosses, measure_loss_by_time, summarize
-from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.trained import open_trained
 from tests.diffusion.formulas import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
 from tests.stored_runs import write_images, write_run
@@ -82,6 +81,6 @@ def test_a_summary_averages_cells_over_draws_and_images():
 
 def test_the_study_is_of_all_images(tmp_path):
     workdir = write_run(tmp_path / "vdm", write_images(tmp_path / "images.npz"))
-    values = measure_loss_by_time(open_trained(StoredRun(workdir)), cells=4, num_draws=2)
+    values = measure_loss_by_time(dj.open(workdir), cells=4, num_draws=2)
     assert values.diffusion.shape == (2, 13, 4)
     assert studies.measure("loss-by-time", workdir, cells=4, draws=2).result == summarize(values, 16)

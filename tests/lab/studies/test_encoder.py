@@ -85,7 +85,7 @@ def test_the_estimate_of_a_derivative_head_is_used_where_there_is_one():
     run = opened(Headed())
     process = dataclasses.replace(run.model.bind({}), predict=lambda z, gamma: Prediction(z, jnp.full_like(z, 0.2)))
     model = dataclasses.replace(run.model, process_of=lambda params: process)
-    effects = measure_by_gamma(dataclasses.replace(run, model=model), 3)
+    effects = measure_by_gamma(run.changed(model=model), 3)
     gamma = effects.gamma[1]
     missed = jax.jit(Wave().mean_and_slope)(np.float32(X), np.full(7, gamma, np.float32)).drift - 0.2
     weight = 0.5 * np.exp(gamma) / (1 + np.exp(gamma)) ** 2

@@ -12,7 +12,7 @@ from diffenc_jax.lab.studies import encoder_bounds as bounds
 from diffenc_jax.lab.studies.encoder_bounds import REPLACEMENTS, measure_bounds, measure_ends
 from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.model import build
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.runs.records import read_record, read_values
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
@@ -30,10 +30,10 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("off")
     config = tiny.config("diffenc", data__source=str(write_images(folder / "images.npz")), **CHANGES)
     StoredRun(folder).write(config)
-    experiment = Experiment.load(config, "test", TRAIN)
-    model = dataclasses.replace(experiment.model, score=Affine(), encoder=Trainable(Affine()))
+    run = BaseRun.load(config)
+    model = dataclasses.replace(run.model, score=Affine(), encoder=Trainable(Affine()))
     params = tiny.drawn(model, scale=0.5) | {"encoder": tiny.drawn(model, scale=0.0)["encoder"]}
-    return trained(dataclasses.replace(experiment, model=model), params, folder)
+    return trained(run.changed(model=model), params, folder)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_an_encoder_that_leaves_x_alone_has_the_identitys_bound_with_the_drift(r
     monkeypatch.setattr(bounds, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
     StoredRun(tmp_path).write(run.config)
     model = dataclasses.replace(run.model, encoder=Copying(Affine()))
-    found, _ = measure_bounds(dataclasses.replace(run, model=model, stored=StoredRun(tmp_path)), UNWATCHED)
+    found, _ = measure_bounds(trained(run.changed(model=model), run.params, tmp_path), UNWATCHED)
     for term in TERMS:
         assert found["identity"]["bpd"][term] == pytest.approx(found["trained"]["bpd"][term], rel=1e-5)
 
@@ -77,7 +77,7 @@ def test_without_the_drift_it_is_a_vdm(run, measured):
     found, config = measured[0], tiny.config("vdm", **CHANGES)
     model = dataclasses.replace(build(config, run.model.spec), score=run.model.score)
     params = {name: run.params[name] for name in ("score", "schedule")}
-    vdm = Evaluator(Experiment(config, run.dataset, run.mesh, model)).evaluate(params)
+    vdm = Evaluator(run.changed(config, model)).evaluate(params)
     for term in TERMS:
         assert found["vdm"]["bpd"][term] == pytest.approx(vdm["bpd"][term], rel=1e-5)
     for term in ("reconstruction", "latent"):
@@ -103,7 +103,7 @@ def test_fitted_steps_are_those_of_the_trained_encoder(run, monkeypatch):
     monkeypatch.setattr(bounds, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
     config = run.config.replace({"loss.depth": 2, "loss.variance_ratio": "optimal"})
     model = dataclasses.replace(run.model, loss=config.loss)
-    _, paths = measure_bounds(dataclasses.replace(run, config=config, model=model), UNWATCHED)
+    _, paths = measure_bounds(run.changed(config, model), UNWATCHED)
     first, other = (read_values(paths[name]) for name in ("trained", "identity"))
     assert np.all(first["ratio"] < 1)
     np.testing.assert_array_equal(other["ratio"], first["ratio"])
@@ -114,7 +114,7 @@ def test_the_terms_at_the_ends_of_both_paths(run, measured):
     """x_1 = α² x and x_1 = x, with the moments of the training images; the other terms are those of the bounds."""
     found, ends = measured[0], measure_ends(run, measured[1])
     alpha2, sigma2 = 1 / (1 + np.exp(GAMMA_MAX)), 1 / (1 + np.exp(-GAMMA_MAX))
-    train, test = ((2.0 * run.dataset.splits[split] + 1.0) / tiny.LEVELS - 1.0 for split in (TRAIN, "test"))
+    train, test = ((2.0 * run.dataset.split(split).data + 1.0) / tiny.LEVELS - 1.0 for split in (TRAIN, "test"))
     for name, k in (("trained", alpha2), ("identity", 1.0)):
         z, mean = np.sqrt(alpha2) * k * test, np.sqrt(alpha2) * k * train.mean(axis=0)
         s2 = alpha2 * k**2 * train.var(axis=0) + sigma2

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from diffenc_jax.data.dataset import TRAIN
 from diffenc_jax.diffusion.encoders import Trainable
 from diffenc_jax.lab.studies import encoder_price as price
 from diffenc_jax.lab.studies.encoder_effects import measure_by_gamma
 from diffenc_jax.lab.studies.encoder_price import with_head
 from diffenc_jax.nets.network import ScoreNetwork
-from diffenc_jax.runs.experiment import Experiment
+from diffenc_jax.runs.base import BaseRun
 from tests import stored_runs, tiny
 from tests.lab.studies.runs import Affine
 
@@ -49,9 +48,9 @@ def run(tmp_path_factory):
     pixels = np.random.RandomState(0).normal(8, 3, (300, 4, 4, 1)).round().clip(0, 16).astype(np.uint8)
     np.savez(folder / "images.npz", train=pixels[:200], test=pixels[200:])
     changes = {"data__source": str(folder / "images.npz"), "train__batch_size": 64, "eval__batch_size": 100}
-    experiment = Experiment.load(tiny.config("diffenc", **changes), "test", TRAIN)
-    model = dataclasses.replace(experiment.model, score=Pixelwise(), encoder=Trainable(Affine()))
-    return stored_runs.trained(dataclasses.replace(experiment, model=model), tiny.drawn(model, scale=0.0), folder)
+    run = BaseRun.load(tiny.config("diffenc", **changes))
+    model = dataclasses.replace(run.model, score=Pixelwise(), encoder=Trainable(Affine()))
+    return stored_runs.trained(run.changed(model=model), tiny.drawn(model, scale=0.0), folder)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def trained(run):
 def test_a_trained_head_approaches_the_best_prediction(run, trained):
     """For Gaussian pixels and x_t = α² x it is linear; a constant has the rate without its denominator."""
     effects = measure_by_gamma(trained, 14)
-    variance = np.square(2 / tiny.LEVELS) * run.dataset.splits["test"].var(axis=0).sum()
+    variance = np.square(2 / tiny.LEVELS) * run.dataset.split("test").data.var(axis=0).sum()
     alpha2, snr = 1 / (1 + np.exp(effects.gamma)), np.exp(-effects.gamma)
     constant = 0.5 * snr * np.square(alpha2 * (1 - alpha2)) * variance
     best = constant / (1 + snr * alpha2**2 * variance / 16)

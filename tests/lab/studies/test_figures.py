@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffenc_jax.lab.comparisons.significance.analysis import find
+from diffenc_jax.lab.comparisons.significance.analysis import analyse
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import find_runs
 from diffenc_jax.lab.figures.style import arm_style
@@ -18,7 +18,7 @@ PANELS = learning_panels("test")
 
 def analysed(root, seeds):
     found, missing = find_runs(runs.write_all(root, ARMS, seeds), None)
-    return find(found, missing, {}, "vdm", 0.01).analysis
+    return analyse(found, "vdm", 0.01, missing=missing)
 
 
 def training(names, seeds=2):

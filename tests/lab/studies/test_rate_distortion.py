@@ -1,6 +1,5 @@
 """Rate and distortion against closed forms for Gaussian data and the library's bound."""
 
-import dataclasses
 from functools import cache
 
 import numpy as np
@@ -37,7 +36,7 @@ def exact(arm):
     # So much noise at z_0 that the pixels are not known yet.
     config = tiny.config(arm, **changes, eval__time_sampling="uniform", model__schedule__gamma_min=-4.0)
     model = gaussian.Exact(**vars(build(config, DataSpec(gaussian.SHAPE, LEVELS))))
-    run = trained(dataclasses.replace(gaussian.experiment(), config=config, model=model), gaussian.PARAMS)
+    run = trained(gaussian.experiment().changed(config, model), gaussian.PARAMS)
     return run, measure_rates(run)
 
 
@@ -73,7 +72,7 @@ def squares(scale, noise):
 @pytest.mark.parametrize("arm", FACTORS)
 def test_rates_are_those_of_gaussian_data(arm):
     run, got = exact(arm)
-    pixels, gamma = run.dataset.splits["test"], got.gamma
+    pixels, gamma = run.dataset.split("test").data, got.gamma
     alpha2 = 1 / (1 + np.exp(gamma[0]))
     x_1 = FACTORS[arm](gamma[0]) * VALUES
     nats = 0.5 * (alpha2 * x_1**2 - alpha2 + np.log1p(np.exp(-gamma[0])))
@@ -92,16 +91,16 @@ def test_distortions_are_those_of_gaussian_data(arm):
         factor, alpha2 = FACTORS[arm](gamma), 1 / (1 + np.exp(gamma))
         scale = gain(gamma, factor) / factor
         by_level = squares(scale * np.sqrt(alpha2) * factor, scale * np.sqrt(1 - alpha2))
-        assert_expected(got.square[..., number], run.dataset.splits["test"], by_level)
+        assert_expected(got.square[..., number], run.dataset.split("test").data, by_level)
     by_level = squares(FACTORS[arm](got.gamma[-1]), np.exp(0.5 * got.gamma[-1]))
-    assert_expected(got.square[..., -1], run.dataset.splits["test"], by_level)
+    assert_expected(got.square[..., -1], run.dataset.split("test").data, by_level)
 
 
 @pytest.mark.parametrize("arm", FACTORS)
 def test_the_last_rate_is_the_bound_at_that_depth(arm):
     run, got = exact(arm)
     config = run.config.replace({"eval.passes": 64})
-    record = Evaluator(dataclasses.replace(run, config=config)).evaluate(run.params)
+    record = Evaluator(run.changed(config)).evaluate(run.params)
     by_pass = got.rate[..., -1].mean(axis=1)
     error = np.hypot(record["standard_error"]["noise"], by_pass.std(ddof=1) / np.sqrt(PASSES))
     assert error < 0.02 * record["bpd"]["total"]
@@ -110,7 +109,7 @@ def test_the_last_rate_is_the_bound_at_that_depth(arm):
 
 def test_another_seed_is_other_noise():
     run, found = exact("vdm")
-    other = measure_rates(dataclasses.replace(run, config=run.config.replace({"eval.seed": 1})))
+    other = measure_rates(run.changed(run.config.replace({"eval.seed": 1})))
     assert np.all(found.rate[..., 1:] != other.rate[..., 1:])
 
 

@@ -72,7 +72,7 @@ class Brightness(Study):
         require(run.config.arm != "nontrainable", "this arm has no brightness")
 
     def measure(self, run, arguments, watch):
-        images = run.dataset.splits[run.config.eval.split][: arguments.most]
+        images = run.dataset.split(run.config.eval.split).data[: arguments.most]
         with watch("means", 1.0) as on_part:
             on_part(1.0)
         means = [float(factor * images.mean()) for factor in arguments.factors]

@@ -61,7 +61,7 @@ def test_unstacked_trees_are_slices_with_their_gradients():
     def indexed(tree):
         return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(3)]
 
-    unstacked = lambda tree: stacking.unstack(tree, 3, stacking.isolate)  # noqa: E731
+    unstacked = lambda tree: stacking.unstack(tree, 3, stacking.barrier)  # noqa: E731
     both = [(f, jax.grad(lambda tree, f=f: loss(f, tree))) for f in (unstacked, indexed)]
     (parts, found), (slices, expected) = jax.jit(lambda tree: [(f(tree), slope(tree)) for f, slope in both])(tree)
     jax.tree.map(np.testing.assert_array_equal, parts, slices)

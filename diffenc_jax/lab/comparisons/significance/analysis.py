@@ -1,43 +1,30 @@
-"""Analysis of finished runs in bits/dim: each arm over its seeds, and each arm against the reference."""
+"""Analysis of finished runs in bits/dim: arms over their seeds, arms against the reference, and curves of training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from diffenc_jax.core.errors import require
-from diffenc_jax.evaluation.means import mean_and_error
-from diffenc_jax.lab.comparisons.significance.curves import Curves, Fall, fall_of
+from diffenc_jax.evaluation.means import mean_and_error, quietly
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, MissingRun, changed_keys
 from diffenc_jax.lab.stats.hypotheses import Outcome, holm, paired_t, sign_flip, welch_t
-from diffenc_jax.lab.stats.means import mean_of
+from diffenc_jax.lab.stats.means import Mean, mean_of
 from diffenc_jax.lab.stats.power import detectable_difference, seeds_needed
+from diffenc_jax.runs.metrics import TOTAL, Row, read_metrics
 from diffenc_jax.runs.record_types import DatasetEntry
 
 # With fewer seeds nothing is concluded, and no spread over seeds is extrapolated.
 FEWEST_SEEDS = 3
 Seeds = dict[int, FinishedRun]
+Points = list[tuple[int, list[float]]]  # (step, value of each seed)
+Curves = dict[str, dict[str, Points]]  # by name of a group of runs, such as the arm, and by kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverSeeds:
-    """Mean over `n` seeds with its errors. Values that the seeds do not determine are None.
-
-    Attributes:
-      sd: standard deviation of a seed's value.
-      standard_error, interval: standard error of the mean, and its t interval.
-    """
-
-    n: int = 0
-    mean: float | None = None
-    sd: float | None = None
-    standard_error: float | None = None
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regret(OverSeeds):
+class Regret(Mean):
     """Bits/dim of an arm above the truth: its mean over the seeds that all arms have.
 
     Attributes:
@@ -50,7 +37,7 @@ class Regret(OverSeeds):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm(OverSeeds):
+class Arm(Mean):
     """An arm: its mean over the seeds that all arms have.
 
     Attributes:
@@ -69,7 +56,7 @@ class Arm(OverSeeds):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(OverSeeds):
+class Comparison(Mean):
     """Difference of an arm to the reference, over the seeds that both have.
 
     Attributes:
@@ -93,8 +80,16 @@ class Comparison(OverSeeds):
 
 
 @dataclass(frozen=True)
+class Fall:
+    """Fall of bits/dim at the end of the training of an arm, mean over its seeds, from step `since` on."""
+
+    bpd: float
+    since: int
+
+
+@dataclass(frozen=True)
 class Analysis:
-    """All arms, and a comparison per arm other than the reference.
+    """The finished and the missing runs: all arms, and a comparison per arm other than the reference.
 
     Attributes:
       target_difference: difference in bits/dim for which the necessary number of seeds is computed.
@@ -112,72 +107,60 @@ class Analysis:
     arms: dict[str, Arm]
     comparisons: list[Comparison]
     falls: Mapping[str, Fall]
-    true_bpd: float | None = None
-
-
-class Findings(NamedTuple):
-    """The analysis of the finished runs, and the missing ones."""
-
-    analysis: Analysis
-    runs: list[FinishedRun]
-    missing: list[MissingRun]
-
-    @property
-    def data(self) -> str:
-        """'digits, test'."""
-        return f"{self.dataset['name']}, {self.dataset['split']}"
+    true_bpd: float | None
+    runs: Sequence[FinishedRun]
+    missing: Sequence[MissingRun]
 
     @property
     def dataset(self) -> DatasetEntry:
         """The evaluated data."""
         return self.runs[0].evaluation.record["dataset"]
 
-
-def find(
-    runs: list[FinishedRun], missing: list[MissingRun], curves: Curves, reference: str | None, target: float
-) -> Findings:
-    """Findings about one or more runs; see `analyse`.
-
-    Args:
-      curves: the `learning_curves` by arm.
-      reference: arm; None: the first arm. Raises InputError if the arm has no run.
-    """
-    arms = list(dict.fromkeys([*(run.arm for run in runs), *(run.arm for run in missing)]))
-    reference = reference or arms[0]
-    require(reference in arms, f"--reference={reference} is not among {', '.join(arms)}")
-    falls = {arm: fall for arm, kinds in curves.items() if (fall := fall_of(kinds["evaluation"]))}
-    return Findings(analyse(runs, reference, target, falls), runs, missing)
+    @property
+    def data(self) -> str:
+        """'digits, test'."""
+        return f"{self.dataset['name']}, {self.dataset['split']}"
 
 
 def analyse(
-    runs: Sequence[FinishedRun], reference: str, target: float, falls: Mapping[str, Fall] | None = None
+    runs: Sequence[FinishedRun],
+    reference: str | None,
+    target: float,
+    curves: Curves | None = None,
+    missing: Sequence[MissingRun] = (),
 ) -> Analysis:
-    """The analysis of finished runs that are evaluated in one way (`common_evaluations`).
+    """The analysis of one or more finished runs, which are evaluated in one way (`common_evaluations`).
 
     The main test is the two-sided paired t test of the differences by seed, with p values corrected by Holm's method
     for the number of comparisons. The other tests are corrected in the same way.
 
     Args:
-      reference: arm with which every other arm is compared; without a run of it there are no comparisons.
-      target, falls: see `Analysis`.
+      reference: arm with which every other arm is compared; None: the first arm. Raises InputError if the arm has no
+        run. Without a finished run of it there are no comparisons.
+      target, missing: see `Analysis`.
+      curves: the `learning_curves` by arm.
     """
     by_arm: dict[str, Seeds] = {}
     for run in runs:
         by_arm.setdefault(run.arm, {})[run.seed] = run
+    known = dict.fromkeys([*by_arm, *(run.arm for run in missing)])
+    reference = reference or next(iter(known))
+    require(reference in known, f"--reference={reference} is not among {', '.join(known)}")
     others = [arm for arm in by_arm if arm != reference and reference in by_arm]
-    comparisons = [_compare(by_arm, arm, reference, target) for arm in others]
-    _correct(comparisons)
-    common = sorted(set.intersection(*map(set, by_arm.values())))
     noises = {run.seed: run.evaluation.record["estimator"]["seed"] for run in runs}
-    shares_noise = len(set(noises.values())) < len(noises)
-    arms = {arm: _arm(seeds, common) for arm, seeds in by_arm.items()}
-    true = runs[0].evaluation.record["dataset"].get("true_bpd")
-    return Analysis(reference, target, shares_noise, common, arms, comparisons, falls or {}, true)
-
-
-def _over(values: Sequence[float]) -> dict[str, Any]:
-    """The fields of `OverSeeds` from a value per seed; empty without values."""
-    return mean_of(values)._asdict() if values else {}
+    common = sorted(set.intersection(*map(set, by_arm.values())))
+    return Analysis(
+        reference=reference,
+        target_difference=target,
+        noise_common_to_seeds=len(set(noises.values())) < len(noises),
+        common_seeds=common,
+        arms={arm: _arm(seeds, common) for arm, seeds in by_arm.items()},
+        comparisons=_corrected([_compare(by_arm, arm, reference, target) for arm in others]),
+        falls={arm: fall for arm, kinds in (curves or {}).items() if (fall := fall_of(kinds["evaluation"]))},
+        true_bpd=runs[0].evaluation.record["dataset"].get("true_bpd"),
+        runs=runs,
+        missing=missing,
+    )
 
 
 def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
@@ -185,7 +168,7 @@ def _arm(seeds: Seeds, common: Sequence[int]) -> Arm:
     terms = [name for name in first.evaluation.record["bpd"] if name != "total" and common]
     bpd = {seed: float(run.evaluation.bits.mean()) for seed, run in sorted(seeds.items())}
     return Arm(
-        **_over([bpd[seed] for seed in common]),
+        **vars(mean_of([bpd[seed] for seed in common])),
         steps=first.evaluation.record["step"],
         params=first.evaluation.record["params"],
         bpd=bpd,
@@ -203,7 +186,7 @@ def _regret(seeds: Seeds, common: Sequence[int]) -> Regret | None:
     bpd = {seed: float(values.mean()) for seed, values in above.items()}
     by_image = np.mean([above[seed] for seed in common], axis=0) if common else np.zeros(0)
     images = float(mean_and_error(by_image)[1]) if by_image.size > 1 else None
-    return Regret(**_over([bpd[seed] for seed in common]), bpd=bpd, images=images)
+    return Regret(**vars(mean_of([bpd[seed] for seed in common])), bpd=bpd, images=images)
 
 
 def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: float) -> Comparison:
@@ -218,7 +201,7 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
     difference = dict(zip(paired, (a - b).tolist(), strict=True))
     sd = float((a - b).std(ddof=1)) if len(paired) >= FEWEST_SEEDS else 0.0
     return Comparison(
-        **_over([*difference.values()]),
+        **vars(mean_of([*difference.values()])),
         arm=arm,
         reference=reference,
         changes=changed_keys(first.config, other.config),
@@ -229,10 +212,55 @@ def _compare(by_arm: Mapping[str, Seeds], arm: str, reference: str, target: floa
     )
 
 
-def _correct(comparisons: Sequence[Comparison]) -> None:
+def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
     """Add the p values corrected by Holm's method, per test, over the comparisons that have this test."""
     for name in dict.fromkeys(name for comparison in comparisons for name in comparison.tests):
         tested = [comparison for comparison in comparisons if name in comparison.tests]
         ps = holm(np.array([comparison.tests[name].p_two_sided for comparison in tested])).tolist()
         for comparison, p in zip(tested, ps, strict=True):
             comparison.corrected[name] = p
+    return comparisons
+
+
+def fall_of(evaluations: Points) -> Fall | None:
+    """Fall since the last evaluation in the first three quarters of training; None if there is none."""
+    early = [point for point in evaluations if point[0] <= 0.75 * evaluations[-1][0]]
+    if not early:
+        return None
+    before, after = means_of([early[-1], evaluations[-1]])
+    return Fall(before - after, early[-1][0])
+
+
+@quietly
+def means_of(points: Points) -> list[float]:
+    """The mean over seeds at each step."""
+    return [float(np.mean(values)) for _, values in points]
+
+
+def curves_of_arms(
+    runs: Sequence[FinishedRun], split: str, metrics: Callable[[Path], Sequence[Row]] = read_metrics
+) -> Curves:
+    """The `learning_curves` of each arm, from the rows of `metrics` by workdir."""
+    rows: dict[str, list[Sequence[Row]]] = {}
+    for run in runs:
+        rows.setdefault(run.arm, []).append(metrics(run.workdir))
+    return learning_curves(rows, split)
+
+
+def learning_curves(groups: Mapping[str, Sequence[Sequence[Row]]], split: str) -> Curves:
+    """Bits/dim in 'training' and in each 'evaluation' on `split`; see `curves_over_seeds`."""
+    return curves_over_seeds(groups, {"training": "bpd", "evaluation": f"{split}{TOTAL}"})
+
+
+def curves_over_seeds(groups: Mapping[str, Sequence[Sequence[Row]]], metrics: Mapping[str, str]) -> Curves:
+    """Curves of `metrics`, by kind, for each group of runs; a run is given by its rows of metrics.
+
+    A curve has the steps that all runs of its group have.
+    """
+    return {name: {kind: _curve(runs, metric) for kind, metric in metrics.items()} for name, runs in groups.items()}
+
+
+def _curve(runs: Sequence[Sequence[Row]], metric: str) -> Points:
+    by_step = [{int(row["step"]): row[metric] for row in rows if metric in row} for rows in runs]
+    steps = sorted(set.intersection(*map(set, by_step)))
+    return [(step, [values[step] for values in by_step]) for step in steps]

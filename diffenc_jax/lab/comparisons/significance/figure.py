@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, OverSeeds
-from diffenc_jax.lab.comparisons.significance.curves import Curves, Points
+from diffenc_jax.lab.comparisons.significance.analysis import FEWEST_SEEDS, Analysis, Curves, Points, means_of
 from diffenc_jax.lab.figures import charts, style
-from diffenc_jax.lab.stats.means import mean_of
+from diffenc_jax.lab.stats.means import Mean, mean_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +64,7 @@ def draw_analysis(analysis: Analysis, data: str, is_real: bool = False) -> "Figu
     return figure
 
 
-def _draw_means(axes: "Axes", arms: Sequence[str], known: Mapping[str, tuple[dict[int, float], OverSeeds]]) -> None:
+def _draw_means(axes: "Axes", arms: Sequence[str], known: Mapping[str, tuple[dict[int, float], Mean]]) -> None:
     """Draw a row per arm with known values: a marker per seed, and the mean with its interval over enough seeds."""
     for i, arm in enumerate(arms):
         if arm in known:
@@ -117,8 +116,8 @@ def draw_curves(
 
 def _curve(name: str, arm: str, points: Points, least: float) -> charts.Curve:
     """The mean over seeds by step, with its interval above `least` over enough of them."""
-    means = [mean_of(values) for _, values in points]
-    ends = [mean.interval or (np.nan, np.nan) for mean in means if mean.n >= FEWEST_SEEDS]
-    low, high = zip(*ends, strict=True) if len(ends) == len(means) > 0 else ((), ())
+    enough = [values for _, values in points if len(values) >= FEWEST_SEEDS]
+    ends = [mean_of(values).interval or (np.nan, np.nan) for values in enough]
+    low, high = zip(*ends, strict=True) if len(ends) == len(points) > 0 else ((), ())
     low = np.maximum(low, least).tolist()
-    return charts.Curve(name, [step for step, _ in points], [mean.mean for mean in means], low, high, arm)
+    return charts.Curve(name, [step for step, _ in points], means_of(points), low, high, arm)

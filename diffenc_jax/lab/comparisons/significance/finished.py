@@ -127,13 +127,12 @@ def _records(workdir: Path, trained: Config, split: str) -> list[tuple[Path, Rec
 
 def _is_made_with(estimator: EstimatorEntry, config: Config) -> bool:
     """Whether the settings in a record's 'estimator' agree with `config`."""
-    kind, sections, stated = estimator["kind"], config.to_dict(), dict[str, Any](estimator)
-    name = "bound" if kind in ("continuous", "discrete") else kind  # which say whether the depth is finite
+    sections, stated = config.to_dict(), dict[str, Any](estimator)
     fit = stated.get("fit") or {}
     settings = [(stated, sections[name]) for name in ("loss", "ode", "eval")]
     settings.append((fit, {key: value for key, value in sections["fit"].items() if value is not None}))
     agree = all(known.get(key, value) == value for known, wanted in settings for key, value in wanted.items())
-    return name == config.eval.estimator and agree
+    return estimator["kind"] == config.eval.estimator and agree
 
 
 def _different_keys(a: Config, b: Config) -> list[str]:

@@ -16,7 +16,7 @@ from diffenc_jax.lab.comparisons.compare import different_images
 from diffenc_jax.runs.files import exists, read_json, write_json, writing
 from diffenc_jax.runs.stored import StoredRun
 
-FILE = "experiment.json"
+FILE, OTHER_FILE = "grid.json", "experiment.json"  # the second is only read
 OTHER_ROOT = "give another --root"
 # Arguments of python that start a training run, and the measurement of a training step.
 MAIN, COSTS = ("-m", "diffenc_jax.main"), ("-m", "diffenc_jax", "costs")
@@ -152,7 +152,7 @@ class Grid(Keyed):
         entries: dict[str, Any] = {}
         for arm, config in evaluated.items():
             dataset = load_dataset(config.data, config.eval.split, labels=config.model.labels)
-            entries[arm] = dataset.fingerprint(config.eval.split)
+            entries[arm] = dataset.split(config.eval.split).fingerprint
             reason = different_images(entries[self.arms[0]], entries[arm])
             require(not reason, f"--arms={self.arms[0]},{arm}: {reason}")
 
@@ -179,9 +179,10 @@ def cost_file(root: Path, arm: str) -> Path:
 
 def read_grid(root: Path, plugins: Collection[str] = ()) -> Grid | None:
     """The grid noted in `root`, with these plugins, or None; raises InputError if the note cannot be read."""
-    path, advice = root / FILE, "delete it, the runs beside it are still found"
-    if not exists(path):
+    path = next((root / name for name in (FILE, OTHER_FILE) if exists(root / name)), None)
+    if path is None:
         return None
+    advice = "delete it, the runs beside it are still found"
     content = read_json(path, advice)
     try:
         return Grid(**content, plugins=plugins)

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 from diffenc_jax.core.buckets import is_remote
-from diffenc_jax.core.errors import IN_USE, InputError, InUse, reason
+from diffenc_jax.core.errors import IN_USE, InputError, InUse, reason, require
 from diffenc_jax.lab.comparisons.significance.finished import final_record, read_costs
 from diffenc_jax.lab.comparisons.significance.grid import Grid, workdir_of
 from diffenc_jax.parallel.cluster import ONE_PROCESS, tpu_chips
@@ -103,16 +106,26 @@ class Job:
     is_done: Callable[[], bool] = lambda: False
 
 
-# Yields the process in progress until all have ended; returns the exit code, and what is said of the job.
-Work = Generator[subprocess.Popen[bytes], None, tuple[int, str]]
+def _attempt(job: Job, share: Share, say: Callable[[str], None], stopped: Event) -> tuple[int, str]:
+    """Do a job unless another process works on it; returns its exit code, and what is said of it.
+
+    The code is `IN_USE` if the job is to be tried again.
+    """
+    try:
+        return _do(job, share, say, stopped)
+    except InUse:
+        return IN_USE, OTHERS
+    except (InputError, OSError) as error:
+        if not is_remote(job.log):
+            raise
+        return IN_USE, f"put off, {reason(error)}"
 
 
-def _work(job: Job, share: Share, say: Callable[[str], None]) -> Work:
-    """Do a job, and hold the lock of its log during the work; see `Work`.
+def _do(job: Job, share: Share, say: Callable[[str], None], stopped: Event) -> tuple[int, str]:
+    """Do a job, and hold the lock of its log during the work; see `_attempt`.
 
     The exit code is the code of the last command, or of the first that failed. After a failure, the last line of the
-    output is reported. To stop a job, terminate its process and close the generator, which waits until the process has
-    saved and ended.
+    output is reported. Once `stopped`, the process is terminated, which saves first, and no other is started.
     """
     start, output = time.perf_counter(), job.log
     with ExitStack() as held:
@@ -126,12 +139,11 @@ def _work(job: Job, share: Share, say: Callable[[str], None]) -> Work:
         say(f"{job.name}: begun, see {job.log}")
         for command in job.commands:
             process = _start(command, output, share)
-            try:
-                while process.poll() is None:
-                    yield process
-            finally:
-                process.wait()
-            if process.returncode:
+            while process.poll() is None:
+                if stopped.wait(POLL_SECONDS):
+                    process.terminate()
+                    process.wait()
+            if process.returncode or stopped.is_set():
                 break
         lines = read_if_present(output)[-MOST:].decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
@@ -162,64 +174,11 @@ def _append(output: Path, log: Path) -> None:
         storage.write(log, (read_if_present(log) + read_if_present(output))[-MOST:])
 
 
-class _Queue:
-    """Waiting jobs, and the results of the others.
-
-    Attributes:
-      failures: a line per failed job.
-    """
-
-    def __init__(self, jobs: Sequence[Job], say: Callable[[str], None]):
-        self.waiting = [(job, 0.0) for job in jobs]  # with the time before which a job is not tried
-        self.failures = list[str]()
-        self._say, self._put_off, self._ended, self._count = say, set[str](), 0, len(jobs)
-
-    def take(self) -> Job | None:
-        """Remove the first job that may be tried; None if there is none."""
-        due = next((one for one in self.waiting if one[1] <= time.monotonic()), None)
-        if due is None:
-            return None
-        self.waiting.remove(due)
-        return due[0]
-
-    def end(self, job: Job, code: int, why: str) -> None:
-        """Record the end of a job's `Work`, or postpone the job; raises InputError if the job refused its input."""
-        line = f"{job.name}: {why}"
-        if code == BAD_INPUT:
-            raise InputError(f"{job.name}: {why.removeprefix('error: ')}")
-        if code == IN_USE:
-            self.waiting.append((job, time.monotonic() + RETRY_SECONDS))
-            if line not in self._put_off:
-                self._say(line)
-            self._put_off.add(line)
-            return
-        if code:
-            how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-            self.failures.append(f"{job.name}: {how}: {why} (see {job.log})")
-            line = f"{job.name}: failed, {how}"
-        self._ended += 1
-        self._say(f"{line} ({self._ended} of {self._count})")
-
-
-def _advance(job: Job, work: Work) -> subprocess.Popen[bytes] | tuple[int, str]:
-    """The running process, or the value that `work` returns at its end; see `Work`."""
-    try:
-        return next(work)
-    except StopIteration as stop:
-        return stop.value
-    except InUse:
-        return IN_USE, OTHERS
-    except (InputError, OSError) as error:
-        if not is_remote(job.log):
-            raise
-        return IN_USE, f"put off, {reason(error)}"
-
-
 def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], None]) -> list[str]:
-    """Run all jobs, as many at a time as there are shares of the devices.
+    """Run all jobs, as many at a time as there are shares of the devices, each watched by a thread.
 
     Args:
-      say: prints one line of progress.
+      say: prints one line of progress; the threads call it too.
 
     Returns:
       A line per failed job.
@@ -228,32 +187,38 @@ def run_jobs(jobs: Sequence[Job], shares: Sequence[Share], say: Callable[[str], 
       InputError: a job refused its input. Other jobs would refuse it too, so all are stopped.
       Interrupted: a signal came; the jobs have saved and ended.
     """
-    queue = _Queue(jobs, say)
-    running: dict[int, tuple[Job, Work]] = {}  # by number of the share
-    processes: dict[int, subprocess.Popen[bytes]] = {}
-    with Shutdown() as shutdown:
+    waiting = deque((job, 0.0) for job in jobs)  # with the time before which a job is not tried; the times increase
+    running: dict[Future[tuple[int, str]], tuple[Job, Share]] = {}
+    free, stopped, failures, put_off = [*shares], Event(), list[str](), set[str]()
+    with Shutdown() as shutdown, ThreadPoolExecutor(len(shares)) as threads:
         try:
-            while queue.waiting or running:
+            while waiting or running:
                 shutdown.check()
-                for number, share in enumerate(shares):
-                    if number not in running and (taken := queue.take()):
-                        running[number] = taken, _work(taken, share, say)
-                    if number in running:
-                        job, work = running.pop(number)
-                        state = _advance(job, work)
-                        if isinstance(state, tuple):
-                            queue.end(job, *state)
-                        else:
-                            running[number], processes[number] = (job, work), state
+                while free and waiting and waiting[0][1] <= time.monotonic():
+                    (job, _), share = waiting.popleft(), free.pop(0)
+                    running[threads.submit(_attempt, job, share, say, stopped)] = job, share
                 time.sleep(POLL_SECONDS)
+                for attempt in [one for one in running if one.done()]:
+                    (job, share), (code, why) = running.pop(attempt), attempt.result()
+                    free.append(share)
+                    line = f"{job.name}: {why}"
+                    require(code != BAD_INPUT, f"{job.name}: {why.removeprefix('error: ')}")
+                    if code == IN_USE:
+                        waiting.append((job, time.monotonic() + RETRY_SECONDS))
+                        if line not in put_off:
+                            say(line)
+                        put_off.add(line)
+                        continue
+                    if code:
+                        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+                        failures.append(f"{job.name}: {how}: {why} (see {job.log})")
+                        line = f"{job.name}: failed, {how}"
+                    say(f"{line} ({len(jobs) - len(running) - len(waiting)} of {len(jobs)})")
         finally:
+            stopped.set()
             if running:
                 say(f"stopping {', '.join(job.name for job, _ in running.values())}, which save first")
-            for process in processes.values():
-                process.terminate()
-            for _, work in running.values():
-                work.close()
-    return queue.failures
+    return failures
 
 
 def make_missing(grid: Grid, root: Path, parallel: int, say: Callable[[str], None]) -> list[str]:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from diffenc_jax.core.document import Section, Table, Text
 from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, with_error
-from diffenc_jax.lab.comparisons.significance.analysis import Analysis, OverSeeds
+from diffenc_jax.lab.comparisons.significance.analysis import Analysis
 from diffenc_jax.lab.comparisons.significance.grid import Grid
-from diffenc_jax.lab.stats.means import interval_of_sum
+from diffenc_jax.lab.stats.means import Mean, interval_of_sum
 
 PAPER = "arXiv 2310.19789"
 
@@ -83,13 +83,10 @@ def beside_published(grid: Grid, analysis: Analysis) -> list[Section]:
 
 
 def _section(name: str, comparison: Reproduction, analysis: Analysis, overrides: Sequence[str]) -> Section:
-    arms, seeds, rows = comparison.arms, comparison.num_seeds, []
-    for arm, figures in arms.items():
-        if arm in analysis.arms:
-            rows.append(_row(arm, analysis.arms[arm], [figures], seeds))
-    for c in analysis.comparisons:
-        if c.reference == comparison.reference and c.arm in arms:
-            rows.append(_row(f"{c.arm} - reference", c, [arms[c.arm], arms[c.reference]], seeds))
+    arms, reference, seeds = comparison.arms, comparison.reference, comparison.num_seeds
+    rows = [_row(arm, analysis.arms[arm], [arms[arm]], seeds) for arm in arms if arm in analysis.arms]
+    others = [c for c in analysis.comparisons if c.reference == reference and c.arm in arms]
+    rows += [_row(f"{c.arm} - reference", c, [arms[c.arm], arms[reference]], seeds) for c in others]
     changes = ", ".join(override for override in overrides if override not in comparison.overrides)
     text = (
         f"{PAPER}: {seeds} seeds, {comparison.steps:,} steps."
@@ -101,7 +98,7 @@ def _section(name: str, comparison: Reproduction, analysis: Analysis, overrides:
     return Section(f"Beside the published figures of {name}", [Text(text), table])
 
 
-def _row(name: str, ours: OverSeeds, sources: Sequence[Published], seeds: int) -> list[str]:
+def _row(name: str, ours: Mean, sources: Sequence[Published], seeds: int) -> list[str]:
     """Cells about a measured and a published value: the mean of the first source, minus that of the second, if any.
 
     The standard errors of the sources are independent.

@@ -8,23 +8,22 @@ from typing import Any
 
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
 from diffenc_jax.core.numbers import UNKNOWN, examples, format_interval, format_number, format_p, is_real, with_error
-from diffenc_jax.lab.comparisons.describe import average_cautions, describe_estimator, value_cautions
+from diffenc_jax.lab.comparisons import describe
 from diffenc_jax.lab.comparisons.significance.analysis import (
     FEWEST_SEEDS,
     Analysis,
     Comparison,
-    Findings,
-    OverSeeds,
-    find,
+    analyse,
+    curves_of_arms,
 )
-from diffenc_jax.lab.comparisons.significance.curves import curves_of_arms
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs, read_costs
-from diffenc_jax.lab.comparisons.significance.grid import read_grid
+from diffenc_jax.lab.comparisons.significance.grid import Grid, read_grid
 from diffenc_jax.lab.comparisons.significance.published import beside_published
 from diffenc_jax.lab.costs.load import upper_bounds
 from diffenc_jax.lab.figures.style import save_figure
 from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
+from diffenc_jax.lab.stats.means import Mean
 from diffenc_jax.lab.stats.power import ALPHA, POWER
 from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
 
@@ -33,7 +32,7 @@ LIMITED = "This describes the arms as trained and evaluated here. Nothing is con
 Costs = Mapping[str, Mapping[str, Any]]  # by arm; see `finished.read_costs`
 
 
-def conclusions(findings: Findings) -> list[str]:
+def conclusions(analysis: Analysis) -> list[str]:
     """A conclusion per comparison.
 
     A difference is called significant if there are no `cautions`, and the main test, corrected for the number of
@@ -41,29 +40,29 @@ def conclusions(findings: Findings) -> list[str]:
     happens in at most `ALPHA` of the analyses, for any number of arms. With cautions, the difference is stated with its
     interval and p, and nothing is concluded.
     """
-    comparisons, is_limited = findings.analysis.comparisons, bool(cautions(findings))
+    comparisons, is_limited = analysis.comparisons, bool(cautions(analysis))
     count = sum(PAIRED_T in comparison.tests for comparison in comparisons)
-    where = f"on these {examples(findings.dataset)}"
+    where = f"on these {examples(analysis.dataset)}"
     return [_line(comparison, count, where, is_limited) for comparison in comparisons]
 
 
-def cautions(findings: Findings) -> list[str]:
+def cautions(analysis: Analysis) -> list[str]:
     """Sentences that limit the conclusions, if any.
 
     They say that bits/dim still fell at the end of training by more than the arms differ, or that seeds share the noise
     of their evaluations. The cautions of `describe` are included.
     """
-    analysis, runs, fell = findings.analysis, findings.runs, []
+    runs, fell = analysis.runs, []
     for arm, fall in analysis.falls.items():
         means = [c.mean for c in analysis.comparisons if arm in (c.arm, c.reference)]
         if any(mean is not None and fall.bpd > abs(mean) for mean in means):
             fell.append(f"{arm} (by {fall.bpd:.4f} after step {fall.since:,})")
-    caution = f"Caution: training is unfinished, bits/dim still fell by more than arms differ: {', '.join(fell)}"
-    unfinished = [f"{caution}; raise train.steps."] if fell else []
-    averages = average_cautions((run.arm, run.config.train, run.config.train.steps) for run in runs)
+    text = "training is unfinished, bits/dim still fell by more than arms differ"
+    unfinished = describe.caution(text, fell, "raise train.steps")
+    averages = describe.average_cautions((run.arm, run.config.train, run.config.train.steps) for run in runs)
     shared = "Caution: the seeds share the noise of their evaluations; no error over seeds contains its common effect."
     named = ((f"{run.arm}, seed {run.seed}", run.evaluation.record, run.config.data.pixel_levels) for run in runs)
-    return unfinished + [shared] * analysis.noise_common_to_seeds + averages + value_cautions(named)
+    return unfinished + [shared] * analysis.noise_common_to_seeds + averages + describe.value_cautions(named)
 
 
 def _line(comparison: Comparison, count: int, data: str, is_limited: bool) -> str:
@@ -83,20 +82,19 @@ def _line(comparison: Comparison, count: int, data: str, is_limited: bool) -> st
     return f"{where}: {shown} {LEVEL} {how}."
 
 
-def document(findings: Findings, costs: Costs, published: Sequence[Section] = ()) -> Section:
+def document(analysis: Analysis, costs: Costs, published: Sequence[Section] = ()) -> Section:
     """The whole document.
 
     Args:
       published: sections on the published comparisons that the runs repeat.
     """
-    analysis, runs = findings.analysis, findings.runs
-    said = [*conclusions(findings), *cautions(findings)]
+    runs, said = analysis.runs, [*conclusions(analysis), *cautions(analysis)]
     concluded = [Section("Conclusions", [Items(said)])] if said else []
     about_costs = Section("Costs of the arms", [*costs_blocks(analysis, costs), *_changes(analysis)])
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
     title = f"{runs[0].config.name}: {', '.join(analysis.arms)}; seeds {seeds}"
-    compared = [*concluded, *analysis_sections(findings), *published]
-    return Section(title, [about(runs), *compared, about_costs, *missing_section(findings)])
+    compared = [*concluded, *analysis_sections(analysis), *published]
+    return Section(title, [about(runs), *compared, about_costs, *missing_section(analysis)])
 
 
 def about(runs: Sequence[FinishedRun]) -> Text:
@@ -104,7 +102,7 @@ def about(runs: Sequence[FinishedRun]) -> Text:
     dataset = runs[0].evaluation.record["dataset"]
     arms: dict[str, dict[str, None]] = {}
     for run in runs:
-        arms.setdefault(describe_estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
+        arms.setdefault(describe.estimator(run.evaluation.record["estimator"]), {})[run.arm] = None
     # Arms may differ in their estimators, such as several depths.
     texts = [f"{text} ({', '.join(names)})" if len(arms) > 1 else text for text, names in arms.items()]
     number = f"{dataset['num_examples']:,} {examples(dataset)}"
@@ -115,11 +113,10 @@ def about(runs: Sequence[FinishedRun]) -> Text:
     )
 
 
-def analysis_sections(findings: Findings) -> list[Section]:
+def analysis_sections(analysis: Analysis) -> list[Section]:
     """Values of the arms, their regrets if the truth is known, differences between arms, and tests and power."""
-    analysis = findings.analysis
     compared = [_differences(analysis), _tests(analysis)] if analysis.comparisons else []
-    return [_values(analysis), *_regrets(analysis, examples(findings.dataset)), *compared]
+    return [_values(analysis), *_regrets(analysis, examples(analysis.dataset)), *compared]
 
 
 def _values(analysis: Analysis) -> Section:
@@ -144,7 +141,7 @@ def _regrets(analysis: Analysis, data: str) -> list[Section]:
     return [Section("Regret", [Text(text), table])] if known else []
 
 
-def _by_seed(rows: Sequence[tuple[str, OverSeeds, Mapping[int, float], Mapping[str, float | None]]]) -> Table:
+def _by_seed(rows: Sequence[tuple[str, Mean, Mapping[int, float], Mapping[str, float | None]]]) -> Table:
     """Per arm: the value of each seed, the mean '1.8271 ± 0.0012' with its interval, and the means of terms."""
     seeds, cells = sorted({seed for _, _, values, _ in rows for seed in values}), []
     for name, over, values, terms in rows:
@@ -198,9 +195,9 @@ def _changes(analysis: Analysis) -> list[Text | Items]:
     return [Text(f"Differences to the configuration of {analysis.reference}:"), items] if changes else []
 
 
-def missing_section(findings: Findings) -> list[Section]:
+def missing_section(analysis: Analysis) -> list[Section]:
     """The missing runs, if any."""
-    return [Section("Missing", [Items([str(run) for run in findings.missing])])] if findings.missing else []
+    return [Section("Missing", [Items([str(run) for run in analysis.missing])])] if analysis.missing else []
 
 
 def write_summary(
@@ -230,23 +227,27 @@ def write_summary(
         return Text("\n".join(map(str, missing))), []
     split = runs[0].evaluation.record["dataset"]["split"]
     curves = curves_of_arms(runs, split)
-    findings = find(runs, missing, curves, reference or (grid.reference if grid else None), target)
-    analysis = findings.analysis
+    analysis = analyse(runs, reference or (grid.reference if grid else None), target, curves, missing)
     costs = read_costs(root, [*analysis.arms])
     published = beside_published(grid, analysis) if grid else []
-    page = document(findings, costs, published)
-    said = {"lines": conclusions(findings), "cautions": cautions(findings)}
-    content = {"experiment": grid and grid.note(), "headline": said, **vars(analysis), "costs": costs}
-    content |= {"missing": missing, "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}}
-    title, real = f"{findings.data}: bits/dim during training", is_real(findings.dataset)
+    page = document(analysis, costs, published)
+    title, real = f"{analysis.data}: bits/dim during training", is_real(analysis.dataset)
     figures = {
-        "values": draw_analysis(analysis, findings.data, real),
+        "values": draw_analysis(analysis, analysis.data, real),
         "curves": draw_curves(curves, learning_panels(split), title, True, true=analysis.true_bpd, is_real=real),
     }
     files = [root / "significance.md", root / "significance.json"]
     with writing(root, MAKE_WRITABLE):
         write_text(files[0], markdown(page) + "\n")
-        write_text(files[1], json.dumps(content, indent=1, default=vars) + "\n")
+        write_text(files[1], json.dumps(_content(grid, analysis, costs), indent=1, default=vars) + "\n")
         for name, figure in figures.items():
             files += save_figure(figure, root / name)
     return page, files
+
+
+def _content(grid: Grid | None, analysis: Analysis, costs: Costs) -> dict[str, Any]:
+    """The content of significance.json."""
+    content = {"experiment": grid and grid.note()}
+    content["headline"] = {"lines": conclusions(analysis), "cautions": cautions(analysis)}
+    content |= {name: value for name, value in vars(analysis).items() if name != "runs"}
+    return content | {"costs": costs, "software": {name: version(name) for name in ("diffenc_jax", "numpy", "scipy")}}

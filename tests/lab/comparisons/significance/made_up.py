@@ -25,6 +25,8 @@ NATS = DIMS * math.log(2)  # one bit per dimension
 MEANS = {"vdm": 1.85, "diffenc": 1.83, "nontrainable": 1.90, "vdm-params": 1.84, "vdm-flops": 1.82}
 MEANS |= {"vdm-T10": 3.65, "diffenc-T10": 3.6, "diffenc-T50": 2.0}
 PASSES = 4
+LOGGED = ("bpd", "reconstruction", "latent", "diffusion", "grad_norm", "images_per_second")
+LOGGED += tuple(f"diffusion_quarter_{i}" for i in (1, 2, 3, 4))
 
 
 def values(arm, seed, passes=PASSES):
@@ -48,7 +50,7 @@ def record(arm, seed, bits, **changes):
         "arm": arm,
         "config_hash": "0" * 12,
         "dataset": {"name": "digits", "version": "1", "split": "test", "known_as": None, **images},
-        "estimator": {"kind": "continuous", "depth": None, "variance_ratio": 1.0, "seed": seed, **passes},
+        "estimator": {"kind": "bound", "depth": None, "variance_ratio": 1.0, "seed": seed, **passes},
         "bpd": {"total": mean, "latent": 0.1 * mean, "reconstruction": 0.0, "diffusion": 0.9 * mean},
         "standard_error": {**errors, "terms": dict.fromkeys(("latent", "reconstruction", "diffusion"), errors)},
         "params": 1234,
@@ -80,10 +82,10 @@ def write(root, arm, seed, bits=None, overrides=(), place=None, final=(), **chan
     made = record(arm, seed, bits, step=config.train.steps, config_hash=config.hash)
     made["estimator"] |= {"variance_ratio": loss.variance_ratio, "time_sampling": "importance"}
     if loss.depth is not None:
-        finite = {"kind": "discrete", "depth": loss.depth, "extrapolation": loss.extrapolation, "times": loss.times}
-        made["estimator"] |= finite
+        made["estimator"] |= {"depth": loss.depth, "extrapolation": loss.extrapolation, "times": loss.times}
     write_values(record_path(place, made, loss.name), made | changes, bits)
-    rows = [{"step": step, "bpd": float(bits.mean()) + 100 / step} for step in range(50, config.train.steps + 1, 50)]
+    steps = range(50, config.train.steps + 1, 50)
+    rows = [{"step": step, **dict.fromkeys(LOGGED, float(bits.mean()) + 100 / step)} for step in steps]
     rows += [{"step": row["step"], "test_total": row["bpd"] - 50 / row["step"]} for row in rows[9::10]]
     write_text(place / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return place

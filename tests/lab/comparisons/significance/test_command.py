@@ -68,7 +68,7 @@ def test_what_is_there_is_not_made_again(made_up_runs, tmp_path, capsys):
         assert main(["significance", *given]) == 0
         assert f"{made} runs to be made" in capsys.readouterr().out
         assert ("variance ratio optimal_pixel" in (tmp_path / "significance.md").read_text()) == (ratio is not None)
-        noted = json.loads((tmp_path / "experiment.json").read_text())
+        noted = json.loads((tmp_path / "grid.json").read_text())
         assert noted["final"] == ([f"loss.variance_ratio={ratio}"] if ratio else [])
     arms = json.loads((tmp_path / "significance.json").read_text())["arms"]
     assert {arm: values["n"] for arm, values in arms.items()} == {"vdm-T10": 3, "diffenc-T10": 3}

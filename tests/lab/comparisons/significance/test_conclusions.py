@@ -1,26 +1,27 @@
 """Conclusions and their cautions: what is claimed from which values."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffenc_jax.evaluation.uncertainty import standard_errors
-from diffenc_jax.lab.comparisons.significance.analysis import Findings, analyse
-from diffenc_jax.lab.comparisons.significance.curves import Fall
+from diffenc_jax.lab.comparisons.significance.analysis import analyse
 from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusions
 from diffenc_jax.train.optimizers import ema_decay
 from tests.lab.comparisons.significance import made_up
 
 
 def analysed(values, reference, **falls):
-    """Findings about two arms' values by seed."""
-    falls = {arm: Fall(bpd, 150) for arm, bpd in falls.items()}
-    return of(made_up.finished(made_up.per_seed(vdm=reference, diffenc=values)), falls)
+    """The analysis of two arms' values by seed; evaluations fall since step 150 by so much."""
+    curves = {arm: {"evaluation": [(150, [bpd]), (200, [0.0])]} for arm, bpd in falls.items()}
+    return of(made_up.finished(made_up.per_seed(vdm=reference, diffenc=values)), curves)
 
 
-def of(runs, falls=None):
-    """Findings about finished runs; vdm is the reference."""
-    return Findings(analyse(runs, "vdm", 0.01, falls), runs, [])
+def of(runs, curves=None):
+    """The analysis of finished runs; vdm is the reference."""
+    return analyse(runs, "vdm", 0.01, curves)
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])
@@ -78,11 +79,11 @@ def test_regrets_are_paired_by_image_and_an_impossible_one_is_a_caution():
         record["dataset"]["true_bpd"] = true.mean()
         record["regret"] = {"bpd": (bits - true).mean(), **standard_errors(bits - true, None)._asdict()}
         runs[number] = run._replace(evaluation=run.evaluation._replace(true_bits=true))
-    findings = of(runs)
-    vdm, diffenc = (findings.analysis.arms[arm].regret for arm in ("vdm", "diffenc"))
+    analysis = of(runs)
+    vdm, diffenc = (analysis.arms[arm].regret for arm in ("vdm", "diffenc"))
     assert (vdm.bpd, vdm.mean) == (pytest.approx({0: 0.3, 1: 0.6}), pytest.approx(0.3))  # over the common seed
     assert (vdm.images, diffenc.images) == pytest.approx((0.1, 0.05))
-    assert any("below the truth" in line and "diffenc, seed 0 (by 0.2500);" in line for line in cautions(findings))
+    assert any("below the truth" in line and "diffenc, seed 0 (by 0.2500);" in line for line in cautions(analysis))
 
 
 def test_a_claim_reads_the_corrected_test():
@@ -106,5 +107,5 @@ def test_a_long_average_is_a_caution(decay, warmup, steps):
     for rate in np.broadcast_to(ema_decay(config.train, jnp.arange(float(steps))), steps).tolist():
         mean_age = rate * (mean_age + 1)
     runs = [run._replace(config=config) if run.arm == "vdm" else run for run in found.runs]
-    said = " ".join(cautions(found._replace(runs=runs)))
+    said = " ".join(cautions(replace(found, runs=runs)))
     assert (f"vdm ({1 / (1 - decay):,.0f} steps, trained for {steps:,})" in said) == (mean_age > 0.1001 * steps)

@@ -9,13 +9,14 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.comparisons.significance.finished import final_record, find_runs, read_costs
 from diffenc_jax.lab.comparisons.significance.grid import Grid
+from tests import stored_runs
 from tests.lab.comparisons.significance import made_up
 
 GRID = Grid("configs/digits.py", ("vdm", "diffenc"), (0, 1), (), made_up.PASSES, "vdm")
 DEEP = dataclasses.replace(GRID, arms=("vdm-T10",), reference="vdm-T10")
 
 
-def matching(place, grid=GRID):
+def matching(place, grid):
     """The record of the reference's seed 0 that counts as the final evaluation."""
     found = final_record(grid, place, grid.run_config(grid.reference, 0))
     return found and found[0]
@@ -37,42 +38,41 @@ def test_finished_and_missing(tmp_path):
     ]
 
 
-def test_a_record_counts_if_it_is_the_one_asked_for(tmp_path):
+FIT = {"fit": {"split": "train", "sha256": "0", "images": 64, "grid": 480, "seed": 0}}
+RECORDS = [
+    ({}, "fit.grid=480", True),
+    *(({key: value}, "fit.grid=480", False) for key, value in (("kind", "ode"), ("seed", 7), ("depth", 50))),
+    (FIT, "fit.images=64", True),
+    (FIT, "fit.grid=480", True),  # all images, which are fewer than it would take
+    (FIT, "fit.images=32", False),
+    (FIT, "fit.seed=1", False),
+]
+
+
+@pytest.mark.parametrize(("entries", "change", "count"), RECORDS)
+def test_a_record_counts_if_its_estimator_is_the_one_asked_for(tmp_path, entries, change, count):
+    final = ("loss.variance_ratio=optimal",)
+    file = made_up.record_file(place := made_up.write(tmp_path, "vdm-T10", 0, final=final))
+    stored_runs.change(file, estimator=json.loads(file.read_text())["estimator"] | entries)
+    assert matching(place, dataclasses.replace(DEEP, final=(*final, change))) == (file if count else None)
+
+
+def test_a_record_of_another_run_and_a_damaged_one_do_not_count(tmp_path):
     place = made_up.write(tmp_path, "vdm", 0)
     file = made_up.record_file(place)
     record = json.loads(file.read_text())
-    assert matching(place) == file
-    for key, value in (("kind", "ode"), ("seed", 7), ("time_sampling", "uniform")):
-        file.write_text(json.dumps(record | {"estimator": record["estimator"] | {key: value}}))
-        assert matching(place) is None
     for other in (record | {"config_hash": "0" * 12}, record | {"estimator": None}, "{"):
         file.write_text(json.dumps(other))
-        assert matching(place) is None
+        assert matching(place, GRID) is None
 
 
 def test_a_final_evaluation_with_another_loss_counts_for_the_run(tmp_path):
     """The run is that of its training; records with its own loss do not count, and the other way round."""
-    final = ("loss.variance_ratio=optimal_pixel",)
-    fitted = dataclasses.replace(DEEP, final=final)
-    place = made_up.write(tmp_path, "vdm-T10", 0)
-    assert matching(place, fitted) is None
-    made_up.write(tmp_path, "vdm-T10", 0, final=final)
-    path = matching(place, fitted)
-    assert "optimal_pixel" in path.name
-    assert matching(place, DEEP) not in (None, path)
-
-
-@pytest.mark.parametrize(("change", "count"), [("images=64", True), ("images=32", False), ("seed=1", False)])
-def test_a_fit_counts_if_it_is_the_one_asked_for(tmp_path, change, count):
-    final = ("loss.variance_ratio=optimal",)
-    fitted = dataclasses.replace(DEEP, final=final)
-    place = made_up.write(tmp_path, "vdm-T10", 0, final=final)
-    record = json.loads(made_up.record_file(place).read_text())
-    record["estimator"]["fit"] = {"split": "train", "sha256": "0", "images": 64, "grid": 480, "seed": 0}
-    made_up.record_file(place).write_text(json.dumps(record))
-    assert matching(place, fitted) is not None  # all images, which are fewer than it would take
-    changed = dataclasses.replace(fitted, final=(*final, f"fit.{change}"))
-    assert (matching(place, changed) is not None) == count
+    for final in ((), ("loss.variance_ratio=optimal_pixel",)):
+        grid = dataclasses.replace(DEEP, final=final)
+        assert matching(tmp_path / "vdm-T10-seed0", grid) is None
+        made_up.write(tmp_path, "vdm-T10", 0, final=final)
+        assert ("optimal_pixel" in matching(tmp_path / "vdm-T10-seed0", grid).name) == bool(final)
 
 
 def test_without_a_note_the_way_that_most_runs_are_evaluated_counts(tmp_path):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid, read_grid
+from diffenc_jax.lab.comparisons.significance.grid import FILE, OTHER_FILE, Grid, read_grid
 from tests.lab.comparisons.significance import made_up
 from tests.stored_runs import write_images
 
@@ -94,6 +94,7 @@ def test_a_workdir_of_another_configuration_is_refused(tmp_path):
 
 def test_what_is_noted_is_read_and_added_to_unless_it_is_another_experiment(tmp_path):
     make().note_in(tmp_path)
+    (tmp_path / FILE).rename(tmp_path / OTHER_FILE)  # which is read as well
     assert read_grid(tmp_path) == make()
     final = ("eval.split=train",)
     make(arms=("nontrainable", "vdm"), seeds=(3, 1), passes=8, reference="vdm", final=final).note_in(tmp_path)

@@ -28,7 +28,7 @@ def test_arms_are_those_of_the_configuration(name):
     comparison = COMPARISONS[name]
     for arm in comparison.arms:
         config = load_config(f"{comparison.config}:{arm}", comparison.overrides)
-        assert (config.train.steps, config.train.ends_every) == (comparison.steps, 1)
+        assert (config.train.steps, config.train.endpoint_interval) == (comparison.steps, 1)
     grid = comparison.grid(("train.steps=20", "train.batch_size=8"))
     assert grid.overrides == ("train.steps=20", "train.batch_size=8")
 

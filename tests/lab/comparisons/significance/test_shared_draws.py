@@ -6,7 +6,7 @@ import numpy as np
 from diffenc_jax.data.images import Batch
 from diffenc_jax.parallel.batches import Batches
 from diffenc_jax.parallel.sharding import make_mesh
-from diffenc_jax.train.step import StepFunction
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 
 IMAGES = tiny.images(20)
@@ -16,7 +16,7 @@ def drawn(arm, seed, step):
     """Images, times, noise and images of the end points of a training step."""
     config = tiny.config(arm, seed=seed)
     batch = Batches(Batch(IMAGES), config, make_mesh())(step)
-    function = StepFunction(tiny.model(config), config)
+    function = TrainingProgram(tiny.model(config), config)
     inputs = function.inputs(np.uint32(seed), np.int32(step), batch, None)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(inputs._replace(dropout_key=None))]
 

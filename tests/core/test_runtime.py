@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from diffenc_jax.core import process
+from diffenc_jax.core import runtime
 from tests.processes import python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are settings of Linux")
@@ -12,12 +12,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these are setti
 
 @pytest.fixture(autouse=True)
 def no_tunables(monkeypatch):
-    monkeypatch.delenv(process.TUNABLES, raising=False)
+    monkeypatch.delenv(runtime.TUNABLES, raising=False)
 
 
 STARTED_AGAIN = """
 import os, sys
-from diffenc_jax.core.process import prepare
+from diffenc_jax.core.runtime import prepare
 print("started", flush=True)
 prepare()
 print(os.environ["GLIBC_TUNABLES"], *sys.argv[1:])
@@ -36,6 +36,6 @@ def test_a_program_that_cannot_be_executed_again_goes_on():
 
 @pytest.mark.parametrize(("flags", "options"), [("", {"xla_backend_optimization_level": 1}), ("KEY=0", {})])
 def test_flags_of_the_user_go_before_our_compiler_options(flags, options):
-    program = "from diffenc_jax.core.process import CPU_OPTIONS; print(CPU_OPTIONS)"
+    program = "from diffenc_jax.core.runtime import CPU_OPTIONS; print(CPU_OPTIONS)"
     printed = python("-c", program, XLA_FLAGS=flags.replace("KEY", "--xla_backend_optimization_level")).stdout
     assert printed == f"{options}\n"

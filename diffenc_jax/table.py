@@ -23,7 +23,6 @@ KINDS = {
     "writer": Kind("writer", "diffenc_jax.train.writer:MetricWriter", "log.writers"),
     "data": Kind("data set", "diffenc_jax.data.sources:NamedSource", "data.source", objects=True),
 }
-_ENCODERS = "diffenc_jax.diffusion.encoders"
 
 
 def _command(module: str, summary: str, computes: bool = True) -> Entry:
@@ -56,27 +55,20 @@ PARTS: dict[str, dict[str, Entry]] = {
         **_parts("diffusion.encoders", identity="Identity", nontrainable="NonTrainable", shrinking="Shrinking"),
         **_parts("diffusion.encoders", affine="Affine", residual="Residual"),
         **_parts("diffusion.encoders", trainable="Trainable", unbounded="Unbounded"),
-        "dct": Entry(f"{_ENCODERS}:Unbounded", network="frequency_gains"),
-        "mlp": Entry(f"{_ENCODERS}:Trainable", network="mlp"),
-        "transformer": Entry(f"{_ENCODERS}:Trainable", network="transformer"),
+        "dct": Entry("diffenc_jax.diffusion.encoders:Unbounded", network="frequency_gains"),
+        "mlp": Entry("diffenc_jax.diffusion.encoders:Trainable", network="mlp"),
+        "transformer": Entry("diffenc_jax.diffusion.encoders:Trainable", network="transformer"),
     },
     "code": _parts("diffusion.codes", k_hot="KHot", none="NoCode"),
     "decoder": _parts("diffusion.decoders", gaussian="Gaussian", levels="Levels"),
-    "schedule": _parts(
-        "diffusion.schedules",
-        fixed_linear="FixedLinear",
-        fixed_poly10="FixedPoly10",
-        learned_linear="LearnedLinear",
-        monotone="Monotone",
-        polynomial="Polynomial",
-    ),
-    "prediction": _parts(
-        "diffusion.gaussian",
-        change="velocity_from_change",
-        eps="velocity_from_noise",
-        v="velocity_from_velocity",
-        x="velocity_from_image",
-    ),
+    "schedule": {
+        **_parts("diffusion.schedules", fixed_linear="FixedLinear", learned_linear="LearnedLinear"),
+        **_parts("diffusion.schedules", fixed_poly10="FixedPoly10", monotone="Monotone", polynomial="Polynomial"),
+    },
+    "prediction": {
+        **_parts("diffusion.gaussian", change="velocity_from_change", eps="velocity_from_noise"),
+        **_parts("diffusion.gaussian", v="velocity_from_velocity", x="velocity_from_image"),
+    },
     "extrapolation": _parts("diffusion.reverse", exponential="exponential", linear="linear"),
     "estimator": {
         **_parts("evaluation.bound", bound="Bound"),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from clu.metrics import Collection
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.core import parts, process
+from diffenc_jax.core import parts, runtime
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import Seed, at_step, stream, uniform
 from diffenc_jax.data.images import Batch
@@ -41,32 +41,50 @@ class StepReport(NamedTuple):
     meter: Collection
 
 
-class StepFunction:
-    """A training run as pure functions: `init(seed)` makes its first state, a call makes one step.
+class TrainingProgram:
+    """A training run as pure functions: `init` makes its first state, `train_step` makes one step.
 
     All randomness comes from (seed, name of the stream, number of the step). The seed is an argument, uint32 [], so
-    that runs of other seeds need no compilation of their own.
+    that runs of other seeds need no compilation of their own. On a mesh, `start` and `compiled` have the shardings of
+    the state; the devices of the mesh need not exist until one of the two is called.
+
+    Attributes:
+      seed: the last argument of both functions, that of the configuration.
     """
 
-    __name__ = "train_step"  # of the compiled program, in profiles
-
     def __init__(self, model: Model, config: Config, mesh: Mesh | None = None):
-        """Raises InputError if `model` cannot be trained as `config.train` says.
+        """Compiles nothing; raises InputError if `model` cannot be trained on `mesh` as `config.train` says.
 
         Args:
-          config: the run's configuration; only `train` and, in messages, `model` are read.
-          mesh: the devices that a batch is divided over; None for one device.
+          config: the run's configuration; only `seed`, `train` and, in messages, `model` are read.
+          mesh: the devices that a batch is divided over; by default the first device.
         """
-        of, advice = config.train.flops_of, "load the configuration by its name, with diffenc_jax.load_config"
+        train, of = config.train, config.train.flops_of
+        advice = "load the configuration by its name, with diffenc_jax.load_config"
         require(of is None, f"train.flops_of={of} leaves train.steps open; {advice}")
         learned = f"model.schedule.kind={config.model.schedule.kind} at infinite depth"
         why = "whose training lowers the variance of the loss itself"
-        suits = config.train.time_sampling == "uniform" or not learns_interior(model)
+        suits = train.time_sampling == "uniform" or not learns_interior(model)
         require(suits, f"train.time_sampling=importance is not for {learned}, {why}; take uniform")
-        self.model, self.config, self.mesh = model, config, mesh
-        self.augmentation = make_augmentation(config.train.augmentations, model.spec.shape)
-        self.optimizer = make_optimizer(config.train, partial(decayed, interior=model.schedule.interior), mesh)
-        self._stays_finite = getattr(parts.load("optimizer", config.train.optimizer.kind), "stays_finite", False)
+        self.model, self.config, self.seed = model, config, np.uint32(config.seed)
+        self.mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
+        size, count = f"train.batch_size={train.batch_size}", f"train.accumulate={train.accumulate}"
+        self._advice = f"lower {size}, raise {count}, or take model.remat=block"
+        sharding.check_batch(self.mesh, train.batch_size, "train.batch_size", train.accumulate)
+        self.augmentation = make_augmentation(train.augmentations, model.spec.shape)
+        self._stays_finite = getattr(parts.load("optimizer", train.optimizer.kind), "stays_finite", False)
+        outside = outside_parts(config, "optimizer")
+        with parts.trying(outside):
+            self.optimizer = make_optimizer(train, partial(decayed, interior=model.schedule.interior), self.mesh)
+            if outside:
+                self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        """Raise ValueError if a step changes the shapes of its state."""
+        stepped, _ = jax.eval_shape(self.train_step, self.state, self.batch, self.seed)
+        same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), self.state, stepped)
+        if not all(jax.tree.leaves(same)):
+            raise ValueError("a step changes shapes or dtypes of its state")
 
     def init(self, seed: Seed) -> TrainState:
         """The state before the first step."""
@@ -87,15 +105,15 @@ class StepFunction:
         transformations if the model is conditioned on them.
 
         The times are spread evenly over the batch, by the density of `losses` or, if it is None, uniformly. The
-        end-point terms are evaluated on one image in `train.ends_every`, and at each step on other images. If
-        `ends_every` does not divide the batch, they are evaluated on more images. They are about 0.5 % of the bound.
+        end-point terms are evaluated on one image in `train.endpoint_interval`, and at each step on other images. If
+        this number does not divide the batch, they are evaluated on more images. They are about 0.5 % of the bound.
         """
         train, size = self.config.train, len(batch.data)
         names = "time", "noise", "dropout"
         time_key, noise_key, dropout_key = (at_step(seed, name, step) for name in names)
         s = antithetic(uniform(time_key), size)
         t, weight = (s, jnp.ones_like(s)) if losses is None else by_density(losses.mass(), s)
-        k = math.gcd(train.ends_every, size // train.accumulate)
+        k = math.gcd(train.endpoint_interval, size // train.accumulate)
         noise = self.model.draw_noise(noise_key, t, size // k)
         if self.augmentation.kinds:
             choice = self.augmentation.draw(at_step(seed, "augmentation", step), size)
@@ -103,7 +121,7 @@ class StepFunction:
             batch = batch._replace(data=self.augmentation.apply(batch.data, choice), augmentation=flags)
         return StepInputs(batch, noise, weight, dropout_key, every_kth(batch, k, first=step % k))
 
-    def __call__(self, state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, StepReport]:
+    def train_step(self, state: TrainState, batch: Batch, seed: Seed) -> tuple[TrainState, StepReport]:
         """One step on a global batch, which minimises bits/dim.
 
         The losses of additional heads are minimised too, only by the heads' own parameters: other parameters have no
@@ -117,7 +135,7 @@ class StepFunction:
         if train.accumulate == 1:
             outputs, grads = gradient(self.model, params, inputs)
         else:
-            parts = inputs.split(train.accumulate, 1 if self.mesh is None else self.mesh.size)
+            parts = inputs.split(train.accumulate, self.mesh.size)
             outputs, grads = accumulated_gradient(self.model, params, parts)
         grads = sharding.scattered(self.mesh, grads, self.model.score.compute.scan)
         grad_norm = global_norm(grads)
@@ -145,6 +163,53 @@ class StepFunction:
             kept = jax.tree.map(partial(jnp.where, finite), stepped, state)
             stepped = kept.replace(step=stepped.step)
         return stepped, StepReport(finite, stepped.meter)
+
+    @cached_property
+    def state(self) -> TrainState:
+        """ShapeDtypeStructs of a state, with their shardings."""
+        shapes = jax.eval_shape(self.init, self.seed)
+        return sharding.abstract_arrays(shapes, sharding.state_shardings(self.mesh, shapes))
+
+    @cached_property
+    def batch(self) -> Batch:
+        """ShapeDtypeStructs of a batch, with their shardings."""
+        shapes, batched = self.model.batch_shapes(self.config.train.batch_size), sharding.batched(self.mesh)
+        return sharding.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
+
+    @cached_property
+    def step(self) -> Any:
+        """`train_step`, jitted for the mesh; it reuses the buffers of its state."""
+        state, whole = self._shardings, sharding.replicated(self.mesh)
+        return jax.jit(
+            self.train_step,
+            in_shardings=(state, sharding.batched(self.mesh), whole),
+            out_shardings=(state, whole),
+            donate_argnums=0,
+            compiler_options=runtime.CPU_OPTIONS if self.mesh.devices.flat[0].platform == "cpu" else None,
+        )
+
+    def start(self) -> TrainState:
+        """The state before the first step, on the mesh."""
+        return jax.jit(self.init, out_shardings=self._shardings)(self.seed)
+
+    @property
+    def _shardings(self) -> TrainState:
+        return jax.tree.map(lambda leaf: leaf.sharding, self.state)
+
+    def compiled(self) -> jax.stages.Compiled:
+        """Compile `step`, and return the compiler's memory to the system.
+
+        Raises RunError if a device has too little memory for it.
+        """
+        with self.within_memory():
+            program = self.step.lower(self.state, self.batch, self.seed).compile()
+        runtime.return_freed_memory()
+        memory.check_fits(program, STEP, self._advice)
+        return program
+
+    def within_memory(self) -> AbstractContextManager[None]:
+        """Context for calls of `start` and a compiled step: an error that they are out of memory becomes a RunError."""
+        return memory.within_memory(STEP, self._advice)
 
 
 def decayed(params: Params, interior: Sequence[str] = ()) -> Params:
@@ -181,61 +246,3 @@ def holds_nan(tree: Any) -> jax.Array:
     """bool [], whether an array of a tree holds NaN. An optimizer may hold infinities, such as a best loss so far."""
     found = [jnp.isnan(leaf).any() for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.stack([*found, jnp.zeros((), bool)]).any()
-
-
-class Program:
-    """A training run on a mesh. The devices of the mesh need not exist until `init` or a compiled step is called.
-
-    Attributes:
-      init: () -> the state before the first step.
-      step: (state, batch, seed) -> (state, report); it reuses the buffers of its state.
-      state, batch: ShapeDtypeStructs of the first arguments of `step`, with their shardings.
-      seed: the last argument of `step`, that of the configuration.
-      function: the step as a pure function.
-    """
-
-    def __init__(self, model: Model, config: Config, mesh: Mesh):
-        """Compiles nothing; raises InputError if `model` cannot be trained on `mesh` as `config.train` says."""
-        train = config.train
-        size, count = f"train.batch_size={train.batch_size}", f"train.accumulate={train.accumulate}"
-        self._advice = f"lower {size}, raise {count}, or take model.remat=block"
-        self.seed = np.uint32(config.seed)
-        sharding.check_batch(mesh, train.batch_size, "train.batch_size", train.accumulate)
-        outside = outside_parts(config, "optimizer")
-        with parts.trying(outside):
-            self.function = StepFunction(model, config, mesh)
-            shapes = jax.eval_shape(self.function.init, self.seed)
-        shardings = sharding.state_shardings(mesh, shapes)
-        batched, whole = sharding.batched(mesh), sharding.replicated(mesh)
-        self.init = partial(jax.jit(self.function.init, out_shardings=shardings), self.seed)
-        self.step = jax.jit(
-            self.function,
-            in_shardings=(shardings, batched, whole),
-            out_shardings=(shardings, whole),
-            donate_argnums=0,
-            compiler_options=process.CPU_OPTIONS if mesh.devices.flat[0].platform == "cpu" else None,
-        )
-        self.state = sharding.abstract_arrays(shapes, shardings)
-        shapes = model.batch_shapes(train.batch_size)
-        self.batch = sharding.abstract_arrays(shapes, jax.tree.map(lambda _: batched, shapes))
-        if outside:
-            with parts.trying(outside):
-                stepped, _ = jax.eval_shape(self.function, self.state, self.batch, self.seed)
-                same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), self.state, stepped)
-                if not all(jax.tree.leaves(same)):
-                    raise ValueError("a step changes shapes or dtypes of its state")
-
-    def compiled(self) -> jax.stages.Compiled:
-        """Compile `step`, and return the compiler's memory to the system.
-
-        Raises RunError if a device has too little memory for it.
-        """
-        with self.within_memory():
-            program = self.step.lower(self.state, self.batch, self.seed).compile()
-        process.return_freed_memory()
-        memory.check_fits(program, STEP, self._advice)
-        return program
-
-    def within_memory(self) -> AbstractContextManager[None]:
-        """Context for calls of `init` and `step`: an error that they are out of memory becomes a RunError."""
-        return memory.within_memory(STEP, self._advice)
