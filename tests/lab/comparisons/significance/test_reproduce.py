@@ -90,8 +90,8 @@ SMALL = {
 def kill_machine(process):
     """Kill a command and all that it has started, at once."""
     if process.poll() is None:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for number in [process.pid, *map(int, children)]:
+        threads = Path(f"/proc/{process.pid}/task").glob("*/children")
+        for number in [process.pid, *(int(child) for thread in threads for child in thread.read_text().split())]:
             os.kill(number, signal.SIGKILL)
         process.wait()
 
