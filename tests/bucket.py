@@ -103,8 +103,7 @@ class Bucket:
             protocol_version = "HTTP/1.1"
 
             def handle_any(self):
-                size = int(self.headers.get("Content-Length", 0))
-                body = self.rfile.read(size) if size else self._chunks()
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 fault = bucket._fault(f"{self.command} {self.path}")
                 if fault == "cut":
                     return self._cut()
@@ -117,17 +116,6 @@ class Bucket:
                 return self._reply(*answer, short=fault == "short")
 
             do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
-
-            def _chunks(self) -> bytes:
-                """Body of a request that names no length."""
-                if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                    return b""
-                parts = []
-                while size := int(self.rfile.readline().split(b";")[0], 16):
-                    parts.append(self.rfile.read(size))
-                    self.rfile.readline()
-                self.rfile.readline()
-                return b"".join(parts)
 
             def _reply(self, status: int, headers: list, content: bytes, short: bool = False):
                 self.send_response_only(status)

@@ -55,7 +55,6 @@ def prepare() -> None:
     # Otherwise gcsfs asks for the type of each bucket by gRPC, which needs another permission.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import aiohttp
-    import fsspec
     from fsspec.config import conf
 
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs tracebacks of the errors that it raises
@@ -63,7 +62,6 @@ def prepare() -> None:
     for protocol in ("gs", "gcs"):
         # A cached listing would hide what other machines write.
         conf.setdefault(protocol, {}).update(use_listings_cache=False, session_kwargs={"timeout": patience})
-        fsspec.register_implementation(protocol, "diffenc_jax.core.gcs.BucketFileSystem", clobber=True)
 
 
 @cache

@@ -39,18 +39,19 @@ def number() -> int:
 def first_alone(act: Callable[[], Any]) -> None:
     """If there are several hosts, call `act` on the first one while the others wait, for up to a day.
 
-    They wait by JAX's coordination service: collectives give up after half a minute.
+    They wait by JAX's coordination service, which has no public function: collectives give up after half a minute.
     """
     import jax
-    from orbax.checkpoint.multihost import get_barrier_sync_fn
+    from jax._src.distributed import global_state
 
+    client: Any = global_state.client
     if jax.process_count() == 1:
         return
     try:
         if is_first():
             act()
     finally:
-        get_barrier_sync_fn()(key=f"diffenc-first-alone-{next(_CALLS)}", timeout_ms=DAY_MS)
+        client.wait_at_barrier(f"diffenc-first-alone-{next(_CALLS)}", DAY_MS)
 
 
 def end_if_alone(error: Exception) -> None:

@@ -1,21 +1,18 @@
 """Orbax checkpoints of a run: saved in the background, completely or not at all, and verified when restored."""
 
-import contextlib
-import logging
-import re
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
+from orbax.checkpoint import v1 as ocp
 
 from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.buckets import is_remote
@@ -26,22 +23,21 @@ from diffenc_jax.core.text import printable
 from diffenc_jax.core.versions import OURS
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files, storage
+from diffenc_jax.runs.checksum_item import CheckpointIdentity, ChecksumItem, checksums
 from diffenc_jax.runs.hashes import Damaged, Hashes, array_shapes, own_hashes, verify
 from diffenc_jax.runs.metrics import evaluated_bpd, read_metrics
-from diffenc_jax.runs.seals import Seal, SealHandler, Stamp
 from diffenc_jax.runs.stored import CHECKPOINTS, StoredRun
 
 KEEP_LATEST = 2
-WRITTEN_AT_ONCE = 0.1  # GB, at least the largest array: TensorStore copies all that it writes at once
+WRITTEN_AT_ONCE = 10**8  # bytes, at least those of the largest array: TensorStore copies all that it writes at once
 PARTIAL = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is still writing
+COMMITTED = "commit_success.txt"  # in a bucket, the last file of a complete checkpoint
 # After a failed save: seconds to wait for each thread, and rounds of deletion with a pause after each.
 THREAD_SECONDS, ROUNDS, ROUND_SECONDS = 10.0, 5, 0.1
-DAMAGED_FOLDER, HASHES, METADATA = "damaged", "hashes", "_CHECKPOINT_METADATA"
+DAMAGED_FOLDER, HASHES = "damaged", "hashes"
 
-# Orbax warns when it opens checkpoints for reading only, although it was asked to.
-logging.getLogger("absl").addFilter(
-    lambda record: not re.search("directory is read only|read_only=True", str(record.msg))
-)
+# Python warns about the reads and writes that Orbax abandons when another one has failed.
+warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
 
 # A training state: a dataclass of arrays with averaged parameters `ema` and a method `replace`.
 State = TypeVar("State", bound=Any)
@@ -52,12 +48,12 @@ class SaveFailed(Exception):
     """A checkpoint could not be written; the text is one line that says which one and why."""
 
 
-class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
+class Checkpoints(AbstractContextManager["Checkpoints"]):
     """Checkpoints of a run: the newest two, every `keep_every_steps`-th, and the best of the evaluated ones.
 
     The EMA is a separate item, so that evaluation reads nothing else. A third item holds hashes of all arrays, because
-    Orbax restores flipped bytes without an error, and a `Stamp`, because a folder may be renamed or copied from another
-    run.
+    Orbax restores flipped bytes without an error, and a `CheckpointIdentity`, because a folder may be renamed or copied
+    from another run.
 
     Attributes:
       complete: the newest step that is known to be saved completely, or None.
@@ -66,67 +62,43 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     def __init__(self, run: StoredRun, keep_every_steps: int | None = None, state: Any = ()):
         """Open the checkpoints of `run`, for writing if `keep_every_steps` is given, of states like `state`.
 
-        Raises InputError if they cannot be opened.
+        Raises InputError if they cannot be listed.
         """
+        mend_unraisable()  # also where a user's program opens a run
         self._run, self._keep_every_steps = run, keep_every_steps
         self._workdir = storage.identity(run.workdir)
-        largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0)
-        self._gigabytes: Any = max(WRITTEN_AT_ONCE, 1.01 * largest / 10**9)
-        self._folder, self._saving = self._workdir / CHECKPOINTS, 0
-        self._opened: ocp.CheckpointManager | None = None
-        try:
-            self.complete: int | None = self._manager.latest_step()
-        except Exception as error:  # of any library, if a bucket does not answer
-            why = storage.bucket_reason(error) if is_remote(self._folder) else _reason(error)
-            raise InputError(f"{self._folder} cannot be opened: {why}") from error
+        self._folder, self._context = self._workdir / CHECKPOINTS, _saving_options(state)
+        # The save in progress, the step that is saved or was last saved, and those that its checkpoint replaces.
+        self._response: ocp.AsyncResponse | None = None
+        self._saving, self._replaced = 0, list[int]()
+        if keep_every_steps is not None:
+            self._delete_partial()
+        self.complete = max(self.steps(), default=None)
 
     @cached_property
-    def _stamp(self) -> Stamp:
+    def _identity(self) -> CheckpointIdentity:
         """Identity of the checkpoints, without a step. The first host broadcasts it: others may see an older file."""
         origin = self._run.origin
         ours = f"{origin.run} {json_digest(origin.standards)}"
         run, standards = hosts.broadcast(ours.encode()).decode().split(" ")
-        return Stamp(run, self._run.config.hash, standards)
-
-    @property
-    def _manager(self) -> ocp.CheckpointManager:
-        self._opened = self._opened or self._open()
-        return self._opened
-
-    def _open(self) -> ocp.CheckpointManager:
-        mend_unraisable()  # also where a user's program opens a run
-        every, writes = self._keep_every_steps, self._keep_every_steps is not None
-        policy = [policies.LatestN(KEEP_LATEST), _Best(self._workdir)]
-        policy += [policies.EveryNSteps(every)] if writes else []
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(policy),
-            read_only=not writes,
-            cleanup_tmp_directories=True,  # in a bucket, where partial checkpoints have the names of complete ones
-        )
-        if writes:
-            self._delete_partial()
-        for path in () if is_remote(self._folder) else self._folder.glob(f"*/{METADATA}"):
-            storage.check_regular(path)  # Orbax reads them at once
-        handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        for name in ("state", "ema"):
-            handler = ocp.PyTreeCheckpointHandler(save_concurrent_gb=self._gigabytes)
-            handlers.add(name, ocp.args.PyTreeSave, handler)
-            handlers.add(name, ocp.args.PyTreeRestore, handler)
-        handlers.add(HASHES, Seal, SealHandler())
-        return ocp.CheckpointManager(self._folder, handler_registry=handlers, options=options)
+        return CheckpointIdentity(run, self._run.config.hash, standards)
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        with contextlib.nullcontext() if kind is None else contextlib.suppress(SaveFailed):
-            if self._opened is not None:
-                self._or_save_failed(self._opened.close)
+        with nullcontext() if kind is None else suppress(SaveFailed):
+            self.wait()
 
     def latest_step(self) -> int | None:
-        """The newest step that was saved completely, or None. `restore` finds out whether it is damaged."""
-        return self.complete if self._opened is None else self._opened.latest_step()
+        """The newest step that is saved or being saved, or None. `restore` finds out whether it is damaged."""
+        return self.complete if self._response is None else self._saving
 
     def steps(self) -> list[int]:
         """All steps that were saved completely, increasing."""
-        return sorted(self._manager.all_steps())
+        return [step for step in self._run.steps() if self._is_complete(str(step))]
+
+    def _is_complete(self, name: str) -> bool:
+        """Whether the folder `name` is that of a checkpoint that was saved completely."""
+        path = self._folder / name
+        return files.exists(path / COMMITTED) if is_remote(path) else path.is_dir() and PARTIAL not in name
 
     def save(self, step: int, state: Any) -> None:
         """Start to save `state` as `step`, unless that step is saved already. Every host must call this.
@@ -137,8 +109,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         try:
             self.wait()
         finally:
-            self._or_save_failed(lambda: self._manager)  # after a failure it is opened again, and finds what is saved
-            if step != self.latest_step():
+            if step != self.complete:
                 self._save(step, state=state.replace(ema=None), ema=state.ema)
 
     def save_ema(self, step: int, ema: Any) -> None:
@@ -147,36 +118,46 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         self.wait()
 
     def _save(self, step: int, **items: Any) -> None:
-        file_size = int(WRITTEN_AT_ONCE * 10**9)  # a file is in memory until it is written
-        args = {name: ocp.args.PyTreeSave(item, ocdbt_target_data_file_size=file_size) for name, item in items.items()}
-        args[HASHES] = Seal(self._stamp._replace(step=step), own_hashes(items))
-        self._saving = step
-        self._or_save_failed(lambda: self._manager.save(step, args=ocp.args.Composite(**args)))
+        self._saving, hashes = step, own_hashes(items)
+        with self._or_save_failed(), self._context:
+            self._replaced = self._replaced_by(step)
+            storage.make_folder(self._folder)
+            item = ChecksumItem(self._identity._replace(step=step), hashes)
+            self._response = ocp.save_checkpointables_async(self._folder / str(step), {**items, HASHES: item})
+
+    def _replaced_by(self, step: int) -> list[int]:
+        """Steps whose checkpoints are deleted once that of `step` is complete."""
+        bits, every = evaluated_bpd(read_metrics(self._workdir)), self._keep_every_steps or 1
+        steps = [*self.steps(), step]
+        lowest = min((bits[one] for one in steps if one in bits), default=0.0)
+        return [one for one in steps[:-KEEP_LATEST] if one % every and bits.get(one) != lowest]
 
     def wait(self) -> None:
         """Wait until the last save is complete; raises SaveFailed if it could not be written.
 
-        The memory that the save freed is returned to the system. Allocators would keep it for the threads of a save,
-        and would keep more after every save.
+        Freed memory is returned to the system. Allocators would keep it for the threads of a save, and would keep more
+        after every save.
         """
-        if self._opened is not None:
-            self._or_save_failed(self._opened.wait_until_finished)
-            self.complete = self._opened.latest_step()
-            return_freed_memory()
+        if self._response is not None:
+            with self._or_save_failed():
+                self._response.result()
+                self._response, self.complete = None, self._saving
+                for step in self._replaced if hosts.is_first() else ():
+                    storage.delete(self._folder / str(step))
+        return_freed_memory()
 
-    def _or_save_failed(self, act: Callable[[], Any]) -> None:
+    @contextmanager
+    def _or_save_failed(self) -> Iterator[None]:
         try:
-            act()
+            yield
         except Exception as error:  # the disk and the libraries raise anything
-            # After a failure Orbax forgets older checkpoints and leaves the partial one; a new manager does neither.
-            if self._opened is not None:
-                with contextlib.suppress(Exception):
-                    self._opened.close()
-                self._opened = None
+            self._response = None
             for thread in threading.enumerate():
                 if type(thread).__module__.startswith("orbax."):  # their own `join` raises the error
                     threading.Thread.join(thread, THREAD_SECONDS)
             self._delete_partial(ROUNDS)
+            with suppress(InputError):  # of a bucket that does not answer
+                self.complete = max(self.steps(), default=None)
             what = f"the checkpoint of step {self._saving} could not be saved in {self._folder}"
             raise SaveFailed(f"{what}: {_reason(error)}") from error
 
@@ -188,16 +169,15 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         """
         for number in range(rounds if hosts.is_first() else 0):
             time.sleep(ROUND_SECONDS * bool(number))
-            with contextlib.suppress(OSError):
-                for path in storage.glob(self._folder, f"*{PARTIAL}*"):
-                    storage.delete(path)
+            with suppress(OSError, InputError):
+                for path in storage.glob(self._folder, "*"):
+                    if path.name.partition(PARTIAL)[0].isdecimal() and not self._is_complete(path.name):
+                        storage.delete(path)
 
     def holds_ema_only(self, step: int) -> bool:
         """Whether `step` was saved by `save_ema`, so that training cannot resume from it; False if it is damaged."""
-        try:
-            return set(self._manager.item_metadata(step).keys()) - {HASHES} == {"ema"}
-        except Exception:  # noqa: BLE001  restoring reports the damage
-            return False
+        names = {path.name for path in files.list_paths(self._folder / str(step), "*")}
+        return "ema" in names and "state" not in names
 
     def restore(self, step: int, abstract: State) -> State:
         """The state of `step`, with the shardings of `abstract`, a state of ShapeDtypeStructs.
@@ -214,25 +194,22 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         return self._restore(step, ema=abstract)["ema"]
 
     def _restore(self, step: int, **abstract: Any) -> dict[str, Any]:
-        stamp = self._stamp._replace(step=step)  # a broadcast, before any host fails
+        identity, folder = self._identity._replace(step=step), self._folder / str(step)  # a broadcast comes first
         try:
-            hashes = self._read(step, **{HASHES: Seal(stamp)})[HASHES]
+            hashes = self._read(folder, lambda: checksums(folder / HASHES, identity))
             self._check_fits(step, abstract, hashes)
-            like = ocp.checkpoint_utils.construct_restore_args  # in the same shapes, dtypes and shardings
-            args = {name: ocp.args.PyTreeRestore(item, restore_args=like(item)) for name, item in abstract.items()}
-            items = self._read(step, **args)
+            items = self._read(folder, lambda: ocp.load_checkpointables(folder, abstract))
             verify(items, hashes)
         except Damaged as error:
             raise Damaged(f"the checkpoint of step {step} is damaged: {error}") from error
         return items
 
-    def _read(self, step: int, **args: Any) -> dict[str, Any]:
-        """Items of a checkpoint, by the arguments for restoring them; raises Damaged."""
+    def _read(self, folder: Path, read: Callable[[], T]) -> T:
+        """Call `read`, which reads files of the checkpoint in `folder`; raises Damaged if it fails."""
         try:
-            for path in () if is_remote(self._folder) else (self._folder / str(step)).rglob("*"):
+            for path in () if is_remote(folder) else folder.rglob("*"):
                 storage.check_regular(path)
-            restored = self._manager.restore(step, args=ocp.args.Composite(**args))
-            return {name: restored[name] for name in args}
+            return read()
         except InputError:
             raise
         except Exception as error:  # the libraries raise anything on a damaged checkpoint
@@ -272,7 +249,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             print(printable(message + ending), file=sys.stderr, flush=True)
         if damaged and writes:
             hosts.broadcast(b"")  # the other hosts wait until the folders have moved
-            self._manager.reload()
+            self.complete = max(self.steps(), default=None)
 
     def _check_fits(self, step: int, abstract: dict[str, Any], hashes: Hashes) -> None:
         """Raise InputError unless the hashed items of `step` have the names and shapes of `abstract`.
@@ -288,18 +265,13 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         raise InputError(f"{other}: {only}{self._run.origin.other_version}")
 
 
-class _Best(policies.PreservationPolicy):
-    """Keeps the checkpoint with the lowest bits/dim among those evaluated during training."""
-
-    def __init__(self, workdir: Path):
-        self._workdir = workdir
-
-    def should_preserve(
-        self, checkpoints: Sequence[policies.PolicyCheckpointInfo], *, context: policies.PreservationContext
-    ) -> Sequence[bool]:
-        bits_by_step = evaluated_bpd(read_metrics(self._workdir))
-        bits = [bits_by_step.get(checkpoint.step, np.inf) for checkpoint in checkpoints]
-        return [value == min(bits) < np.inf for value in bits]
+def _saving_options(state: Any) -> ocp.Context:
+    """Orbax's options for saving states like `state`, which bound the memory for it."""
+    largest = max((leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), default=0)
+    context = ocp.Context()
+    context.array.saving.ocdbt_target_data_file_size = WRITTEN_AT_ONCE  # a file is in memory until it is written
+    context.memory.write_concurrent_bytes = max(WRITTEN_AT_ONCE, largest + 1)
+    return context
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,7 @@ class PartialEvaluation:
         about = json.dumps({"description": self._canonical, "seconds": self.seconds})
         arrays = {"about": np.asarray(about)} | {VALUE + name: values for name, values in self.values.items()}
         arrays |= {TABLE + name: table for name, table in (self._tables or {}).items()}
-        ignored = (OSError,) if may_fail else ()
-        with suppress(*ignored):
+        with suppress(OSError) if may_fail else nullcontext():
             write_arrays(self._path, **arrays, digest=digest_of(arrays))
         self._pause = max(SAVE_SECONDS, SAVE_PAUSE * (time.perf_counter() - self._saved))
 

@@ -19,7 +19,7 @@ from diffenc_jax.core.errors import first_line
 from diffenc_jax.core.runtime import machine_memory
 
 NO_CREDENTIALS = "no valid credentials for this bucket; run `gcloud auth application-default login`"
-NO_PERMISSION = "no permission in this bucket; its owner can grant Storage Object User and Storage Legacy Bucket Reader"
+NO_PERMISSION = "no permission in this bucket; its owner can grant Storage Object User"
 
 
 def read(path: Path) -> bytes:
@@ -107,11 +107,12 @@ def changed(path: Path) -> datetime:
 
 def glob(folder: Path, pattern: str) -> list[Path]:
     """Sorted paths in `folder` whose names match a pattern such as '*.json'; empty if there is no such folder."""
-    with _errors(folder):
+    names: list[str] = []
+    with suppress(FileNotFoundError), _errors(folder):
         if is_remote(folder):
             names = [entry.rstrip("/").rpartition("/")[2] for entry in file_system().ls(str(folder), detail=False)]
-        else:
-            names = os.listdir(folder) if folder.is_dir() else []
+        elif folder.is_dir():
+            names = os.listdir(folder)
     return sorted(folder / name for name in names if fnmatchcase(name, pattern))
 
 
@@ -173,13 +174,13 @@ def _errors(path: Path, writes: bool = False) -> Iterator[None]:
             why = "there is no such bucket" if writes and is_remote(path) else os.strerror(errno.ENOENT)
             raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
         if is_remote(path):
-            raise OSError(errno.EIO, bucket_reason(error), str(path)) from error
+            raise OSError(errno.EIO, _bucket_reason(error), str(path)) from error
         if not isinstance(error, OSError) or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def bucket_reason(error: Exception) -> str:
+def _bucket_reason(error: Exception) -> str:
     """One line for an error of a library that opens a bucket."""
     said = first_line(error)
     code = getattr(error, "code", None)

@@ -16,7 +16,7 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import storage
 from diffenc_jax.runs.files import exists, free_path, writing
-from diffenc_jax.runs.lock import LOCK, Claim, locked
+from diffenc_jax.runs.lock import LOCK, WorkdirLock, locked
 from diffenc_jax.runs.stored import CHECKPOINTS, CONFIG_FILE, NAMED, StoredRun
 
 # Files and folders of a run whose content other commands rely on.
@@ -69,7 +69,7 @@ def set_aside(workdir: Path) -> Path | None:
 
 
 @contextmanager
-def claimed(workdir: Path, config: Config) -> Iterator[tuple[Claim, StoredRun]]:
+def locked_run(workdir: Path, config: Config) -> Iterator[tuple[WorkdirLock, StoredRun]]:
     """Store the configuration and hold the workdir's lock, both on the first host. Every host must call this.
 
     Yields:
@@ -79,13 +79,13 @@ def claimed(workdir: Path, config: Config) -> Iterator[tuple[Claim, StoredRun]]:
     folder by the same name.
     """
     with ExitStack() as stack:
-        claim, run = Claim(), StoredRun(workdir)
+        lock, run = WorkdirLock(), StoredRun(workdir)
         if hosts.is_first():
             with writing(workdir):
-                claim = stack.enter_context(locked(workdir))
+                lock = stack.enter_context(locked(workdir))
             run.write(config, run.origin)
         _check_seen_by_all(workdir)
-        yield claim, run
+        yield lock, run
 
 
 def _check_seen_by_all(workdir: Path) -> None:

@@ -10,7 +10,7 @@ from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import InputError, RunError, reason
 from diffenc_jax.runs.checkpoint import Checkpoints, SaveFailed
 from diffenc_jax.runs.metrics import evaluated_bpd, read_metrics
-from diffenc_jax.runs.workdir import claimed
+from diffenc_jax.runs.workdir import locked_run
 from diffenc_jax.train.state import TrainState
 
 # For buckets, where requests fail now and then: attempts to save the last state, seconds between these attempts, and
@@ -37,7 +37,7 @@ class Saver:
         """
         self._workdir, self._in_bucket, self._say, self._abstract = workdir, is_remote(workdir), say, abstract
         self._stops, self._saved, self._failed = config.checkpoint.on_failure == "stop", 0, 0
-        self._claim, self.stored = stack.enter_context(claimed(workdir, config))
+        self._lock, self.stored = stack.enter_context(locked_run(workdir, config))
         self.checkpoints = stack.enter_context(Checkpoints(self.stored, config.checkpoint.keep_every_steps, abstract))
 
     def restore(self) -> tuple[int, TrainState | None]:
@@ -60,7 +60,7 @@ class Saver:
             return
         if step != self._saved and not state.is_finite():
             raise RunError(f"step {step}: the parameters are not finite, and are not saved; {self.kept()}")
-        self._claim.check()
+        self._lock.check()
         with self.handling_failed_writes():
             flush()
         self._failed += 1

@@ -30,22 +30,22 @@ def holder_elsewhere(workdir):
 
 def test_a_second_process_is_refused_until_the_lock_is_released(bucket, quick, tmp_path):
     for folder in (bucket.folder, tmp_path):
-        with locked(folder) as claim:
+        with locked(folder) as held:
             with pytest.raises(InUse, match=f"another process trains in {folder}.*; wait for it"):
                 locked(folder, wait=False).__enter__()
-            claim.check()
-        with locked(folder) as claim:
-            claim.check()
+            held.check()
+        with locked(folder) as held:
+            held.check()
     assert storage.glob(bucket.folder, "*") == []
 
 
 def test_a_silent_holder_is_replaced_and_notices_it(bucket, quick):
     holder_elsewhere(bucket.folder)
-    with locked(bucket.folder) as claim:
-        claim.check()
+    with locked(bucket.folder) as held:
+        held.check()
         holder_elsewhere(bucket.folder)
         with pytest.raises(RunError, match=r"another process trains in .*: this process was silent for more than 0 s"):
-            claim.check()
+            held.check()
     assert storage.read(bucket.folder / LOCK) == b"process 12 on vm-7"
 
 
@@ -62,7 +62,7 @@ def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
     bucket.faults = Faults(share=0.05)
     everyone = threading.Barrier(4)
 
-    def claim(_):
+    def hold(_):
         try:
             with locked(bucket.folder) as held:
                 everyone.wait(60)
@@ -73,4 +73,4 @@ def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
             return False
 
     with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(claim, range(4))) == [False, False, False, True]
+        assert sorted(pool.map(hold, range(4))) == [False, False, False, True]

@@ -15,7 +15,7 @@ from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import training_digests
 from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.stored import Origin, StoredRun
-from diffenc_jax.runs.workdir import claimed, set_aside
+from diffenc_jax.runs.workdir import locked_run, set_aside
 from tests import tiny
 
 CONFIG = tiny.config("vdm", train__steps=100)
@@ -39,7 +39,7 @@ def start(tmp_path, monkeypatch):
 
     def start(here, step, train=OURS):
         monkeypatch.setattr(versions, "environment", lambda parts: here)
-        with claimed(tmp_path, CONFIG) as (_, stored):
+        with locked_run(tmp_path, CONFIG) as (_, stored):
             return note_origin(stored, CONFIG, train, step)
 
     return start

@@ -27,7 +27,6 @@ def test_what_is_written_is_read_listed_moved_and_deleted(folder):
     assert not storage.exists(folder)
     files.check_writable(folder)
     assert storage.glob(folder, "*") == []
-    assert list(folder.iterdir()) == []  # as Orbax lists it, which deletes the remains of a killed save
     for name in ("a/config.json", "a/deep/x.json", "b/config.json", "b.json"):
         storage.make_folder((folder / name).parent)
         storage.write(folder / name, name.encode())

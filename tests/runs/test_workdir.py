@@ -96,7 +96,7 @@ def test_workdirs_without_a_configuration(tmp_path):
 
 def test_a_run_is_moved_aside_and_nothing_is_deleted(tmp_path):
     for number in range(3):
-        with workdir.claimed(tmp_path / "run", changed(seed=number)):
+        with workdir.locked_run(tmp_path / "run", changed(seed=number)):
             pass
         assert workdir.set_aside(tmp_path / "run") == tmp_path / f"run.{number + 1}"
         assert not StoredRun(tmp_path / "run").exists
@@ -106,11 +106,11 @@ def test_a_run_is_moved_aside_and_nothing_is_deleted(tmp_path):
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
     """The configuration stays as it is while a process holds the workdir."""
-    with workdir.claimed(tmp_path, CONFIG):
+    with workdir.locked_run(tmp_path, CONFIG):
         with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
-            workdir.claimed(tmp_path, changed(train__steps=3)).__enter__()
+            workdir.locked_run(tmp_path, changed(train__steps=3)).__enter__()
         with pytest.raises(InputError, match=f"another process trains in {tmp_path}; wait for it"):
             workdir.set_aside(tmp_path)
         assert StoredRun(tmp_path).config == CONFIG
-    with workdir.claimed(tmp_path, changed(train__steps=3)):
+    with workdir.locked_run(tmp_path, changed(train__steps=3)):
         assert StoredRun(tmp_path).config == changed(train__steps=3)

@@ -17,7 +17,7 @@ from diffenc_jax.model import DataSpec, Model, Params, build
 from diffenc_jax.runs.checkpoint import Checkpoints
 from diffenc_jax.runs.files import read_bytes
 from diffenc_jax.runs.stored import StoredRun
-from diffenc_jax.runs.workdir import claimed
+from diffenc_jax.runs.workdir import locked_run
 
 NAMED = 3  # number of parameters that a message names among those that do not fit
 OUTPUT = "score_model/conv_out/bias"  # as many values as images have channels
@@ -35,7 +35,7 @@ def import_checkpoint(path: Path, config: Config, workdir: Path) -> str:
     step, arrays = read_published(path)
     params = to_params(path, _model_for(config, arrays), arrays)
     require(not stored.steps(), f"{workdir} holds checkpoints already; give another --workdir")
-    with claimed(workdir, config) as (_, run), Checkpoints(run, 1, params) as checkpoints:
+    with locked_run(workdir, config) as (_, run), Checkpoints(run, 1, params) as checkpoints:
         checkpoints.save_ema(step, params)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return f"step {step} of {path}, {count:,} parameters, is in {workdir}; diffenc eval and diffenc sample read it"

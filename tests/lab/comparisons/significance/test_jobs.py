@@ -85,8 +85,8 @@ def test_a_log_in_a_bucket_grows_by_the_output_of_each_machine(bucket, monkeypat
     monkeypatch.setattr(jobs, "RETRY_SECONDS", 0.05)
     place, said = bucket.folder / "logs" / "a.log", []
     assert run_jobs([Job("a", [["-c", "print('first')"]], place)], ALONE, said.append) == []
-    with locked(place.with_suffix("")) as claim:  # another machine works on it, until it is told of
-        release = lambda line: said.append(line) or ("another" in line and claim.close())  # noqa: E731
+    with locked(place.with_suffix("")) as held:  # another machine works on it, until it is told of
+        release = lambda line: said.append(line) or ("another" in line and held.close())  # noqa: E731
         (failure,) = run_jobs([Job("a", [["-c", "exit('no such data')"]], place)], ALONE, release)
     assert failure == f"a: exit code 1: no such data (see {place})"
     assert storage.read(place) == b"first\nno such data\n"
