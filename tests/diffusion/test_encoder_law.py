@@ -18,7 +18,6 @@ from diffenc_jax.diffusion.steps import Instant, Step, Steps
 from tests.diffusion.law import EPS, EPS_WEIGHTS, DiscretePath, LinearPath, gauss_legendre
 
 GAMMA_0, GAMMA_1 = -13.3, 5.0
-DEPTHS = [5, 100, 1000]
 
 
 class Function(Encoder):
@@ -130,26 +129,22 @@ def test_gaussian_data_at_infinite_depth(x64, name):
     assert np.mean(found) == pytest.approx(latent + path.divergence_from_standard(GAMMA_1), rel=1e-9)
 
 
+@pytest.mark.parametrize("depth", [5, 100, 1000])
 @pytest.mark.parametrize("name", LINEAR)
-def test_gaussian_data_at_finite_depth(x64, name):
+def test_gaussian_data_at_finite_depth(x64, name, depth):
     """I(x; z_0) - I(x; z_1) + Σ I(x; z_t | z_s) + Σ E KL(q(z_s | z_t) ‖ p(z_s | z_t)), at ratio 1 and at the best."""
     encoder, extrapolation, path = gaussian_case(name)
-    grids = [np.linspace(GAMMA_0, GAMMA_1, depth + 1) for depth in DEPTHS]
-    s, t = (np.concatenate([grid[part] for grid in grids]) for part in (slice(-1), slice(1, None)))
-    costs = step_costs(encoder, extrapolation, s, t, path)
-    ends = np.cumsum(DEPTHS)[:-1]
-    at_one, at_best, by_formula, lost, misfit, misfit_at_best = (
-        np.array([part.sum() for part in np.split(values, ends)])
-        for values in (*costs, path.lost(s, t), path.misfit(s, t, path.step_variance(s, t)), path.misfit(s, t))
-    )
+    s, t = np.linspace(GAMMA_0, GAMMA_1, depth + 1)[[np.arange(depth), np.arange(1, depth + 1)]]
+    at_one, *at_best = (cost.sum() for cost in step_costs(encoder, extrapolation, s, t, path))
+    lost = path.lost(s, t).sum()
     needed = path.at(GAMMA_0) - path.at(GAMMA_1) + lost
-    np.testing.assert_allclose(at_one, needed + misfit, rtol=1e-7)
-    np.testing.assert_allclose(at_best, needed + misfit_at_best, rtol=1e-7)
-    np.testing.assert_allclose(by_formula, needed + misfit_at_best, rtol=1e-7)
+    assert at_one == pytest.approx(needed + path.misfit(s, t, path.step_variance(s, t)).sum(), rel=1e-7)
+    assert at_best == pytest.approx([needed + path.misfit(s, t).sum()] * 2, rel=1e-7)
     # With the best ratio what is lost tends to the gap, and VDM loses nothing at any depth.
-    assert lost[-1] == pytest.approx(path.gap(GAMMA_0, GAMMA_1), rel=0.05, abs=1e-6)
+    if depth == 1000:
+        assert lost == pytest.approx(path.gap(GAMMA_0, GAMMA_1), rel=0.05, abs=1e-6)
     if name == "identity":
-        assert np.all(np.abs(lost) < 1e-6)
+        assert abs(lost) < 1e-6
 
 
 # Four values with unequal probabilities, 1 of 4 levels each; ends at which every term matters.

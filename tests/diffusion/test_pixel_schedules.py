@@ -12,9 +12,9 @@ from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable
 from diffenc_jax.diffusion.flow import Solver, likelihood_of
-from diffenc_jax.diffusion.gaussian import alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Polynomial
+from tests.diffusion.formulas import exact_denoiser
 
 ENDS = (-7.0, 4.0)
 DIMS = 3
@@ -39,20 +39,6 @@ def covariance(seed):
     return mix @ np.diag([0.02, 0.4, 3.0]) @ mix.T
 
 
-def exact(matrix):
-    """v̂ from E[x | z_t] for x ~ N(0, matrix), where each dimension has its own γ."""
-
-    def predict(z, gamma):
-        a, s = alpha(gamma), sigma(gamma)
-
-        def image(z, a, s):
-            return matrix @ (a * jnp.linalg.solve(a[:, None] * matrix * a + jnp.diag(s**2), z))
-
-        return Prediction(velocity_from_image(z, jax.vmap(image)(z, a, s), gamma))
-
-    return predict
-
-
 def quadratic_mean(loss, matrix, count):
     """The mean of a loss that is quadratic in x ~ N(0, matrix) and ε ~ N(0, I), for each of `count` rows."""
     points = np.sqrt(2.0 * DIMS) * np.concatenate([np.eye(2 * DIMS), -np.eye(2 * DIMS)])
@@ -63,7 +49,7 @@ def quadratic_mean(loss, matrix, count):
 def test_the_loss_of_an_exact_denoiser_is_the_information(x64):
     """½ ln det(I + SNR_0 C) - ½ ln det(I + SNR_1 C), whatever lies between the end points."""
     matrix = covariance(1)
-    process = Process(Identity(), exact(matrix), linear, warp=warp_of(1))
+    process = Process(Identity(), exact_denoiser(matrix), linear, warp=warp_of(1))
     t, weights = np.polynomial.legendre.leggauss(200)
 
     @jax.jit
@@ -78,8 +64,8 @@ def test_the_loss_of_an_exact_denoiser_is_the_information(x64):
 def test_the_flow_of_an_exact_denoiser_has_the_density_of_the_data(x64):
     """N(0, C) with noise of γ_0, whichever way each dimension goes to N(0, I), which z_1 is but for e^-16."""
     seed, ends = 1, (-7.0, 16.0)
-    matrix = covariance(seed)
-    process = Process(Identity(), exact(matrix), partial(FixedLinear(*ends).apply, {}), warp=warp_of(seed, ends))
+    matrix, gamma = covariance(seed), partial(FixedLinear(*ends).apply, {})
+    process = Process(Identity(), exact_denoiser(matrix), gamma, warp=warp_of(seed, ends))
     z_0 = np.random.RandomState(seed).normal(size=(3, DIMS))
     total = jax.jit(lambda z: likelihood_of(process, z, None, Solver(1e-7, 1e-7)).total)(z_0)
     expected = multivariate_normal(cov=np.eye(DIMS) + (matrix - np.eye(DIMS)) / (1 + np.exp(ends[0])))
