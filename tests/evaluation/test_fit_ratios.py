@@ -12,7 +12,6 @@ from diffenc_jax.evaluation.fit import Fit, StepErrors, fit_by_estimate, fit_tab
 from tests.evaluation.subject import experiment, parameters
 
 SHAPE = (4, 4, 1)
-PIXELS = np.linspace(0.2, 3.0, 16).reshape(SHAPE)
 
 
 def by_estimate(x_hat):
