@@ -95,15 +95,10 @@ def _best_costs(encoder, extrapolation, point, model, x, eps):
     return mean(rows.loss(errors)), mean(best.loss(errors)), best_cost(u).sum(axis=1)
 
 
-@partial(jax.jit, static_argnums=0)
-def drift_factors(extrapolation, point):
-    return point.drift_factor(extrapolation.factor)
-
-
 def step_costs(encoder, extrapolation, gamma_s, gamma_t, path):
     """`best_costs` of steps [T]."""
     point = jax.device_put(Step(gamma_s, gamma_t, Table(np.ones(len(gamma_s))), np.ones(())))
-    drift_factor = np.asarray(drift_factors(extrapolation, point)) * encoder.drifts
+    drift_factor = np.asarray(point.drift_factor(extrapolation.factor)) * encoder.drifts
     b = -np.expm1(gamma_s - gamma_t) * (1 + drift_factor / (1 + np.exp(-gamma_t)))
     wanted = path.matrix(gamma_s) - np.exp(gamma_s - gamma_t)[:, None, None] * path.matrix(gamma_t)
     return best_costs(encoder, extrapolation, point, wanted / b[:, None, None], path)
@@ -244,7 +239,7 @@ def test_discrete_data_at_finite_depth(x64, name):
     point = jax.jit(Steps.at)(steps, (np.arange(depth) + 0.5) / depth)
     predict = lambda z, gamma: Prediction(velocity_from_image(z, error(z, jnp), gamma))  # noqa: E731
     bound = np.mean(discrete_bound(encoder, extrapolation, predict, point))
-    drift_factor = np.broadcast_to(np.asarray(drift_factors(extrapolation, point)) * encoder.drifts, depth)
+    drift_factor = np.broadcast_to(np.asarray(point.drift_factor(extrapolation.factor)) * encoder.drifts, depth)
     lost = misfit = 0.0
     for s, t, w, k in zip(gamma[:-1], gamma[1:], ratio, drift_factor, strict=True):
         rest, spread = np.exp(s - t), 1 + np.exp(t)
