@@ -31,46 +31,32 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    """Runs the program with measurements that return VALUES at once; returns the exit code and the record.
+class Fake:
+    """Measurements that return VALUES at once; the training steps of diffenc in float32 and with remat=block fail."""
 
-    The training steps of diffenc in float32 and with remat=block fail.
-    """
-    accelerator = importlib.import_module("accelerator")
+    def __init__(self, *_):
+        pass
 
-    class Fake:
-        def __init__(self, *_):
-            pass
+    def __getattr__(self, name):
+        return lambda *_: VALUES[name]
 
-        def __getattr__(self, name):
-            return lambda *_: VALUES[name]
+    def step(self, arm, dtype, changes):
+        if changes.get("model.remat") == "block":
+            raise OUT_OF_MEMORY
+        if (arm, dtype) == ("diffenc", "float32"):
+            raise NotImplementedError("no such kernel")
+        return VALUES["step"]
 
-        def step(self, arm, dtype, changes):
-            if changes.get("model.remat") == "block":
-                raise OUT_OF_MEMORY
-            if (arm, dtype) == ("diffenc", "float32"):
-                raise NotImplementedError("no such kernel")
-            return VALUES["step"]
 
+def test_a_failed_measurement_is_a_row_and_the_rest_goes_on(monkeypatch, tmp_path, capsys):
+    accelerator, file = importlib.import_module("accelerator"), tmp_path / "record.json"
     monkeypatch.setattr(accelerator, "Bench", Fake)
     # A collection takes seconds in a process that has compiled much.
     monkeypatch.setattr(importlib.import_module("budget").gc, "collect", lambda: 0)
-
-    def run(*arguments):
-        file = tmp_path / "record.json"
-        code = execute(accelerator, "accelerator.py", [f"--json={file}", *arguments])
-        return code, json.loads(file.read_text())
-
-    return run
-
-
-def test_a_failed_measurement_is_a_row_and_the_rest_goes_on(run, monkeypatch, capsys):
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")
     monkeypatch.setattr(importlib.import_module("published"), "check_checkout", lambda *_: None)
-    code, record = run("--diffenc=checkout")
-    assert code == 0
-    rows = {row["name"]: row for row in record["measurements"]}
+    assert execute(accelerator, "accelerator.py", [f"--json={file}", "--diffenc=checkout"]) == 0
+    rows = {row["name"]: row for row in json.loads(file.read_text())["measurements"]}
     failed = {name for name, row in rows.items() if row["status"] == "failed"}
     rematted = {f"step {arm} bfloat16 remat=block" for arm in ("vdm-8", "vdm", "diffenc")}
     assert failed == rematted | {"step diffenc float32"}
@@ -109,15 +95,14 @@ def test_what_does_not_fit_the_time_is_left_out():
         budget.Measurement("late", "b", 2, takes(1)),
     ]
     rows = list(budget.within(100, measurements, clock=lambda: now[0]))
-    assert [(row["name"], row["kind"], row["status"], row.get("reason")) for row in rows] == [
-        ("first", "a", "measured", None),
-        ("failed", "a", "failed", "ValueError: wrong"),
-        ("too long", "a", "left out", "about 80 s are needed, and 75 s are left"),
-        ("short", "b", "measured", None),
-        ("late", "b", "left out", "about 6 s are needed, and 5 s are left"),
+    keys = "name", "kind", "status", "seconds", "expected_seconds", "value", "reason"
+    assert [tuple(map(row.get, keys)) for row in rows] == [
+        ("first", "a", "measured", 20, None, 20, None),
+        ("failed", "a", "failed", 5, None, None, "ValueError: wrong"),
+        ("too long", "a", "left out", None, 80, None, "about 80 s are needed, and 75 s are left"),
+        ("short", "b", "measured", 70, None, 70, None),
+        ("late", "b", "left out", None, 6, None, "about 6 s are needed, and 5 s are left"),
     ]
-    assert [row.get("seconds", row.get("expected_seconds")) for row in rows] == [20, 5, 80, 70, 6]
-    assert [row.get("value") for row in rows] == [20, None, None, 70, None]
 
 
 @pytest.mark.slow

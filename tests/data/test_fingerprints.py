@@ -80,9 +80,5 @@ def test_both_imagenets_are_told_apart_and_cifar_is_neither():
         known = known_as(UNKNOWN, count, (size, size, 3), split)
         assert known["as"].startswith(f"ImageNet{size}, {name} (")
         assert known["as"].endswith({"train": ", train", "test": ", validation"}[split])
-    for count, shape, split in (
-        (50_000, (32, 32, 3), "train"),
-        (50_001, (32, 32, 3), "test"),
-        (50_000, (8, 8, 3), "test"),
-    ):
-        assert known_as(UNKNOWN, count, shape, split) is None
+    for count, size, split in (50_000, 32, "train"), (50_001, 32, "test"), (50_000, 8, "test"):
+        assert known_as(UNKNOWN, count, (size, size, 3), split) is None

@@ -6,7 +6,7 @@ import numpy as np
 
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.decoders import Levels
-from diffenc_jax.diffusion.gaussian import align
+from diffenc_jax.diffusion.gaussian import align, alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.reverse import linear
 from diffenc_jax.diffusion.schedules import FixedLinear
@@ -39,6 +39,20 @@ def exact_velocity(factor):
         return (align(a, z) * z - x_hat) / align(s, z)
 
     return velocity
+
+
+def exact_denoiser(covariance):
+    """v̂ from E[x | z_t] for x ~ N(0, covariance), with one γ for all dimensions or one for each."""
+
+    def predict(z, gamma):
+        levels, matrix = jnp.broadcast_to(align(gamma, z), z.shape), jnp.asarray(covariance, z.dtype)
+
+        def image(z, a, s):
+            return matrix @ (a * jnp.linalg.solve(a[:, None] * matrix * a + jnp.diag(s**2), z))
+
+        return Prediction(velocity_from_image(z, jax.vmap(image)(z, alpha(levels), sigma(levels)), gamma))
+
+    return predict
 
 
 def full_sum(u, pixels, gamma_0, levels):

@@ -11,9 +11,9 @@ from diffenc_jax.diffusion.decoders import Gaussian, Levels
 from diffenc_jax.diffusion.density import log_prob
 from diffenc_jax.diffusion.encoders import Encoded, Identity
 from diffenc_jax.diffusion.flow import Solver
-from diffenc_jax.diffusion.gaussian import align, alpha, sigma
-from diffenc_jax.diffusion.process import Prediction, Process
+from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.standard import Standard
+from tests.diffusion.formulas import exact_denoiser
 
 # The noise end is far, so that the marginal there is N(0, I).
 DIMS, GAMMA_0, GAMMA_1 = 3, -13.3, 14.0
@@ -28,20 +28,11 @@ def truth(gamma=None):
     return scipy.stats.multivariate_normal(STANDARD.mean, scale @ (COVARIANCE + noise * np.eye(DIMS)) @ scale)
 
 
-def velocity(z, gamma):
-    """E[v_t | z_t] for x ~ N(0, COVARIANCE)."""
-    a, s = align(alpha(gamma), z), align(sigma(gamma), z)
-    covariance = jnp.asarray(COVARIANCE, z.dtype)
-    marginal = jnp.square(a)[..., None] * covariance + jnp.square(s)[..., None] * jnp.eye(DIMS, dtype=z.dtype)
-    x_hat = a * (jnp.linalg.solve(marginal, z[..., None])[..., 0] @ covariance)
-    return (a * z - x_hat) / s
-
-
 def gamma(t):
     return GAMMA_0 + (GAMMA_1 - GAMMA_0) * t
 
 
-PROCESS = Process(Identity(), lambda z, gamma: Prediction(velocity(z, gamma)), gamma, decoder=Gaussian(STANDARD))
+PROCESS = Process(Identity(), exact_denoiser(COVARIANCE), gamma, decoder=Gaussian(STANDARD))
 X = truth().rvs(4, random_state=0)
 
 

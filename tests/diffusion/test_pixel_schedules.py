@@ -1,4 +1,4 @@
-"""A γ per dimension: it reduces to one for all, and the bound of an exact denoiser does not depend on the schedule."""
+"""A γ per dimension: the bound of an exact denoiser does not depend on the schedule, which starts as VDM."""
 
 from functools import partial
 
@@ -10,11 +10,11 @@ from scipy.stats import multivariate_normal
 
 from diffenc_jax.diffusion import losses
 from diffenc_jax.diffusion.ancestral import model_step
-from diffenc_jax.diffusion.encoders import Identity, NonTrainable
+from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.flow import Solver, likelihood_of
-from diffenc_jax.diffusion.gaussian import alpha, sigma, velocity_from_image
 from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Polynomial
+from tests.diffusion.formulas import exact_denoiser
 
 ENDS = (-7.0, 4.0)
 DIMS = 3
@@ -22,9 +22,7 @@ linear = partial(FixedLinear(*ENDS).apply, {})
 
 
 def warp_of(seed, ends=ENDS):
-    """γ -> γ_i [..., 3] of a polynomial schedule; those of VDM for no seed."""
-    if seed is None:
-        return polynomial((0.0, 0.0, 1.0), ends)
+    """γ -> γ_i [..., 3] of a polynomial schedule."""
     start = np.random.RandomState(seed)
     return polynomial([start.normal(size=DIMS) for _ in "abc"], ends)
 
@@ -39,20 +37,6 @@ def covariance(seed):
     return mix @ np.diag([0.02, 0.4, 3.0]) @ mix.T
 
 
-def exact(matrix):
-    """v̂ from E[x | z_t] for x ~ N(0, matrix), where each dimension has its own γ."""
-
-    def predict(z, gamma):
-        a, s = alpha(gamma), sigma(gamma)
-
-        def image(z, a, s):
-            return matrix @ (a * jnp.linalg.solve(a[:, None] * matrix * a + jnp.diag(s**2), z))
-
-        return Prediction(velocity_from_image(z, jax.vmap(image)(z, a, s), gamma))
-
-    return predict
-
-
 def quadratic_mean(loss, matrix, count):
     """The mean of a loss that is quadratic in x ~ N(0, matrix) and ε ~ N(0, I), for each of `count` rows."""
     points = np.sqrt(2.0 * DIMS) * np.concatenate([np.eye(2 * DIMS), -np.eye(2 * DIMS)])
@@ -63,7 +47,7 @@ def quadratic_mean(loss, matrix, count):
 def test_the_loss_of_an_exact_denoiser_is_the_information(x64):
     """½ ln det(I + SNR_0 C) - ½ ln det(I + SNR_1 C), whatever lies between the end points."""
     matrix = covariance(1)
-    process = Process(Identity(), exact(matrix), linear, warp=warp_of(1))
+    process = Process(Identity(), exact_denoiser(matrix), linear, warp=warp_of(1))
     t, weights = np.polynomial.legendre.leggauss(200)
 
     @jax.jit
@@ -78,32 +62,12 @@ def test_the_loss_of_an_exact_denoiser_is_the_information(x64):
 def test_the_flow_of_an_exact_denoiser_has_the_density_of_the_data(x64):
     """N(0, C) with noise of γ_0, whichever way each dimension goes to N(0, I), which z_1 is but for e^-16."""
     seed, ends = 1, (-7.0, 16.0)
-    matrix = covariance(seed)
-    process = Process(Identity(), exact(matrix), partial(FixedLinear(*ends).apply, {}), warp=warp_of(seed, ends))
+    matrix, gamma = covariance(seed), partial(FixedLinear(*ends).apply, {})
+    process = Process(Identity(), exact_denoiser(matrix), gamma, warp=warp_of(seed, ends))
     z_0 = np.random.RandomState(seed).normal(size=(3, DIMS))
     total = jax.jit(lambda z: likelihood_of(process, z, None, Solver(1e-7, 1e-7)).total)(z_0)
     expected = multivariate_normal(cov=np.eye(DIMS) + (matrix - np.eye(DIMS)) / (1 + np.exp(ends[0])))
     np.testing.assert_allclose(total, -expected.logpdf(z_0), rtol=1e-5)
-
-
-def test_without_a_and_b_it_is_vdm(x64):
-    """Losses at both depths and steps are those of one γ for all dimensions."""
-    rng = np.random.RandomState(0)
-    predict = lambda z, gamma: Prediction(jnp.sin(2 * z))  # noqa: E731
-    both = [Process(NonTrainable(), predict, linear, warp=warp) for warp in (warp_of(None), None)]
-
-    @jax.jit
-    def values(t, x, eps, z):
-        found = []
-        for process in both:
-            steps = process.uniform_steps(8, 0.7)
-            points = process.point(t), process.point(t, steps)
-            terms = [point.loss(losses.errors_at(process, point, x, eps)) for point in points]
-            found.append([*terms, *model_step(process, z, process.step(steps, 3, 5))])
-        return found
-
-    for of_each, of_all in zip(*values(rng.uniform(size=5), *rng.normal(size=(3, 5, DIMS))), strict=True):
-        np.testing.assert_allclose(of_each, of_all, rtol=1e-9)
 
 
 def test_steps_where_a_schedule_is_flat():

@@ -1,4 +1,4 @@
-"""`build`: what it puts together, and what it refuses."""
+"""`build`: what it puts together, for images of any shape, and what it refuses."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,12 @@ import pytest
 
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data.images import LabelSpec
+from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.flow import flow_of
 from diffenc_jax.diffusion.losses import Noise, bound_at
 from diffenc_jax.model import DataSpec, build
 from tests import tiny
+from tests.diffusion.formulas import process_of
 from tests.registered import PREDICTIONS
 
 SPEC = DataSpec((4, 4, 1), tiny.LEVELS)
@@ -83,6 +85,27 @@ def test_the_flow_is_what_the_encoder_makes_of_the_prediction(arm, head):
     np.testing.assert_allclose(flow, 0.5 * alpha * sigma * bracket, rtol=1e-4, atol=1e-5)
     if head:
         assert np.abs(np.asarray(slope_hat)).max() > 0.1
+
+
+UNUSUAL = [(1, (1, 1, 1), 2), pytest.param(3, (2, 6, 4), 256, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("batch", "shape", "levels"), UNUSUAL)
+def test_networks_of_zeros_have_the_bound_of_a_formula_in_unusual_shapes(batch, shape, levels):
+    """Single pixels of two levels, and four channels that are not square. A network of zeros outputs 0, so v̂ = z_t."""
+    model = build(tiny.config("vdm"), DataSpec(shape, levels))
+    gamma_0 = -13.3 + 2 * np.log(256 / levels)
+    formula = process_of(Identity(), lambda z, _: z, pixel_levels=levels, gamma=lambda t: gamma_0 + (5.0 - gamma_0) * t)
+
+    @jax.jit
+    def both(params, pixels):
+        noise = model.draw_noise(jax.random.key(1), jnp.linspace(0.2, 0.9, batch))
+        return [bound_at(one, pixels, one.instant(noise.t), noise) for one in (model.bind(params), formula)]
+
+    pixels = np.random.RandomState(0).randint(0, levels, (batch, *shape)).astype(np.uint8)
+    found, expected = both(tiny.drawn(model, scale=0.0), pixels)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+    assert np.all(np.asarray(found.total) > 0)
 
 
 TRANSFORMER, DCT = ({"model.encoder": tiny.ENCODERS[kind]} for kind in ("transformer", "dct"))
