@@ -12,17 +12,12 @@ from diffenc_jax.commands.options import make_parser
 from diffenc_jax.config import load_config
 from diffenc_jax.core import parts
 from tests import ROOT
+from tests.pages import anchors
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {path: path.read_text() for path in DOCUMENTS}
 TARGET = re.compile(r'(?:\]\(|src=")([^)\s"]+)')
 documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-
-
-def anchors(text):
-    """The anchors that GitHub gives to the headings of a document."""
-    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def commands(text):

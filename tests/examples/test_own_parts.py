@@ -234,7 +234,7 @@ def test_the_estimator_is_unbiased_and_has_less_noise():
 
 
 def test_a_resumed_run_continues_the_table_of_its_evaluations(tmp_path, monkeypatch, announced):
-    monkeypatch.setattr(loop, "Program", shared_program)
+    monkeypatch.setattr(loop, "TrainingProgram", shared_program)
     images, workdir, table = write_images(tmp_path / "images.npz"), tmp_path / "run", tmp_path / "run/evaluations.csv"
     changes = {"data__source": str(images), "eval__time_sampling": "uniform", "eval__every_steps": 2}
     for steps in (5, 8):
@@ -291,13 +291,14 @@ def strangers(tmp_path, monkeypatch):
 
 
 def test_no_key_of_a_stored_configuration_imports_anything(strangers):
-    """Python refuses to open a run before a module that only the run names is imported."""
+    """A module that only the run names is refused where it would be imported."""
     run = strangers["decompress"][0]
     stored = json.loads((run / "config.json").read_text())
     for section, name in (NAMED | {"data": "source"}).items():
         change(run / "config.json", **{section: stored[section] | {name: PART}})
         with pytest.raises(InputError, match=f"names {section}.{name}={PART}, whose code runs only if you allow it"):
-            dj.open(run).sampling  # noqa: B018
+            opened = dj.open(run)
+            opened.evaluator, opened.sampling, opened.test  # noqa: B018
         change(run / "config.json", **stored)
 
 
