@@ -12,7 +12,7 @@ from diffenc_jax.commands.options import make_parser
 from diffenc_jax.config import load_config
 from diffenc_jax.core import parts
 from tests import ROOT
-from tests.pages import anchors
+from tests.headings import anchors
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {path: path.read_text() for path in DOCUMENTS}

@@ -9,7 +9,7 @@ import pytest
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, RunError
 from tests import ROOT
-from tests.pages import anchors
+from tests.headings import anchors
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

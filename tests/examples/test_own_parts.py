@@ -6,6 +6,7 @@ import html
 import inspect
 import json
 import shutil
+from operator import attrgetter
 from pathlib import Path
 
 import jax
@@ -297,8 +298,7 @@ def test_no_key_of_a_stored_configuration_imports_anything(strangers):
     for section, name in (NAMED | {"data": "source"}).items():
         change(run / "config.json", **{section: stored[section] | {name: PART}})
         with pytest.raises(InputError, match=f"names {section}.{name}={PART}, whose code runs only if you allow it"):
-            opened = dj.open(run)
-            opened.evaluator, opened.sampling, opened.test  # noqa: B018
+            attrgetter("evaluator", "sampling", "test")(dj.open(run))
         change(run / "config.json", **stored)
 
 
