@@ -6,6 +6,8 @@ from typing import Any, NotRequired, TypedDict, cast
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.typed import mismatch
 
+# Kind of the bound, and its names in digests of records, at finite and at infinite depth. Some records have these.
+BOUND, BY_DEPTH = "bound", ("discrete", "continuous")
 ADVICE = "give a record such as eval/*.json"
 TOTAL = "total"  # in `bpd`, beside the terms
 
@@ -85,6 +87,8 @@ def checked_record(path: Path, value: Any) -> Record:
     wrong = mismatch(value, Record)
     wrong = _flaw(value) if wrong is None else wrong or "its content"
     require(not wrong, f"{path} is not a complete record: {wrong} is missing, or of another kind; {ADVICE}")
+    if value["estimator"]["kind"] in BY_DEPTH:
+        value["estimator"]["kind"] = BOUND
     return cast(Record, value)
 
 

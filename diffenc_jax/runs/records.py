@@ -12,7 +12,7 @@ from diffenc_jax.config.schema import json_digest
 from diffenc_jax.core.errors import require
 from diffenc_jax.parallel import hosts
 from diffenc_jax.runs import files
-from diffenc_jax.runs.record_types import ADVICE, TOTAL, Record, checked_record
+from diffenc_jax.runs.record_types import ADVICE, BOUND, BY_DEPTH, TOTAL, Record, checked_record
 
 EVAL_FOLDER = "eval"
 TRUE_BITS = "true_bits"  # name of the array with the true bits/dim of each image, if they are known
@@ -64,7 +64,7 @@ def _contents_of(path: Path, description: Mapping[str, Any]) -> tuple[bytes, byt
         return b"", b""
     values = files.read_if_present(path.with_suffix(".npz"), "delete it")
     is_found = _digest(record) == _digest(description) and files.sha256_of(values) == record["values_sha256"]
-    return (content, values) if is_found else (b"", b"")
+    return (json.dumps(record).encode(), values) if is_found else (b"", b"")
 
 
 def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Evaluation:
@@ -81,10 +81,7 @@ def write_record(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.
 
 def read_record(path: Path) -> Record:
     """The record at `path`; raises InputError if there is no complete record."""
-    record = checked_record(path, files.read_json(path, ADVICE))
-    if record["estimator"]["kind"] in ("continuous", "discrete"):  # other names of the bound in stored records
-        record["estimator"]["kind"] = "bound"
-    return record
+    return checked_record(path, files.read_json(path, ADVICE))
 
 
 def read_evaluation(path: Path, record: Record | None = None) -> Evaluation:
@@ -118,5 +115,9 @@ def read_values(path: Path, record: Record | None = None) -> dict[str, np.ndarra
 
 
 def _digest(record: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the entries `IDENTITY`."""
-    return json_digest({key: record.get(key) for key in IDENTITY})[:12]
+    """Twelve hexadecimal digits of the entries `IDENTITY`, in which the bound's kind has a name by its depth."""
+    entries: dict[str, Any] = {key: record.get(key) for key in IDENTITY}
+    if entries["estimator"]["kind"] == BOUND:
+        kind = BY_DEPTH[entries["estimator"].get("depth") is None]
+        entries["estimator"] = entries["estimator"] | {"kind": kind}
+    return json_digest(entries)[:12]

@@ -60,7 +60,7 @@ def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path
     assert find_evaluation(path, changed("step", 9)) is None
     whole = path.read_text()
     path.write_text(whole.replace('"bound"', '"continuous"'))
-    assert read_record(path) == json.loads(whole)  # another name of the same
+    assert read_record(path) == find_evaluation(path, DESCRIPTION).record == json.loads(whole)  # another name of it
     for damaged in ("", "[1]", whole[:100]):
         path.write_text(damaged)
         assert find_evaluation(path, DESCRIPTION) is None
