@@ -16,7 +16,7 @@ KnownAs = TypedDict("KnownAs", {"as": str, "by": str})  # see `fingerprints.know
 
 
 class DatasetEntry(TypedDict):
-    """The evaluated images, see `Dataset.fingerprint`."""
+    """The evaluated images, see `Split.fingerprint`."""
 
     name: str
     version: str
