@@ -55,6 +55,13 @@ def exact_denoiser(covariance):
     return predict
 
 
+def in_both_precisions(compute, *arrays):
+    """Results of `compute` in float32 and in float64."""
+    for dtype in (np.float32, np.float64):
+        with jax.enable_x64(dtype is np.float64):
+            yield np.asarray(jax.jit(compute)(*(np.asarray(array, dtype) for array in arrays)))
+
+
 def full_sum(u, pixels, gamma_0, levels):
     """-½ (u - x_k)² e^(-γ_0), normalised over all k, at k = pixels; numpy, float64."""
     values = 2 * (np.arange(levels) + 0.5) / levels - 1

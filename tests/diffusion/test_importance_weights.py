@@ -1,7 +1,6 @@
 """Importance weights in float32 and by hand; that they average to the likelihood is in test_tiny_worlds.py."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,23 +10,21 @@ from diffenc_jax.diffusion.encoders import Identity
 from diffenc_jax.diffusion.importance_weights import effective_draws, importance_bound, log_weight
 from diffenc_jax.diffusion.ratios import Table
 from diffenc_jax.diffusion.steps import Steps
-from tests.diffusion.formulas import exact_velocity, process_of
+from tests.diffusion.formulas import exact_velocity, in_both_precisions, process_of
 
 
 def test_images_with_the_pixel_decoder_keep_their_digits_in_float32():
     """Two dimensions of pixels, float32 against float64 under the same noise."""
-    pixels = jax.device_put(np.asarray([[3, 9], [12, 5]], np.uint8))
-    found = []
-    for x64 in (False, True):
-        with jax.enable_x64(x64):
-            dtype = np.float64 if x64 else np.float32
-            noise = jax.device_put(np.random.RandomState(0).normal(size=(9, 2, 2)).astype(dtype))
-            gamma = np.linspace(-8.0, 5.0, 9, dtype=dtype)
-            process = process_of(Identity(), exact_velocity(jnp.ones_like), pixel_levels=17)
-            path = jax.device_put(Steps(gamma, Table(np.ones(8, dtype))))
-            draw = jax.jit(partial(log_weight, process, path, pixels, noise[0], lambda k, n=noise: n[k + 1]))
-            found.append(np.asarray(draw()))
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    pixels = np.asarray([[3, 9], [12, 5]], np.uint8)
+    process = process_of(Identity(), exact_velocity(jnp.ones_like), pixel_levels=17)
+
+    def weights(gamma, noise):
+        path = Steps(gamma, Table(jnp.ones_like(gamma[1:])))
+        return log_weight(process, path, jnp.asarray(pixels), noise[0], lambda k: noise[k + 1])
+
+    noise = np.random.RandomState(0).normal(size=(9, 2, 2))
+    single, double = in_both_precisions(weights, np.linspace(-8.0, 5.0, 9), noise)
+    np.testing.assert_allclose(single, double, rtol=1e-5)
 
 
 def test_effective_draws_against_a_by_hand():

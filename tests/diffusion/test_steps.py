@@ -1,7 +1,5 @@
 """Steps and instants against formulas by hand, for any data; closed forms are in test_encoder_law.py."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +14,7 @@ from diffenc_jax.diffusion.gaussian import align, alpha, image_from_velocity, si
 from diffenc_jax.diffusion.ratios import Table, best_cost, best_ratio
 from diffenc_jax.diffusion.reverse import ThroughEncoder, exponential, linear
 from diffenc_jax.diffusion.steps import Step
-from tests.diffusion.formulas import GAMMA_0, GAMMA_1, diffusion_loss, process_of
+from tests.diffusion.formulas import GAMMA_0, GAMMA_1, diffusion_loss, in_both_precisions, process_of
 
 REACH = 0.4
 
@@ -136,17 +134,12 @@ def test_the_best_ratio_never_does_worse(errors, other):
 
 def test_short_steps_keep_their_digits_in_float32():
     """A step of 18.3e-4 in γ: the textbook residual x_s - e^(γ_s - γ_t) x_t - b x̂ loses half its digits there."""
-    gamma_t = np.linspace(-13.0, 5.0, 50, dtype=np.float32)
-    rng = np.random.RandomState(0)
-    x, eps, v_hat = (rng.normal(size=(50, 8)) for _ in range(3))
-    results = []
-    for x64 in (False, True):
-        with jax.enable_x64(x64):
-            dtype = np.float64 if x64 else np.float32
-            g = gamma_t.astype(dtype)
-            at = Step(g - dtype(2.0**-9), g, Table(np.ones(50, dtype)), dtype(1.0))
-            arrays = [jax.device_put(a.astype(dtype)) for a in (x, eps, v_hat)]
-            encoder = Trainable(lambda x, gamma: 0.5 * jnp.sin(2 * x))
-            process = process_of(encoder, lambda z, g, v=arrays[2]: v)
-            results.append(jax.jit(partial(diffusion_loss, process))(at, arrays[0], arrays[1]))
-    np.testing.assert_allclose(results[0], results[1], rtol=1e-4)
+    rng, encoder = np.random.RandomState(0), Trainable(lambda x, gamma: 0.5 * jnp.sin(2 * x))
+
+    def loss(gamma, x, eps, v_hat):
+        at = Step(gamma - 2.0**-9, gamma, Table(jnp.ones_like(gamma)), jnp.ones_like(gamma[0]))
+        return diffusion_loss(process_of(encoder, lambda z, g: v_hat), at, x, eps)
+
+    gamma = np.linspace(-13.0, 5.0, 50, dtype=np.float32)
+    single, double = in_both_precisions(loss, gamma, *rng.normal(size=(3, 50, 8)))
+    np.testing.assert_allclose(single, double, rtol=1e-4)
