@@ -73,7 +73,7 @@ def test_of_two_at_once_the_second_waits_for_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "is_prepared", asked)
     with ThreadPoolExecutor() as pool:
         sources = list(pool.map(prepare, [DataConfig("cifar10", dir=str(archive.folder))] * 2))
-    assert [source.split("test").data().shape[0] for source in sources] == [6, 6]
+    assert [source.splits["test"]().shape[0] for source in sources] == [6, 6]
 
 
 @pytest.mark.slow
