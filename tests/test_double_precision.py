@@ -53,7 +53,7 @@ def doubles(jaxpr):
 @pytest.mark.parametrize(("arm", "small"), [("diffenc", True), ("vdm", False), ("nontrainable", False)])
 def test_programs_stay_in_float32(x64, arm, small):
     """A training step, an evaluation and a sampling are float32 programs in x64 too, and the state keeps its types."""
-    run = subject.experiment(arm, small, **CASES[arm])
+    run = subject.run_with(arm, small, **CASES[arm])
     model, step, batch = run.model, TrainingProgram(run.model, run.config), Batch(jnp.asarray(tiny.images(8)))
     program, state = jax.make_jaxpr(step.init, return_shape=True)(np.uint32(0))
     assert not doubles(program.jaxpr)

@@ -58,7 +58,7 @@ def images(count, seed):
     return np.random.RandomState(seed).choice(LEVELS, (count, *SHAPE), p=PROBABILITY).astype(np.uint8)
 
 
-def experiment(**changes):
+def run_with(**changes):
     """The exact model and images of the population, with a configuration."""
     config = tiny.config("vdm", data__pixel_levels=LEVELS, eval__batch_size=IMAGES, fit__images=20, **changes)
     model = Exact(**vars(build(config, DataSpec(SHAPE, LEVELS))))
@@ -68,7 +68,7 @@ def experiment(**changes):
 
 def make(**changes):
     """The estimator of a configuration."""
-    return Estimator.of(experiment(**changes))
+    return Estimator.of(run_with(**changes))
 
 
 def evaluate(estimator, pixels, tables):

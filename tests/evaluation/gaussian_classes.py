@@ -37,7 +37,7 @@ class NearestMean(nn.Module):
         return -jnp.square(x.mean(axis=(1, 2, 3))[:, None] - MEANS)
 
 
-def experiment(count=150, labels=True, **changes):
+def run_with(count=150, labels=True, **changes):
     """The exact model and images of the classes, with a configuration."""
     changes = {"data__pixel_levels": LEVELS, "eval__batch_size": 64, "fit__images": 20, **changes}
     config = tiny.config("vdm", True, model__labels=labels, **changes)
@@ -48,13 +48,13 @@ def experiment(count=150, labels=True, **changes):
     return BaseRun(config, make_mesh(), dataset, model)
 
 
-def coded_experiment(count=150, **changes):
-    """An experiment with a code that says the class, and with a schedule per pixel of the code; and the parameters.
+def coded_run(count=150, **changes):
+    """A run with a code that says the class, and with a schedule per pixel of the code; and the parameters.
 
     Of the classes with the same mean, the first one is chosen.
     """
     code = code_network(units=len(MEANS), active=1, width=32, layers=1, levels=0, **tiny.NORMS)
-    chosen = experiment(count, labels=False, model__schedule__kind="polynomial", model__code=code, **changes)
+    chosen = run_with(count, labels=False, model__schedule__kind="polynomial", model__code=code, **changes)
     schedule = tiny.away_from_zero(jax.jit(lambda key: chosen.model.init(key)["schedule"])(jax.random.key(0)))
     coded = dataclasses.replace(chosen.model.code, network=NearestMean())
     model = dataclasses.replace(chosen.model, code=coded)

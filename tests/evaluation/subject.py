@@ -9,7 +9,7 @@ from tests import tiny
 SPLITS = {"train": tiny.images(20), "test": tiny.images(13, seed=1)}
 
 
-def experiment(arm="diffenc", small=True, **changes):
+def run_with(arm="diffenc", small=True, **changes):
     """The run of `tiny.config` with these changes."""
     config = tiny.config(arm, small, **changes)
     return BaseRun(config, make_mesh(), tiny.dataset(SPLITS), tiny.model(config))
@@ -18,4 +18,4 @@ def experiment(arm="diffenc", small=True, **changes):
 @functools.cache
 def parameters(arm="diffenc", scale=0.1, small=True):
     """Parameters of the arm's model, away from zero."""
-    return tiny.drawn(experiment(arm, small).model, scale=scale)
+    return tiny.drawn(run_with(arm, small).model, scale=scale)

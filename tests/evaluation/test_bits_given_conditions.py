@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from diffenc_jax.evaluation.evaluator import Evaluator
 from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE, VALUES
-from tests.evaluation.gaussian_classes import MEANS, coded_experiment, experiment
+from tests.evaluation.gaussian_classes import MEANS, coded_run, run_with
 
 KINDS = {
     "bound": {"eval__passes": 64, "eval__time_sampling": "uniform"},
@@ -35,7 +35,7 @@ def labelled_as(run, split, labels):
 @pytest.mark.parametrize("kind", ["bound", pytest.param("ode", marks=pytest.mark.slow)])
 def test_bits_are_those_given_the_label(kind):
     """Given wrong labels they are as much higher as they should be."""
-    run = experiment(**KINDS[kind])
+    run = run_with(**KINDS[kind])
     labels = run.dataset.split("test").labels
     wrong = (labels + 1) % len(MEANS)
     bits, error = [], 0.0
@@ -52,7 +52,7 @@ def test_bits_are_those_given_the_label(kind):
 def test_steps_are_fitted_to_labelled_images():
     """Times and ratios that are fitted with the labels give a lower bound than those with wrong labels."""
     changes = {"loss__times": "optimal", "loss__variance_ratio": "optimal_pixel"}
-    run = experiment(loss__depth=4, eval__passes=16, eval__time_sampling="uniform", **changes)
+    run = run_with(loss__depth=4, eval__passes=16, eval__time_sampling="uniform", **changes)
     other = labelled_as(run, "train", (run.dataset.split("train").labels + 1) % len(MEANS))
     evaluator, bits = Evaluator(run), []
     for tables in [Evaluator(each).estimator.tables(PARAMS) for each in (run, other)]:
@@ -69,8 +69,8 @@ COST = np.log2(len(MEANS)) / np.prod(SHAPE)  # bits/dim
 )
 def test_bits_are_those_given_the_code_and_its_cost(kind):
     """Whatever the noise schedules of the pixels are, which depend on the code."""
-    coded, params = coded_experiment(**KINDS[kind])
-    labelled = experiment(**KINDS[kind])
+    coded, params = coded_run(**KINDS[kind])
+    labelled = run_with(**KINDS[kind])
     images = coded.dataset.split("test").examples.data
     labels = np.asarray(jax.jit(coded.model.code_of)(params, images)).argmax(axis=1).astype(np.int32)
     labelled = labelled_as(labelled, "test", labels)

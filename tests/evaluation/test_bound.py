@@ -10,12 +10,12 @@ from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.evaluation.bound import Bound
 from diffenc_jax.evaluation.evaluator import summarize
 from diffenc_jax.evaluation.fit import Fit
-from tests.evaluation.gaussian import IMAGES, LEVELS, PARAMS, PROBABILITY, VALUES, evaluate, experiment, images, make
+from tests.evaluation.gaussian import IMAGES, LEVELS, PARAMS, PROBABILITY, VALUES, evaluate, images, make, run_with
 
 
 def exact_pixel_nats():
     """[LEVELS] the noise-free bound of each pixel value, by quadrature over t and ε."""
-    ends = experiment().model.gamma_range
+    ends = run_with().model.gamma_range
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     grid = [np.repeat(VALUES, 60)[:, None], np.tile(nodes, LEVELS)[:, None]]
     u = np.float32(grid[0] + np.exp(0.5 * ends[0]) * grid[1])
@@ -86,7 +86,7 @@ def test_an_images_noise_is_its_own_whatever_the_batch():
 @pytest.mark.slow
 def test_bounds_of_several_depths_share_a_fit_and_have_the_values_of_their_own():
     """Bounds with a given loss, passes and fit equal those of a configuration that says so."""
-    subject, pixels = experiment(), images(30, 7)
+    subject, pixels = run_with(), images(30, 7)
     fit = Fit(subject, PARAMS)
     for depth, ratio, times in ((3, "optimal", "uniform"), (5, 1.0, "optimal")):
         loss = LossConfig(depth, "linear", ratio, times)

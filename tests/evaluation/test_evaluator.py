@@ -18,7 +18,7 @@ from diffenc_jax.runs.records import read_evaluation, read_values
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.evaluation import gaussian
-from tests.evaluation.subject import SPLITS, experiment, parameters
+from tests.evaluation.subject import SPLITS, parameters, run_with
 
 
 def test_a_summary_has_the_means_and_errors_of_its_terms():
@@ -39,7 +39,7 @@ def test_a_summary_has_the_means_and_errors_of_its_terms():
 
 def evaluator(folder, log_prob=None, **changes):
     """An evaluator of four passes, for the run in `folder`."""
-    subject = experiment("diffenc", **{"eval__passes": 4, **changes})
+    subject = run_with("diffenc", **{"eval__passes": 4, **changes})
     subject = subject.changed(dataset=tiny.dataset(SPLITS, log_prob=log_prob))
     StoredRun(folder).write(subject.config)
     return Evaluator(subject)
@@ -129,7 +129,7 @@ def test_the_record_names_the_augmentation_of_the_training():
     changes = {"eval__passes": 2, "eval__time_sampling": "uniform"}
     augmented = {"train__augment": "flip", **changes}
     runs = [changes, augmented, augmented | {"model__augmentation": True}]
-    plain, *others = (Evaluator(gaussian.experiment(**each)).evaluate(gaussian.PARAMS) for each in runs)
+    plain, *others = (Evaluator(gaussian.run_with(**each)).evaluate(gaussian.PARAMS) for each in runs)
     assert "augmentation" not in plain
     for found, entry in zip(others, ("flip", "flip, conditioned"), strict=True):
         assert found["augmentation"] == entry

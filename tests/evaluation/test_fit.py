@@ -15,7 +15,7 @@ from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation import fit as fits
 from diffenc_jax.evaluation.fit import Fit, StepErrors, fit_images
 from tests import tiny
-from tests.evaluation.subject import SPLITS, experiment, parameters
+from tests.evaluation.subject import SPLITS, parameters, run_with
 
 PIXELS = (2 * SPLITS["train"].astype(np.float32) + 1) / tiny.LEVELS - 1
 
@@ -30,14 +30,14 @@ def loss(depth, ratio=1.0, times="uniform"):
 
 @pytest.fixture(scope="module")
 def fit():
-    return Fit(experiment(), parameters())
+    return Fit(run_with(), parameters())
 
 
 @jax.jit
 def step_errors(x, gamma_s, gamma_t, eps):
     """u [B, H, W, C] of the step between two γ."""
     gammas = (jnp.full(len(x), gamma) for gamma in (gamma_s, gamma_t))
-    return fits.squared_error(experiment().model.bind(parameters()), x, *gammas, eps)[0]
+    return fits.squared_error(run_with().model.bind(parameters()), x, *gammas, eps)[0]
 
 
 def test_costs_of_all_steps_from_one_time_are_those_of_the_loss():
@@ -109,12 +109,12 @@ def test_best_times_cost_no_more_than_others(fit, ratio):
 
 def test_the_images_of_a_fit_are_drawn_by_its_seed():
     """All images of a small set, unless told otherwise."""
-    drawn = [fit_images(experiment(fit__images=6, fit__seed=seed)).data for seed in (0, 0, 1)]
+    drawn = [fit_images(run_with(fit__images=6, fit__seed=seed)).data for seed in (0, 0, 1)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert np.any(drawn[0] != drawn[2])
     known = {image.tobytes() for image in SPLITS["train"]}
     assert all(len({image.tobytes() for image in images} & known) == 6 for images in drawn)
-    assert fits.fit_description(experiment(fit__images=None))["images"] == 20
+    assert fits.fit_description(run_with(fit__images=None))["images"] == 20
 
 
 # Variance ratios that depend on x̂, against known errors and against one ratio per pixel.

@@ -84,10 +84,10 @@ def test_several_draws_are_a_tighter_bound():
 
 def test_a_learned_encoder_needs_the_derivative_head():
     changes = {"eval__estimator": "ode", "model__derivative_head": True}
-    described = Estimator.of(subject.experiment("diffenc", **changes)).describe()
+    described = Estimator.of(subject.run_with("diffenc", **changes)).describe()
     assert "head for dx_t/dγ" in described["model"]
     with pytest.raises(InputError, match="derivative_head=True"):
-        Estimator.of(subject.experiment("diffenc", **changes | {"model__derivative_head": False}))
+        Estimator.of(subject.run_with("diffenc", **changes | {"model__derivative_head": False}))
 
 
 def test_no_draw_lands_on_the_edge_of_a_bin(monkeypatch):

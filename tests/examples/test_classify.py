@@ -26,9 +26,9 @@ def classify():
 
 def nats_of(classify, folder, passes, **changes):
     """A run of the exact model, and the nats of its images under each label, by group."""
-    experiment = gaussian_classes.experiment(count=60, eval__passes=passes, **changes)
-    StoredRun(folder).write(experiment.config)
-    run = trained(experiment, gaussian.PARAMS, folder)
+    untrained = gaussian_classes.run_with(count=60, eval__passes=passes, **changes)
+    StoredRun(folder).write(untrained.config)
+    run = trained(untrained, gaussian.PARAMS, folder)
     return run, classify.measure_bounds(run, UNWATCHED)
 
 

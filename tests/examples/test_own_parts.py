@@ -35,7 +35,7 @@ from diffenc_jax.sampling.samplers import Sampler
 from diffenc_jax.train import loop
 from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
-from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, experiment, images
+from tests.evaluation.gaussian import IMAGES, PARAMS, evaluate, images, run_with
 from tests.examples.extending_page import shown
 from tests.nets import contract
 from tests.refusals import refused
@@ -224,7 +224,7 @@ def test_the_estimator_is_unbiased_and_has_less_noise():
     options = {MIRRORED: {"pairs": 2}, "bound": {}}
     for name, keys in options.items():
         changes = {f"eval__options__{key}": value for key, value in keys.items()}
-        estimator = Estimator.of(experiment(eval__estimator=name, eval__passes=32, **changes))
+        estimator = Estimator.of(run_with(eval__estimator=name, eval__passes=32, **changes))
         values = evaluate(estimator, pixels, estimator.tables(PARAMS))
         nats[name] = sum(values[term] for term in estimator.terms)
     means = np.stack([values.mean(0) for values in nats.values()])
@@ -250,7 +250,7 @@ def test_a_resumed_run_continues_the_table_of_its_evaluations(tmp_path, monkeypa
 
 def test_keys_of_a_sampler_are_checked():
     with pytest.raises(InputError, match=r"sample.sampler=ancestral has no keys pairs; it has none"):
-        Sampler.of(experiment(sample__options={"pairs": 2}))
+        Sampler.of(run_with(sample__options={"pairs": 2}))
 
 
 PART = "stranger:Part"  # of a module that only a run, a root or a file names

@@ -26,7 +26,7 @@ from tests.evaluation import subject
 SHAPE, DEPTH = (4, 4, 1), 3
 SMALL = {"sample__num": 12, "sample__batch_size": 4, "sample__depth": DEPTH}
 STEM = f"7-depth{DEPTH}-seed0"
-experiment = partial(subject.experiment, "vdm")
+run_with = partial(subject.run_with, "vdm")
 # Small ones: samples of a random network follow its rounding, not their noise.
 parameters = partial(subject.parameters, "vdm", scale=0.03)
 
@@ -34,13 +34,13 @@ parameters = partial(subject.parameters, "vdm", scale=0.03)
 @cache
 def sampling(**changes):
     """The sampling of a configuration, compiled once."""
-    return Sampling(experiment(**changes))
+    return Sampling(run_with(**changes))
 
 
 @pytest.fixture(scope="module")
 def expected():
     """The images 0 .. 11, in one loop over all steps, with noise by name, number and step."""
-    model, params = experiment().model, parameters()
+    model, params = run_with().model, parameters()
 
     def noise(place):
         def of_image(i):
@@ -156,6 +156,6 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
 
 def test_a_model_without_a_flow_is_refused():
     changes = {"sample__sampler": "flow", "model__derivative_head": True}
-    assert Sampler.of(subject.experiment("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
+    assert Sampler.of(subject.run_with("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
     with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
-        Sampler.of(subject.experiment("diffenc", **changes | {"model__derivative_head": False}))
+        Sampler.of(subject.run_with("diffenc", **changes | {"model__derivative_head": False}))

@@ -14,7 +14,7 @@ from diffenc_jax.lab.coding.coder import Coder
 from diffenc_jax.lab.coding.lattice import Lattice
 from diffenc_jax.lab.coding.networks import CodingNetworks
 from diffenc_jax.lab.coding.stack import Stack
-from tests.evaluation.gaussian import DEVIATION, PARAMS, SHAPE, evaluate, experiment, images, make
+from tests.evaluation.gaussian import DEVIATION, PARAMS, SHAPE, evaluate, images, make, run_with
 
 COUNT, GAMMA = 200, np.array([-6.0, -3.5, -2.0, -1.0, 0.0, 1.0, 2.5, 5.0])
 ORDERS = ("ancestral", "bit_swap")
@@ -30,7 +30,7 @@ def exact_steps():
 
 
 def coder(order, spacing, steps, batch_size=COUNT):
-    networks = CodingNetworks(experiment(loss__depth=len(GAMMA) - 1), PARAMS, steps, batch_size)
+    networks = CodingNetworks(run_with(loss__depth=len(GAMMA) - 1), PARAMS, steps, batch_size)
     return partial(Coder, networks, Lattice(GAMMA, spacing), order)
 
 

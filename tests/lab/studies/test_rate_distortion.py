@@ -36,7 +36,7 @@ def exact(arm):
     # So much noise at z_0 that the pixels are not known yet.
     config = tiny.config(arm, **changes, eval__time_sampling="uniform", model__schedule__gamma_min=-4.0)
     model = gaussian.Exact(**vars(build(config, DataSpec(gaussian.SHAPE, LEVELS))))
-    run = trained(gaussian.experiment().changed(config=config, model=model), gaussian.PARAMS)
+    run = trained(gaussian.run_with().changed(config=config, model=model), gaussian.PARAMS)
     return run, measure_rates(run)
 
 
