@@ -44,9 +44,8 @@ class BaseRun:
         """
 
         def opened() -> Source:
-            hosts.first_alone(
-                lambda: prepare(config.data)
-            )  # the others find it in the folder or bucket that they share
+            # The other hosts find it in the folder or bucket that they share.
+            hosts.first_alone(lambda: prepare(config.data))
             return open_source(config.data)
 
         mesh, known = make_mesh(config.mesh.fsdp), dict[str, Any]()
