@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffenc_jax.data.images import Batch
+from diffenc_jax.parallel.batches import Batches
+from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 
@@ -37,3 +39,12 @@ def test_a_step_draws_its_own_times_noise_and_dropout():
         for x, y in zip(a.noise, b.noise, strict=True):
             assert np.mean(np.asarray(x) == np.asarray(y)) < 0.01
     assert not np.isin(draws[0].noise.eps_0, draws[0].noise.eps_t).any()
+
+
+def test_arms_of_a_seed_share_images_times_and_noise():
+    """Which differ between seeds, as above."""
+    found = [tiny.config(arm, small=True, seed=3) for arm in ("vdm", "diffenc")]
+    steps = [TrainingProgram(tiny.model(config), config) for config in found]
+    batches = [Batches(Batch(tiny.images(20)), config, make_mesh())(7) for config in found]
+    draws = [step.inputs(3, 7, batch, None) for step, batch in zip(steps, batches, strict=True)]
+    jax.tree.map(np.testing.assert_array_equal, *(each._replace(dropout_key=None) for each in draws))
