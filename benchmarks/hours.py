@@ -14,7 +14,6 @@ from diffenc_jax.config.recipe import FAST
 from diffenc_jax.core.document import Table, markdown
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs.machines import TARGETS
-from diffenc_jax.model import spec_of
 from diffenc_jax.train.flops import count
 
 EXAMPLE = "python benchmarks/hours.py --share=0.4"
@@ -47,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def flops_per_step(config: Config) -> float:
-    return count(config, spec_of(config)).flops_per_step
+    return count(config).flops_per_step
 
 
 if __name__ == "__main__":

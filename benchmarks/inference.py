@@ -9,12 +9,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.data.dataset import Dataset, data_shape
+from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Batch, Source
+from diffenc_jax.data.sources import spec_of
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.evaluation.estimator import Pass
 from diffenc_jax.evaluation.evaluator import Evaluator
-from diffenc_jax.model import DataSpec, Params, build
+from diffenc_jax.model import Params, build
 from diffenc_jax.parallel.sharding import batched, check_batch, replicated, to_devices
 from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.sampling.samplers import first_noise, step_noise
@@ -30,8 +31,9 @@ def tasks(config: Config, mesh: Mesh) -> dict[str, Task]:
     size, levels = config.train.batch_size, config.data.pixel_levels
     config = config.replace({"eval.time_sampling": "uniform", "eval.batch_size": size, "sample.num": size})
     check_batch(mesh, size, "train.batch_size")
-    images = np.random.default_rng(0).integers(levels, size=(size, *data_shape(config.data)), dtype=np.uint8)
-    model = build(config, DataSpec(images.shape[1:], levels))
+    spec = spec_of(config)
+    images = np.random.default_rng(0).integers(levels, size=(size, *spec.shape), dtype=np.uint8)
+    model = build(config, spec)
     source = Source("random", "1", dict.fromkeys(("train", config.eval.split), lambda: images))
     run = BaseRun(config, mesh, Dataset(lambda: source, levels), model)
     params = jax.jit(model.init, out_shardings=replicated(mesh))(jax.random.key(0))

@@ -21,7 +21,7 @@ from diffenc_jax.api import Run
 from diffenc_jax.config import Config, load_config
 from diffenc_jax.config.recipe import dct_network, score_transformer
 from diffenc_jax.core.errors import InputError, require
-from diffenc_jax.model import Params, spec_of
+from diffenc_jax.model import Params
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
 
@@ -185,7 +185,7 @@ class Bench:
         if arm not in self._flops:
             config = self._config("cifar10", arm, {"model.dtype": "bfloat16"})
             try:
-                self._flops[arm] = count(config, spec_of(config)).flops_per_step
+                self._flops[arm] = count(config).flops_per_step
             except InputError:
                 self._flops[arm] = None
         return self._flops[arm]

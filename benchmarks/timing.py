@@ -14,8 +14,9 @@ from jax.sharding import Mesh
 from diffenc_jax.config import Config
 from diffenc_jax.core import runtime
 from diffenc_jax.data.images import Batch
+from diffenc_jax.data.sources import spec_of
 from diffenc_jax.lab.costs.training_step import WARM_UP_STEPS
-from diffenc_jax.model import build, spec_of
+from diffenc_jax.model import build
 from diffenc_jax.train.program import StepReport, TrainingProgram
 from diffenc_jax.train.state import TrainState
 

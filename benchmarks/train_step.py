@@ -17,7 +17,6 @@ import records
 import timing
 
 from diffenc_jax.commands.options import add_config, load_arguments_config, positive
-from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
@@ -37,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     compiled = timing.compile_step(config, make_mesh(1, jax.devices()[:1]))
     steps = timing.step_record(timing.Training(compiled), arguments.steps)
     peak, memory = timing.peak_bytes(), Memory.of(compiled.step)
-    counts = count(config, spec_of(config))
+    counts = count(config)
     rate = matmul_flops_per_second(config.model.dtype)
     record = {
         "benchmark": "train_step",

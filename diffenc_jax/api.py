@@ -369,7 +369,7 @@ class TrainedRun(Run):
             return self
         with Checkpoints(self.stored) as checkpoints:
             params = _averages(self, checkpoints, step)
-        return TrainedRun(super().changed(), self.stored, step, self.checkpoints, params)
+        return TrainedRun(self, self.stored, step, self.checkpoints, params)
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
         return (self.params, self.checkpoint) if state is None else super()._params_and_step(state)

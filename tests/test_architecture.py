@@ -25,7 +25,7 @@ FLOORS = [
     ["train", "sampling"],
     ["api"],
     ["commands"],
-    ["table", "__main__"],
+    ["__main__"],
     ["main", "__init__"],
     ["lab.__init__", "lab.stats", "lab.interop", "lab.figures"],
     ["lab.coding", "lab.costs"],

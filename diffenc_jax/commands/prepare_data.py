@@ -13,7 +13,7 @@ from diffenc_jax.commands.options import add_config
 
 with epy.lazy_imports():  # help needs none of them
     from diffenc_jax.config import load
-    from diffenc_jax.data import dataset
+    from diffenc_jax.data import sources
 
 EXAMPLE = "diffenc prepare-data --config=cifar10 --config.data.dir=gs://BUCKET/data"
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     data = load.load_config(arguments.config, arguments.overrides).data
-    source = dataset.prepare(data)
+    source = sources.prepare(data)
     if source is None:
         print(f"{data.source} needs no preparation")
         return

@@ -83,10 +83,9 @@ class Entry(NamedTuple):
 
 @cache
 def tables() -> list[Any]:
-    """The modules called `table`, with `KINDS` and `PARTS`: the library's, then those in folders, such as the lab's."""
-    files = [*PACKAGE.glob("table.py"), *sorted(PACKAGE.glob("*/table.py"))]
-    names = (file.relative_to(PACKAGE.parent).with_suffix("").parts for file in files)
-    return [importlib.import_module(".".join(name)) for name in names]
+    """The modules with `KINDS` and `PARTS`: `commands/table.py` of the library, and `lab/table.py` of the lab."""
+    files = sorted(PACKAGE.glob("*/table.py"))
+    return [importlib.import_module(f"{PACKAGE.name}.{file.parent.name}.table") for file in files]
 
 
 @cache

@@ -2,32 +2,30 @@
 
 import copy
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diffenc_jax.config.sections import DataConfig
-from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, refusing, require
-from diffenc_jax.data import checks, fingerprints, prepared, sources
+from diffenc_jax.data import checks, fingerprints
 from diffenc_jax.data.images import (
     NO_LABELS,
     Batch,
     Images,
     LabelArrays,
     Labels,
-    LabelSpec,
     LocalPart,
     Source,
     converted,
     read_rows,
     rows_in_file,
 )
+from diffenc_jax.data.named import WITHOUT_LABELS
+from diffenc_jax.data.sources import open_source
 from diffenc_jax.data.spec import DataSpec
 from diffenc_jax.diffusion.standard import UNCHANGED, Standard
 
@@ -145,13 +143,20 @@ class Dataset:
 
     @cached_property
     def spec(self) -> DataSpec:
-        """What a model needs to know of the data. Raises InputError if they cannot be read, or lack labels."""
+        """Kind of the data, as a model needs it. Raises InputError if the data cannot be read, or lack labels."""
         if self._known is not None:
             return self._known
-        labels = _labels(self.source).spec if self._has_labels else NO_LABELS
+        labels = self._labels.spec if self._has_labels else NO_LABELS
         shape = tuple(self._open(next(iter(self._opened), TRAIN)).shape[1:])
         standard = UNCHANGED if self._levels else Standard.of(self._open(TRAIN))
         return DataSpec(shape, self._levels, labels, standard)
+
+    @cached_property
+    def _labels(self) -> Labels | LabelArrays:
+        labels = self.source.labels()
+        if labels is None:
+            raise InputError(f"{self.source.name} {WITHOUT_LABELS}")
+        return labels
 
     def split(self, name: str) -> Split:
         """The split of this name. Raises InputError if there is none, or unless it is as described."""
@@ -184,7 +189,7 @@ class Dataset:
         require(given == spec.shape, differ)
         if levels is None:
             checks.check_reals(what, *_local(held, opened), spec.standard, have_density=name == TRAIN)
-        labels = _read_labels(_labels(source), spec, what, name, held, opened) if self._has_labels else None
+        labels = _read_labels(self._labels, spec, what, name, held, opened) if self._has_labels else None
         del self._opened[name]  # it may be large
         return Split(name, source, spec, held, labels)
 
@@ -201,11 +206,6 @@ def load_dataset(data: DataConfig, *splits: str, **options: Any) -> Dataset:
     for split in splits:
         dataset.split(split)
     return dataset
-
-
-def open_source(data: DataConfig) -> Source:
-    """The source that `data` describes; raises InputError if it cannot be opened."""
-    return _named(data).open(data)
 
 
 def _read_labels(
@@ -226,74 +226,6 @@ def _local(held: np.ndarray | LocalPart, whole: Images) -> tuple[np.ndarray, np.
     """The part of the split `whole` that this host holds, and the index of each of its rows in the file."""
     local, rows = (held.local, held.rows) if isinstance(held, LocalPart) else (held, np.arange(len(held)))
     return local, rows_in_file(whole, rows)
-
-
-def prepare(data: DataConfig) -> Source | None:
-    """The data set of tensorflow-datasets that `data` names, prepared if necessary; None for other images.
-
-    Raises InputError if it cannot be prepared.
-    """
-    named = _named(data)
-    return named.open(data) if named.tfds else None
-
-
-def label_spec(data: DataConfig) -> LabelSpec:
-    """The kind of labels of the images that `data` describes. A named data set need not be on this machine.
-
-    Raises InputError if there are no labels, or if they cannot be read.
-    """
-    named = _named(data)
-    spec = named.labels
-    if spec is None:
-        spec = prepared.label_spec(named.tfds, data) if named.tfds else _labels(named.open(data)).spec
-    require(spec != NO_LABELS, _without_labels(data.source))
-    return spec
-
-
-def data_shape(data: DataConfig) -> tuple[int, ...]:
-    """Shape of one example, such as (height, width, channels), of the data that `data` describes.
-
-    A named data set need not be on this machine.
-
-    Raises InputError if the name is unknown, or if no images can be read at the path.
-    """
-    named = _named(data)
-    if named.tfds and (named.shape is None or data.resize is not None):
-        return prepared.image_shape(named.tfds, data)
-    if named.shape is not None:
-        return named.shape
-    return tuple(named.open(data).splits[TRAIN]().shape[1:])
-
-
-def _labels(source: Source) -> Labels | LabelArrays:
-    """The labels of `source`; raises InputError without any."""
-    labels = source.labels()
-    if labels is None:
-        raise InputError(_without_labels(source.name))
-    return labels
-
-
-def _without_labels(name: str) -> str:
-    advice = "a folder of pictures with a subfolder per class, or an .npz file with y_train and y_test"
-    return f"{name} has no labels, which model.labels=True needs; give a data set with labels, such as {advice}"
-
-
-def _named(data: DataConfig) -> sources.NamedSource:
-    """The source that `data` describes: one with a name, or the images at a path.
-
-    Raises InputError if there is neither.
-    """
-    named = sources.named_source(data.source)
-    if named is None:
-        known = f"a known data set ({', '.join(sorted(parts.entries('data')))}, or tfds:NAME)"
-        is_path = os.path.exists(data.source)
-        require(is_path, f"data.source={data.source[:99]!r} is neither {known} nor a path that can be read")
-        form = checks.REALS if data.pixel_levels is None else checks.IMAGES
-        path = Path(data.source)
-        return sources.NamedSource(None, lambda data: sources.open_path(path, data.resize, form), labels=None)
-    options = f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets; leave it out"
-    require(bool(named.tfds) or data.resize is None, options)
-    return named
 
 
 def _read(

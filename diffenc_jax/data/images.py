@@ -220,7 +220,7 @@ class Source(NamedTuple):
     """A data set whose splits are opened on demand.
 
     Attributes:
-      name, version: as in `Dataset`.
+      name, version: of the data set, which a fingerprint of its splits names.
       splits: functions that open the images of a split, by its name.
       labels: function that finds the labels.
       log_prob: function from data [N, ...] to their true log p, nats [N], for data of a known distribution.

@@ -4,7 +4,6 @@ Images must have one size, or be resized. The splits are 'train' and 'test'. Wit
 is called 'test', and the version says so.
 """
 
-import dataclasses
 import itertools
 import json
 import re
@@ -12,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from diffenc_jax.core.tensorflow import hide_gpus, imported_when_used
 from diffenc_jax.core.text import printable
 from diffenc_jax.data.checks import reading
 from diffenc_jax.data.images import Images, Labels, LabelSpec, OnDemand, Source
+from diffenc_jax.data.named import NamedSource
 from diffenc_jax.data.picture_folders import square
 
 with imported_when_used("tensorflow_datasets"):
@@ -39,6 +40,33 @@ BATCH = 1024  # images that are decoded together
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
 LOCAL = "~/tensorflow_datasets"  # where sets for a bucket are prepared, if TFDS_DATA_DIR is a bucket too
 MOST_NAMED = 4  # files that a message names
+
+
+@dataclass(frozen=True)
+class PreparedSource(NamedSource):
+    """A data set that tensorflow-datasets prepares on first use.
+
+    Attributes:
+      tfds: its name there.
+    """
+
+    tfds: str = ""
+
+    @staticmethod
+    def of(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> "PreparedSource":
+        """The data set `name`, with what is known of its images and labels."""
+        return PreparedSource(shape, partial(open_prepared, name), LabelSpec(classes) if classes else None, tfds=name)
+
+    def _shape(self, data: DataConfig) -> tuple[int, ...]:
+        is_known = self.shape is not None and data.resize is None
+        return super()._shape(data) if is_known else _image_shape(self.tfds, data, _builder(self.tfds, data))
+
+    def _label_spec(self, data: DataConfig) -> LabelSpec:
+        if self.labels is not None:
+            return self.labels
+        builder = _builder(self.tfds, data)
+        label = _label_feature(builder)
+        return LabelSpec(builder.info.features[label].num_classes if label else 0)
 
 
 def open_prepared(name: str, data: DataConfig) -> Source:
@@ -81,13 +109,13 @@ def prepare(name: str, data: DataConfig) -> Any:
     `open_prepared` does.
     """
     builder, folder = _builder(name, data), _folder(data)
-    image_shape(name, data, builder)
+    _image_shape(name, data, builder)
     with _opening(folder):
         if builder.is_prepared():
             return builder
     if is_remote(folder):
         local = LOCAL if is_remote(str(tfds.core.constants.DATA_DIR)) else None
-        _copy_to_bucket(prepare(name, dataclasses.replace(data, dir=local)), builder)
+        _copy_to_bucket(prepare(name, replace(data, dir=local)), builder)
     else:
         lock = Path(folder, "downloads", f"{builder.info.full_name.replace('/', '-')}.lock")
         with _opening(folder, "written"):
@@ -98,19 +126,11 @@ def prepare(name: str, data: DataConfig) -> Any:
     return _builder(name, data)
 
 
-def label_spec(name: str, data: DataConfig) -> LabelSpec:
-    """The kind of a data set's labels; the data set need not be prepared."""
-    builder = _builder(name, data)
-    label = _label_feature(builder)
-    return LabelSpec(builder.info.features[label].num_classes if label else 0)
-
-
-def image_shape(name: str, data: DataConfig, builder: Any = None) -> tuple[int, int, int]:
+def _image_shape(name: str, data: DataConfig, builder: Any) -> tuple[int, int, int]:
     """(height, width, channels) of a data set's images, which need not be prepared.
 
     Raises InputError if the images differ in shape and `data.resize` is None, or if they cannot be resized.
     """
-    builder = builder or _builder(name, data)
     shape = builder.info.features[_image_feature(name, builder)].shape
     if data.resize is not None and shape[2] in (1, 3):
         return data.resize, data.resize, shape[2]

@@ -1,20 +1,23 @@
-"""Named data sets, whose names are in `table.py`, and users' own: files of arrays and folders of pictures.
+"""Named data sets, whose names are in `commands/table.py`, and users' own: files of arrays and folders of pictures.
 
 If there is no test split, a fixed tenth of the images is held out as the test split.
 """
 
-from collections.abc import Callable
+import os
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from diffenc_jax.config import Config
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import require
-from diffenc_jax.data import array_files, checks, picture_folders, prepared
-from diffenc_jax.data.images import NO_LABELS, Labels, LabelSpec, Source
+from diffenc_jax.data import array_files, checks, picture_folders
+from diffenc_jax.data.images import Labels, LabelSpec, Source
+from diffenc_jax.data.named import NamedSource
+from diffenc_jax.data.prepared import PREFIX, PreparedSource
+from diffenc_jax.data.spec import DataSpec
 
 DIGITS_TRAIN = 1500
 SWIRL_SIZES = {"train": 50_000, "test": 10_000}
@@ -52,45 +55,37 @@ def synthetic(_: DataConfig) -> Source:
     return Source("synthetic", "1", {split: partial(draw_points, split) for split in SWIRL_SIZES})
 
 
-class NamedSource(NamedTuple):
-    """A data set with a name.
-
-    Attributes:
-      shape: (height, width, channels); None if only the source knows it.
-      open: function that opens the source that a configuration describes.
-      tfds: name in tensorflow-datasets, which prepares it on first use; "" for sources that need no files.
-      labels: kind of the labels; None if only the source knows it.
-      argument: what follows the name and a colon in `data.source`, such as "SIDE"; "" if nothing does.
-    """
-
-    shape: tuple[int, int, int] | None
-    open: Callable[[DataConfig], Source]
-    tfds: str = ""
-    labels: LabelSpec | None = NO_LABELS
-    argument: str = ""
-
-
-def _from_tfds(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> NamedSource:
-    return NamedSource(shape, partial(prepared.open_prepared, name), name, LabelSpec(classes) if classes else None)
-
-
 DIGITS = NamedSource((8, 8, 1), digits, labels=LabelSpec(10))
 SYNTHETIC = NamedSource((1, 1, 2), synthetic)
-CIFAR10 = _from_tfds("cifar10", (32, 32, 3), 10)
-MNIST = _from_tfds("mnist", (28, 28, 1), 10)
-FASHION_MNIST = _from_tfds("fashion_mnist", (28, 28, 1), 10)
-IMAGENET32 = _from_tfds("imagenet_resized/32x32", (32, 32, 3))
-IMAGENET64 = _from_tfds("imagenet_resized/64x64", (64, 64, 3))
+CIFAR10 = PreparedSource.of("cifar10", (32, 32, 3), 10)
+MNIST = PreparedSource.of("mnist", (28, 28, 1), 10)
+FASHION_MNIST = PreparedSource.of("fashion_mnist", (28, 28, 1), 10)
+IMAGENET32 = PreparedSource.of("imagenet_resized/32x32", (32, 32, 3))
+IMAGENET64 = PreparedSource.of("imagenet_resized/64x64", (64, 64, 3))
 
 
-def named_source(name: str) -> NamedSource | None:
-    """The source that `name` denotes: a known name, tfds:NAME or package.module:NAME; None for a path.
+def named_source(data: DataConfig) -> NamedSource:
+    """The source that `data` describes: a known name, tfds:NAME, package.module:NAME, or the data at a path.
 
-    A known name may have an argument, such as ising:16. Raises InputError if package.module:NAME is not a source, or
-    for an argument that is missing or not wanted.
+    A known name may have an argument, such as ising:16.
+
+    Raises InputError if there is no such source, if it has no use for `data.resize`, or for an argument that is missing
+    or not wanted.
     """
-    if name.startswith(prepared.PREFIX):
-        return _from_tfds(name.removeprefix(prepared.PREFIX))
+    name = data.source
+    if (source := _by_name(name)) is None:
+        known = f"a known data set ({', '.join(sorted(parts.entries('data')))}, or tfds:NAME)"
+        is_path = os.path.exists(name)
+        require(is_path, f"data.source={name[:99]!r} is neither {known} nor a path that can be read")
+        return NamedSource(None, open_path, labels=None)
+    options = f"data.resize={data.resize} is for folders of pictures and for tensorflow-datasets; leave it out"
+    require(isinstance(source, PreparedSource) or data.resize is None, options)
+    return source
+
+
+def _by_name(name: str) -> NamedSource | None:
+    if name.startswith(PREFIX):
+        return PreparedSource.of(name.removeprefix(PREFIX))
     if parts.is_import_path(name):
         return parts.load("data", name)
     known, _, argument = name.partition(":")
@@ -102,6 +97,28 @@ def named_source(name: str) -> NamedSource | None:
     return source
 
 
+def open_source(data: DataConfig) -> Source:
+    """The source that `data` describes; raises InputError if it cannot be opened."""
+    return named_source(data).open(data)
+
+
+def prepare(data: DataConfig) -> Source | None:
+    """The data set of tensorflow-datasets that `data` names, prepared if necessary; None for other data.
+
+    Raises InputError if it cannot be prepared.
+    """
+    source = named_source(data)
+    return source.open(data) if isinstance(source, PreparedSource) else None
+
+
+def spec_of(config: Config) -> DataSpec:
+    """The kind of the data that `config` describes; those of a named data set need not be on this machine.
+
+    Raises InputError as `named_source` and `NamedSource.spec` do.
+    """
+    return named_source(config.data).spec(config.data, config.model.labels)
+
+
 def all_images(path: Path) -> np.ndarray:
     """All images at `path`, a folder of pictures or a file with one array of images, as uint8 [N, H, W, C].
 
@@ -111,16 +128,12 @@ def all_images(path: Path) -> np.ndarray:
         return (picture_folders.all_pictures(path) if path.is_dir() else array_files.read_all(path, checks.IMAGES))[:]
 
 
-def open_path(path: Path, resize: int | None = None, form: checks.Form = checks.IMAGES) -> Source:
-    """Open the data at `path`; raises InputError, which names the file, if they cannot be read.
-
-    Args:
-      resize: side of the squares to which pictures are cropped and resized; only for folders of pictures.
-      form: the form of arrays in a file.
-    """
+def open_path(data: DataConfig) -> Source:
+    """Open the data at the path `data.source`; raises InputError, which names the file, if they cannot be read."""
+    path, resize = Path(data.source), data.resize
     with checks.reading(path):
         if not path.is_dir():
-            splits, labels = array_files.open_file(path, form)
+            splits, labels = array_files.open_file(path, checks.REALS if data.pixel_levels is None else checks.IMAGES)
         else:
             splits, labels = array_files.open_idx_folder(path)
             if not splits:

@@ -12,8 +12,6 @@ from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError, refusing, require
 from diffenc_jax.core.keys import keys_of
 from diffenc_jax.core.versions import OURS
-from diffenc_jax.data.dataset import data_shape, label_spec
-from diffenc_jax.data.images import NO_LABELS
 from diffenc_jax.diffusion.codes import LatentCode
 from diffenc_jax.diffusion.decoders import Decoder
 from diffenc_jax.diffusion.schedules import Schedule
@@ -68,7 +66,7 @@ def _build(config: Config, spec: DataSpec, platform: str) -> Model:
         code=code,
     )
     _check_together(config, model)
-    model.check_depth("loss.depth", config.loss.depth)
+    model.check_depth("loss.depth", model.loss.depth)
     return model
 
 
@@ -187,12 +185,3 @@ def outside_parts(config: Config, *others: str) -> dict[str, str]:
     keys = {kind: parts.kinds()[kind].name_key for kind in (*KINDS, *others)}
     digests = {f"{key}={flat[key]}": parts.digest(kind, flat[key]) for kind, key in keys.items()}
     return {name: digest for name, digest in digests.items() if digest is not None}
-
-
-def spec_of(config: Config) -> DataSpec:
-    """The images that `config.data` describes; those of a named data set need not be on this machine.
-
-    Raises InputError as `data_shape` and, for a model that is conditioned on labels, `label_spec` do.
-    """
-    labels = label_spec(config.data) if config.model.labels else NO_LABELS
-    return DataSpec(data_shape(config.data), config.data.pixel_levels, labels)

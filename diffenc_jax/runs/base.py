@@ -7,8 +7,9 @@ from typing import Any
 from jax.sharding import Mesh
 
 from diffenc_jax.config import Config
-from diffenc_jax.data.dataset import Dataset, open_source, prepare
+from diffenc_jax.data.dataset import Dataset
 from diffenc_jax.data.images import Source
+from diffenc_jax.data.sources import open_source, prepare
 from diffenc_jax.model import Model, build
 from diffenc_jax.parallel import hosts
 from diffenc_jax.parallel.batches import needed_rows

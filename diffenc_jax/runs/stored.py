@@ -37,7 +37,7 @@ class Origin:
         'labels'; empty for parameters that were not trained here.
       standards: standardisations of real numbers, of 'data' and of 'labels', each by 'mean' and 'deviation'. The
         checkpoints store a digest of them.
-      kind: the kind of the data: 'shape' of an example, number of 'classes' and 'label_shape', as in `LabelSpec`. Empty
+      kind: the kind of the data: 'shape' of an example, number of 'classes' and 'label_shape', as in `LabelSpec`. None
         for parameters that were not trained here.
       run: identity, which the checkpoints store too: 16 random hexadecimal digits; empty before the first `write`.
     """
@@ -45,7 +45,7 @@ class Origin:
     environments: Sequence[Environment] = ()
     training_data: Mapping[str, str] = field(default_factory=dict)
     standards: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    kind: Mapping[str, Any] = field(default_factory=dict)
+    kind: Mapping[str, Any] | None = None
     run: str = ""
 
     @property
@@ -66,7 +66,7 @@ class _Standard(TypedDict):
     deviation: list[float]
 
 
-class _Kind(TypedDict, total=False):
+class _Kind(TypedDict):
     """Entries of `Origin.kind`."""
 
     shape: list[int]
@@ -80,7 +80,7 @@ class _Stored(TypedDict):
     environments: NotRequired[list[Environment]]
     training_data: NotRequired[dict[str, str]]
     standards: NotRequired[dict[str, _Standard]]
-    kind: NotRequired[_Kind]
+    kind: NotRequired[_Kind | None]
     run: NotRequired[str]
 
 
@@ -148,11 +148,11 @@ class StoredRun:
     def spec(self) -> DataSpec | None:
         """The kind of the data; None if only the data tell it. Raises InputError if its standards are wrong."""
         kind, standards = self.origin.kind, self.standards
-        if not kind:
+        if kind is None:
             return None
         label_shape = kind["label_shape"] and tuple(kind["label_shape"])
         for name, shape in {"data": kind["shape"], "labels": label_shape}.items():
-            if name in standards:
+            if shape and name in standards:
                 standards[name].check(f"standards.{name} in {self._path}", shape[-1], "restore that file")
         labels = LabelSpec(kind["classes"], label_shape, standards.get("labels"))
         standard = standards.get("data", UNCHANGED)

@@ -8,7 +8,8 @@ import jax
 
 from diffenc_jax.config import Config, load
 from diffenc_jax.core.errors import refusing, require
-from diffenc_jax.model import DataSpec, build, spec_of
+from diffenc_jax.data.sources import spec_of
+from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.program import TrainingProgram
 
@@ -31,15 +32,18 @@ class Counts(NamedTuple):
         return sum(self.params.values())
 
 
-def count(config: Config, spec: DataSpec) -> Counts:
-    """Counts for images of `spec`. Nothing is compiled, and no images are needed.
+def count(config: Config, spec: DataSpec | None = None) -> Counts:
+    """Counts of a model of a kind of data. Nothing is compiled, and a named data set need not be on this machine.
 
     The FLOPs come from XLA's cost analysis of the step as written: loss, gradient, optimizer, moving average and meter.
     A multiply-add counts as two. The analysis counts the body of a loop once, so layers are unrolled, without
     rematerialisation and dropout, and the count does not depend on `model.scan`, `model.remat` and dropout. The program
     is the one for accelerators, without the loops of CPUs, so the count is the same on every platform.
 
-    Raises InputError if `config` has no model for such images, or cannot be trained, or if JAX may not use the CPU.
+    Raises InputError if `config` has no model for such data, or cannot be trained, or if JAX may not use the CPU.
+
+    Args:
+      spec: the kind of the data; None: that of `config.data`.
     """
     changes: dict[str, Any] = {"model.scan": False, "model.remat": "none", FLOPS_OF: None}
     for name in ("score", "encoder"):
@@ -48,7 +52,7 @@ def count(config: Config, spec: DataSpec) -> Counts:
     config = config.replace(changes)
     with refusing("FLOPs are counted on the CPU", "add cpu to JAX_PLATFORMS"):
         cpu = jax.local_devices(backend="cpu")[0]
-    program = TrainingProgram(build(config, spec, "tpu"), config, make_mesh(devices=[cpu]))
+    program = TrainingProgram(build(config, spec or spec_of(config), "tpu"), config, make_mesh(devices=[cpu]))
     state, batch = jax.eval_shape(program.init, program.seed), program.model.batch_shapes(config.train.batch_size)
     with jax.default_device(cpu):
         traced = jax.jit(program.train_step).trace(state, batch, program.seed)
@@ -87,7 +91,7 @@ def load_config(spec: str, changes: load.Changes = ()) -> Config:
 def _flops_per_step(config: Config) -> float:
     # Configurations that differ only in these keys share a count.
     same = {"arm": "", "seed": 0, "eval.seed": 0, "train.steps": 1, "train.warmup_steps": 0}
-    return _counted(config.replace(same), spec_of(config)).flops_per_step
+    return _counted(config.replace(same)).flops_per_step
 
 
 _counted = cache(count)

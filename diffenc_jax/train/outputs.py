@@ -1,4 +1,4 @@
-"""What a training shows and writes: progress, metrics, checkpoints, evaluations, samples and traces."""
+"""Outputs of a training: progress, metrics, checkpoints, evaluations, samples and traces."""
 
 from collections import deque
 from collections.abc import Callable
@@ -121,14 +121,11 @@ class Outputs(ExitStack):
 
     def _skip_or_stop(self, step: int) -> None:
         """Report a step that is not finite. Raises RunError if it ends the run."""
-        message, kept = (
-            f"step {step}: the loss, its gradient or the updated parameters are not finite",
-            self._saver.kept,
-        )
+        message = f"step {step}: the loss, its gradient or the updated parameters are not finite"
         if self._config.train.on_nonfinite == "stop":
-            raise RunError(f"{message}; {kept()}; train.on_nonfinite=skip leaves such steps out")
+            raise RunError(f"{message}; {self._saver.kept()}; train.on_nonfinite=skip leaves such steps out")
         if self._skipped == MAX_SKIPPED:
-            raise RunError(f"{message}, {MAX_SKIPPED} steps in a row; {kept()}")
+            raise RunError(f"{message}, {MAX_SKIPPED} steps in a row; {self._saver.kept()}")
         if self._skipped == 1:
             self._say(f"{message}; it is skipped")
 

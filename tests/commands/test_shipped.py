@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffenc_jax.config import load_config
-from diffenc_jax.data.dataset import data_shape
+from diffenc_jax.data.sources import spec_of
 from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.workdir import default_workdir
 from tests import shipped
@@ -20,8 +20,7 @@ def built(config):
     """The model of a configuration, whose layers are traced as a loop."""
     config = config.replace({"model.scan": True})
     form = config.arm.removesuffix("-few").partition("-")[2]
-    shape = data_shape(config.data) if config.data.pixel_levels else ARRAYS[form]
-    return build(config, DataSpec(shape, config.data.pixel_levels))
+    return build(config, spec_of(config) if config.data.pixel_levels else DataSpec(ARRAYS[form], None))
 
 
 @functools.cache

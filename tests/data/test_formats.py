@@ -8,6 +8,7 @@ import warnings
 import zipfile
 import zlib
 from contextlib import suppress
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import runtime
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import checks
-from diffenc_jax.data.dataset import HELD_OUT, data_shape, label_spec, load_dataset
+from diffenc_jax.data.dataset import HELD_OUT, load_dataset
 from diffenc_jax.data.images import LabelSpec, LocalPart
-from diffenc_jax.data.sources import all_images
+from diffenc_jax.data.sources import all_images, named_source
 from tests.data import files
 from tests.data.files import COUNT, GREY, IMAGES, STORED, idx_bytes, npy_bytes, npy_header, zip_bytes
 
@@ -36,16 +37,16 @@ def test_every_image_has_its_own_class(tmp_path, kind):
     path = files.WRITERS[kind](tmp_path)
     data = DataConfig(str(path))
     dataset = read(path, labels=True)
-    assert dataset.spec.label_spec == label_spec(data) == LabelSpec(3)
-    assert data_shape(data) == dataset.spec.shape
+    assert named_source(data).spec(data, has_labels=True) == dataset.spec
+    assert dataset.spec.label_spec == LabelSpec(3)
     assert sorted(image.tobytes() for split in ("train", "test") for image in dataset.split(split).data) == sorted(
         image.tobytes() for image in (IMAGES if dataset.spec.shape[2] == 3 else GREY)
     )
-    for split, labels in ((name, dataset.split(name).labels) for name in ("train", "test")):
-        assert labels.dtype == np.int32
-        np.testing.assert_array_equal(labels, [CLASS_OF[image.tobytes()] for image in dataset.split(split).data])
+    for split in map(dataset.split, ("train", "test")):
+        assert split.labels.dtype == np.int32
+        np.testing.assert_array_equal(split.labels, [CLASS_OF[image.tobytes()] for image in split.data])
         if kind in files.WITH_SPLITS:
-            assert len(labels) == len(IMAGES[files.SPLITS[split]])
+            assert len(split.labels) == len(IMAGES[files.SPLITS[split.name]])
     if kind in files.WITH_SPLITS and "pictures" not in kind:
         images = IMAGES if dataset.spec.shape[2] == 3 else GREY[..., None]
         np.testing.assert_array_equal(dataset.split("train").data, images[files.SPLITS["train"]])
@@ -58,14 +59,12 @@ def test_every_image_has_its_own_class(tmp_path, kind):
 def test_a_part_is_read(tmp_path, kind):
     path, wanted = files.WRITERS[kind](tmp_path), np.array([3, 4, 5, 11, 17])
     whole, part = (read(path, labels=True, part=chosen) for chosen in (None, lambda count: wanted))
-    for what in ("data", "labels"):
-        theirs, ours = (
-            {name: getattr(dataset.split(name), what) for name in ("train", "test")} for dataset in (whole, part)
-        )
-        assert isinstance(ours["train"], LocalPart)
-        np.testing.assert_array_equal(ours["train"].local, theirs["train"][wanted])
-        np.testing.assert_array_equal(ours["train"][wanted[::-1]], theirs["train"][wanted[::-1]])
-        np.testing.assert_array_equal(ours["test"], theirs["test"])
+    for of in map(attrgetter, ("data", "labels")):
+        theirs, ours = (of(dataset.split("train")) for dataset in (whole, part))
+        assert isinstance(ours, LocalPart)
+        np.testing.assert_array_equal(ours.local, theirs[wanted])
+        np.testing.assert_array_equal(ours[wanted[::-1]], theirs[wanted[::-1]])
+        np.testing.assert_array_equal(of(part.split("test")), of(whole.split("test")))
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int64, ">u2", np.float16, np.float32])
@@ -100,7 +99,8 @@ def test_pictures_of_several_sizes_are_cropped_and_resized(tmp_path):
     assert dataset.split("train").fingerprint["version"] == "local, resized to 4x4"
     for images in (dataset.split(split).data for split in ("train", "test")):
         assert np.abs(images.astype(int) - 127.5).max() <= 1
-    assert data_shape(DataConfig(str(tmp_path), resize=8)) == (8, 8, 1)
+    data = DataConfig(str(tmp_path), resize=8)
+    assert named_source(data).spec(data).shape == (8, 8, 1)
 
 
 def palette(**options):

@@ -16,7 +16,8 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import prepared
-from diffenc_jax.data.dataset import data_shape, load_dataset, prepare
+from diffenc_jax.data.dataset import load_dataset
+from diffenc_jax.data.sources import named_source, prepare
 from tests.data.tfds_archives import write_archive
 
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
@@ -45,9 +46,9 @@ def test_through_the_real_preparation(source, tmp_path, monkeypatch):
     archive = write_archive(tmp_path, monkeypatch)
     config = DataConfig(source, dir=str(archive.folder))
     dataset = load_dataset(config, "train", "test", labels=True)
-    for split, images in ((name, dataset.split(name).data) for name in ("train", "test")):
-        found = zip(images, dataset.split(split).labels, strict=True)
-        known = zip(archive.images[split], archive.labels[split], strict=True)
+    for split in map(dataset.split, ("train", "test")):
+        found = zip(split.data, split.labels, strict=True)
+        known = zip(archive.images[split.name], archive.labels[split.name], strict=True)
         assert {(i.tobytes(), int(c)) for i, c in found} == {(i.tobytes(), int(c)) for i, c in known}
     half = load_dataset(config, "train", part=lambda count: np.arange(6, 16)).split("train").data
     np.testing.assert_array_equal(half.local, dataset.split("train").data[6:16])
@@ -115,7 +116,7 @@ def test_pictures_are_resized_as_those_of_a_folder_and_damage_is_named(tmp_path)
     found, known = dataset.split("test").fingerprint, pictures.split("test").fingerprint
     assert found["sha256_any_order"] == known["sha256_any_order"]
     assert found["version"] == "1.2.3, validation as test, resized to 4x4"
-    assert data_shape(config) == dataset.spec.shape
+    assert named_source(config).spec(config) == dataset.spec
     with pytest.raises(InputError, match="has no labels"):
         load_dataset(config, "test", labels=True)
     with pytest.raises(InputError, match=r"has images of the shape \(None, None, 3\); resize them"):

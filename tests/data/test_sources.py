@@ -1,20 +1,24 @@
 """Named data sets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.data import sources
-from diffenc_jax.data.dataset import data_shape, label_spec, load_dataset
+from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.data.images import NO_LABELS, LabelSpec
+from diffenc_jax.data.prepared import PreparedSource
+from diffenc_jax.data.sources import named_source
+from diffenc_jax.data.spec import DataSpec
 from tests.registered import SOURCES
 
 
-def test_shape_and_classes_that_only_the_source_knows_are_asked_of_it(monkeypatch):
-    monkeypatch.setattr(sources, "named_source", lambda _: sources.DIGITS._replace(shape=None, labels=None))
-    config = DataConfig("mine.sources:MINE", pixel_levels=17)
-    assert (data_shape(config), label_spec(config)) == ((8, 8, 1), LabelSpec(10))
+def test_shape_and_classes_that_only_the_source_knows_are_asked_of_it():
+    unknown, config = replace(sources.DIGITS, shape=None, labels=None), DataConfig("digits", pixel_levels=17)
+    assert unknown.spec(config, has_labels=True) == DataSpec((8, 8, 1), 17, LabelSpec(10))
 
 
 def test_synthetic_is_a_swirl_of_256_levels():
@@ -35,21 +39,22 @@ def test_labels_are_in_the_order_of_the_images():
     digits = load_digits()
     target = {image.astype(np.uint8).tobytes(): of for image, of in zip(digits.images, digits.target, strict=True)}
     dataset = load_dataset(config, "train", "test", labels=True)
-    for split, images in ((name, dataset.split(name).data) for name in ("train", "test")):
-        np.testing.assert_array_equal(dataset.split(split).labels, [target[image.tobytes()] for image in images])
+    for split in map(dataset.split, ("train", "test")):
+        np.testing.assert_array_equal(split.labels, [target[image.tobytes()] for image in split.data])
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_shapes_and_classes_are_known_before_the_images_are_there(name):
+def test_shape_and_classes_are_known_before_the_images_are_there(name):
     config, source = DataConfig(name), SOURCES[name]
-    if not source.tfds:  # made here, not prepared by tensorflow-datasets
-        assert load_dataset(config, "test").spec.shape == data_shape(config)
+    has_labels = source.labels != NO_LABELS
+    known = source.spec(config, has_labels)
+    if isinstance(source, PreparedSource):
+        by_name = DataConfig(f"tfds:{source.tfds}")
+        assert known == named_source(by_name).spec(by_name, has_labels)
     else:
-        assert data_shape(DataConfig(f"tfds:{source.tfds}")) == data_shape(config)
-    if source.labels == NO_LABELS:
-        with pytest.raises(InputError, match=rf"{name} has no labels, which model.labels=True needs; give a data set"):
-            label_spec(config)
-    elif source.tfds:
-        assert label_spec(config) == label_spec(DataConfig(f"tfds:{source.tfds}"))
-    else:
-        assert label_spec(config).classes == load_dataset(config, "test", labels=True).split("test").labels.max() + 1
+        assert known == load_dataset(config, "test", labels=has_labels).spec
+
+
+def test_a_source_without_labels():
+    with pytest.raises(InputError, match=r"synthetic has no labels, which model.labels=True needs; give a data set"):
+        sources.SYNTHETIC.spec(DataConfig("synthetic"), has_labels=True)

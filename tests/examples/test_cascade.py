@@ -11,11 +11,11 @@ from scipy.stats import norm
 import diffenc_jax as dj
 from diffenc_jax.__main__ import main
 from diffenc_jax.data.images import Batch, LabelSpec
-from diffenc_jax.data.sources import digits
+from diffenc_jax.data.sources import digits, spec_of
 from diffenc_jax.diffusion.ancestral import model_step
 from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.gaussian import alpha
-from diffenc_jax.model import bind_to, build, spec_of
+from diffenc_jax.model import bind_to, build
 from diffenc_jax.runs.stored import StoredRun
 from tests import refusals, tiny
 from tests.stored_runs import write_averages

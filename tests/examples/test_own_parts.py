@@ -21,13 +21,14 @@ from diffenc_jax.config import flatten, load_config
 from diffenc_jax.core import parts
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.keys import key
+from diffenc_jax.data.sources import spec_of
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.evaluation.estimator import Estimator
 from diffenc_jax.lab.coding.choices import Compression
 from diffenc_jax.lab.coding.codec import KEYS
 from diffenc_jax.lab.coding.container import Container, pack
 from diffenc_jax.lab.comparisons.significance.grid import FILE, Grid
-from diffenc_jax.model import build, outside_parts, spec_of
+from diffenc_jax.model import build, outside_parts
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.runs.metrics import read_metrics

@@ -6,7 +6,7 @@ import pytest
 
 from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.model import DataSpec, spec_of
+from diffenc_jax.model import DataSpec
 from diffenc_jax.train import flops as counted
 from diffenc_jax.train.flops import count
 from diffenc_jax.train.program import TrainingProgram
@@ -33,7 +33,7 @@ def test_flops_and_parameters_are_those_of_the_products():
 
 def installed(config):
     """Counts of an installed configuration."""
-    return count(config, spec_of(config))
+    return count(config)
 
 
 CASES = [("digits_matched", "diffenc", "vdm"), ("cifar10_matched", "diffenc-8-2", "vdm-8")]

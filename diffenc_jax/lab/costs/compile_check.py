@@ -12,10 +12,11 @@ from diffenc_jax.config import Config
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, first_line, require
 from diffenc_jax.core.numbers import format_bytes
+from diffenc_jax.data.sources import spec_of
 from diffenc_jax.lab.costs import hlo
 from diffenc_jax.lab.costs.machines import Target, describe, lowering
 from diffenc_jax.lab.costs.training_step import described
-from diffenc_jax.model import build, spec_of
+from diffenc_jax.model import build
 from diffenc_jax.parallel.memory import Memory, is_out_of_memory, needed_bytes
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count

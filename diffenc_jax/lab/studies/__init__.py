@@ -47,5 +47,5 @@ def measure(
     chosen = load(name)
     values = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
     given, options = parts.allowed(changes or {}), chosen.arguments(**values)
-    run = chosen.open(as_path(str(workdir)), options, given, plugins)
+    run = chosen.subject(as_path(str(workdir)), options, given, plugins)
     return chosen.measured(run, options, given, watch or study.UNWATCHED)

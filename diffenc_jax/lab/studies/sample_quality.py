@@ -111,7 +111,7 @@ class SampleQuality(Study[Arguments, Quality]):
     result = Quality
     reads = ("data.dir",)
 
-    def open(self, workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str] = ()) -> Any:
+    def subject(self, workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str] = ()) -> Any:
         """The samples to measure; raises InputError if there are none, or if they do not have the form of images."""
         config = stored.StoredRun(workdir).config.allowing(plugins).replace(given | {"eval.split": "test"})
         path = as_path(arguments.samples) if arguments.samples else _last(workdir)

@@ -174,7 +174,7 @@ class Study(ABC, Generic[A, R]):
         """Changes of the stored configuration: the given changes, and the changes of the study itself."""
         return given
 
-    def open(self, workdir: Path, arguments: A, given: dict[str, Any], plugins: Collection[str] = ()) -> TrainedRun:
+    def subject(self, workdir: Path, arguments: A, given: dict[str, Any], plugins: Collection[str] = ()) -> TrainedRun:
         """The run to measure, with the changed configuration; raises InputError if the study cannot measure it.
 
         The `plugins` are packages whose parts the run may name.
@@ -261,7 +261,7 @@ class Study(ABC, Generic[A, R]):
         """Measure the runs, and write and print their results."""
         given, console = options.changes_of(arguments), terminal.make_console()
         values, file = options.values_of(arguments, self.arguments), options.writable_file("json", arguments.json)
-        runs = [self.open(workdir, values, given, arguments.plugins) for workdir in arguments.runs]
+        runs = [self.subject(workdir, values, given, arguments.plugins) for workdir in arguments.runs]
         common_images(runs)
         for run in runs:
             files.check_writable(run.workdir / self.name)

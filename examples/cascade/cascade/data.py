@@ -1,6 +1,7 @@
 """Bands of data sets: each band is a data set, with the coarse images that a decoder knows as labels."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,16 +10,15 @@ import numpy as np
 from cascade.bands import Transform
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.data.images import Images, LabelArrays, LabelSpec, OnDemand, Source
-from diffenc_jax.data.sources import NamedSource, named_source, open_path
+from diffenc_jax.data.sources import NamedSource, open_source
 
 FILES = "*images*idx3-ubyte*"  # in data.dir, of Fashion-MNIST
 
 
 def whole(name: str, data: DataConfig) -> Source:
     """The images: from the files in `data.dir`, if it holds Fashion-MNIST as published; otherwise by name."""
-    folder = Path(data.dir or "")
-    given = data.dir is not None and any(folder.glob(FILES))
-    return open_path(folder) if given else named_source(name).open(data)
+    given = data.dir is not None and any(Path(data.dir).glob(FILES))
+    return open_source(replace(data, source=data.dir if given else name))
 
 
 def bands(name: str, kind: str, shape: tuple[int, int, int], splits: int) -> list[NamedSource]:

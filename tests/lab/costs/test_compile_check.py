@@ -11,7 +11,6 @@ from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs import compile_check, hlo
 from diffenc_jax.lab.costs.compile_check import step_lines
 from diffenc_jax.lab.costs.machines import TARGETS, Target
-from diffenc_jax.model import spec_of
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
 from tests import tiny
@@ -64,7 +63,7 @@ def check(kind, flags, folder):
 def counts_of(wrote, devices):
     """Counts of the wide model, which agree with the measurement of a device."""
     config = tiny.config("vdm", small=True).replace(WIDE)
-    counts = count(config, spec_of(config))
+    counts = count(config)
     # Parameters, their average and two moments, complete on every device, with a little padding.
     assert 16 * counts.total_params < wrote["memory_of_state"] < 1.05 * 16 * counts.total_params
     assert devices * wrote["flops"] == counts.flops_per_step
