@@ -1,10 +1,10 @@
 """Documents as plain data, and as Markdown. One description serves terminal, file and page."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from diffenc_jax.core.numbers import UNKNOWN
+from diffenc_jax.core.numbers import UNKNOWN, Figure
 from diffenc_jax.core.text import printable
 
 # Cells that hold numbers: '1.8912 ± 0.0031', '1.2 .. 1.3', '3e-05', '100.0 %', '2.1 (p 0.3)'.
@@ -33,12 +33,15 @@ class Table(NamedTuple):
     """Rows under column heads. The first cell of a row names its subject.
 
     Attributes:
+      rows: cells: texts, whole numbers, and for other numbers a `Figure`.
       caption: title of the table; empty where the title of the section is enough.
+      unit: unit of the numbers whose column has none in its head, such as 'step, s'. It is stored, and not shown.
     """
 
     heads: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ""
+    unit: str = ""
 
 
 class Section(NamedTuple):
@@ -46,6 +49,30 @@ class Section(NamedTuple):
 
     title: str
     blocks: Sequence[Any]
+
+
+def tables_of(block: Any, about: Sequence[str] = ()) -> Iterator[Table]:
+    """The tables of a block. One without a caption gets the title of its section and the paragraphs before it."""
+    if isinstance(block, Table):
+        yield block if block.caption else block._replace(caption=". ".join(about))
+    elif isinstance(block, Section):
+        said = [block.title]
+        for inner in block.blocks:
+            if isinstance(inner, Text):
+                said.append(inner.text)
+            yield from tables_of(inner, said)
+
+
+def stored_table(table: Table) -> dict[str, Any]:
+    """JSON values of a table: its attributes, and for a `Figure` its form, then its values."""
+    rows = [[[cell.form, *cell.values] if isinstance(cell, Figure) else cell for cell in row] for row in table.rows]
+    return table._asdict() | {"heads": [*table.heads], "rows": rows}
+
+
+def read_table(stored: Mapping[str, Any]) -> Table:
+    """The table of `stored_table`."""
+    rows = [[Figure(*cell) if isinstance(cell, list) else cell for cell in row] for row in stored["rows"]]
+    return Table(**{**stored, "rows": rows})
 
 
 def numeric_columns(table: Table) -> list[bool]:

@@ -7,19 +7,43 @@ from typing import Any
 UNKNOWN = "–"  # in place of a value that the data do not determine
 
 
+class Figure(str):
+    """Numbers as text, such as '1.8912 ± 0.0031', which keeps them unrounded.
+
+    Attributes:
+      form: format of the text, with a field for each number: '{:.4f} ± {:.4f}'.
+      values: the numbers.
+    """
+
+    form: str
+    values: tuple[float, ...]
+
+    def __new__(cls, form: str, *values: Any) -> "Figure":
+        plain = [value.item() if hasattr(value, "item") else value for value in values]  # not NumPy's types
+        figure = super().__new__(cls, form.format(*plain))
+        figure.form, figure.values = form, tuple(plain)
+        return figure
+
+
 def format_number(value: float | None) -> str:
     """Number with four decimals, '1.8912', or `UNKNOWN` for None."""
-    return UNKNOWN if value is None else f"{value:.4f}"
+    return UNKNOWN if value is None else Figure("{:.4f}", value)
 
 
 def format_error(value: float) -> str:
     """Standard error with four decimals, '0.0031'; with one digit, '3e-05', if these would show 0; '0' for zero."""
-    return f"{value:.1g}" if value < 0.00005 else format_number(value)
+    return Figure(_error_form(value), value)
+
+
+def _error_form(value: float) -> str:
+    return "{:.1g}" if value < 0.00005 else "{:.4f}"
 
 
 def with_error(value: float | None, *errors: float | None) -> str:
     """A value with its known standard errors, such as those of noise and images: '1.8912 ± 0.0031 ± 0.0123'."""
-    return " ± ".join([format_number(value), *(format_error(error) for error in errors if error is not None)])
+    known = [error for error in errors if error is not None]
+    form = " ± ".join([UNKNOWN if value is None else "{:.4f}", *map(_error_form, known)])
+    return Figure(form, *([] if value is None else [value]), *known)
 
 
 def format_regret(regret: Mapping[str, Any] | None) -> str:
@@ -29,12 +53,12 @@ def format_regret(regret: Mapping[str, Any] | None) -> str:
 
 def format_interval(ends: Sequence[float] | None) -> str:
     """Interval from its two ends, '1.8850 .. 1.8974', or `UNKNOWN` for None."""
-    return UNKNOWN if ends is None else f"{ends[0]:.4f} .. {ends[1]:.4f}"
+    return UNKNOWN if ends is None else Figure("{:.4f} .. {:.4f}", *ends)
 
 
 def format_p(p: float | None) -> str:
     """p-value with two decimals, '0.31', or two digits below 0.1, '0.027' and '3.9e-06'; `UNKNOWN` for None."""
-    return UNKNOWN if p is None else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+    return UNKNOWN if p is None else Figure("{:.2g}" if p < 0.1 else "{:.2f}", p)
 
 
 def format_duration(seconds: float) -> str:
@@ -100,4 +124,4 @@ def _with_named_errors(value: float, errors: Mapping[str, float | None], data: s
 
 def format_bytes(size: float) -> str:
     """Size in GiB, '15.75 GiB'."""
-    return f"{size / 2**30:.2f} GiB"
+    return Figure("{:.2f} GiB", size / 2**30)

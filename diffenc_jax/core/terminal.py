@@ -1,14 +1,18 @@
 """Terminal output: a console that has a fixed width in a file or a pipe, and documents as Markdown."""
 
+import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from diffenc_jax.core.document import markdown
+from diffenc_jax.core.document import markdown, stored_table, tables_of
 from diffenc_jax.core.text import printable
 
+TABLES = "DIFFENC_TABLES"  # variable of the environment
 PLAIN_WIDTH = 200  # columns in a file or a pipe
 
 
@@ -25,8 +29,12 @@ def print_line(console: Console, text: str) -> None:
 def print_document(block: Any, console: Console | None = None) -> None:
     """Print a block of a document as Markdown.
 
-    Text is folded at the width of the console. Tables and code are not, so that they can be copied.
+    Text is folded at the width of the console. Tables and code are not, so that they can be copied. Where the environment
+    names a file in `TABLES`, each table is also appended to it as a line of JSON, with numbers that are not rounded.
     """
-    console = console or make_console()
+    console, file = console or make_console(), os.environ.get(TABLES)
     for line in markdown(block).split("\n"):
         console.print(Text(printable(line)), soft_wrap=line.startswith(("|", "    ")))
+    if file:
+        with Path(file).open("a") as lines:
+            lines.writelines(f"{json.dumps(stored_table(table))}\n" for table in tables_of(block))

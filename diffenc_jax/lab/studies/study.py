@@ -157,9 +157,10 @@ class Study(ABC, Generic[A, R]):
         if not self.together:
             return [table._replace(caption=f"{one.title}: {table.caption}") for one, own in named for table in own]
         tables = []
-        for number, (heads, _, caption) in enumerate(named[0][1]):
+        for number, first in enumerate(named[0][1]):
             rows = [[one.name, *row] for one, own in named for row in own[number].rows]
-            tables.append(Table(["run", *heads], rows, f"{self.title_of(shown)}: {caption}"))
+            caption = f"{self.title_of(shown)}: {first.caption}"
+            tables.append(Table(["run", *first.heads], rows, caption, first.unit))
         return tables
 
     def title_of(self, shown: Sequence[Measured[R]]) -> str:
