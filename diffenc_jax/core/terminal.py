@@ -29,8 +29,8 @@ def print_line(console: Console, text: str) -> None:
 def print_document(block: Any, console: Console | None = None) -> None:
     """Print a block of a document as Markdown.
 
-    Text is folded at the width of the console. Tables and code are not, so that they can be copied. Where the environment
-    names a file in `TABLES`, each table is also appended to it as a line of JSON, with numbers that are not rounded.
+    Text is folded at the width of the console. Tables and code are not, so that they can be copied. Each table is also
+    appended to the file that the environment names in `TABLES`, as a line of JSON with numbers that are not rounded.
     """
     console, file = console or make_console(), os.environ.get(TABLES)
     for line in markdown(block).split("\n"):
