@@ -27,6 +27,7 @@ from budget import FAILED, LEFT_OUT, MEASURED, Measurement, Row, within
 from measurements import SMALL, Bench, Sizes
 
 from diffenc_jax.commands.options import positive_number, writable_file
+from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.numbers import UNKNOWN
 from diffenc_jax.core.terminal import print_document
@@ -60,8 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     measurements = plan(bench, arguments.diffenc)
     about = {
         "benchmark": "accelerator",
-        "commit": records.commit(),
-        **records.machine(),
+        "commit": versions.commit(),
+        **versions.machine(),
         "device_kind": kind,
         "device_count": devices,
         "device_memory_bytes": device_memory(),

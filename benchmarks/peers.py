@@ -25,6 +25,7 @@ import published
 import records
 
 from diffenc_jax.commands.options import positive, writable_file
+from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import RunError, lookup
 from diffenc_jax.core.terminal import print_document
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.json:
             record = {"benchmark": "peers", "pair": name, "ratios": ratios, "rounds": rounds}
             record |= {"as_published": arguments.as_published}
-            record |= {"commits": {THEIRS: records.commit(arguments.diffenc), OURS: records.commit()}}
+            record |= {"commits": {THEIRS: versions.commit(arguments.diffenc), OURS: versions.commit()}}
             records.append(arguments.json, record)
     print_document(Table(["", THEIRS, OURS, "ratio", "range of the ratio"], rows))
     print(f"Load average {min(loads):.1f} to {max(loads):.1f}, of {len(os.sched_getaffinity(0))} cores")

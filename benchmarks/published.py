@@ -25,6 +25,7 @@ import records
 import timing
 
 from diffenc_jax.commands.options import positive
+from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
 
 EXAMPLE = "python benchmarks/published.py --diffenc=DIR --model=config_model_NAME.json --batch=8"
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         **training.compile(),
         **timing.step_record(training, arguments.steps),
         "peak_bytes": timing.peak_bytes(),
-        **records.machine(),
+        **versions.machine(),
     }
     records.finish(record, before, arguments)
 

@@ -15,6 +15,7 @@ import records
 import timing
 
 from diffenc_jax.commands.options import positive
+from diffenc_jax.core import versions
 from diffenc_jax.core.document import markdown
 from diffenc_jax.core.errors import require
 from diffenc_jax.lab.costs import hlo
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         **work,
         "memory_of_temporaries": Memory.of(compiled).temporaries,
         **times,
-        **records.machine(),
+        **versions.machine(),
     }
     if arguments.tables:
         print(markdown(work_table(work)))

@@ -2,11 +2,7 @@
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,37 +48,6 @@ def spread(name: str, values: list[float]) -> dict[str, Any]:
     """{name: the median, name_quartiles: [lower, upper]}."""
     lower, median, upper = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
     return {name: median, f"{name}_quartiles": [lower, upper]}
-
-
-def machine() -> dict[str, Any]:
-    """Processor, number of available cores, devices and software."""
-    from diffenc_jax.core import versions
-
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "device": versions.device(),
-        "software": versions.software(),
-    }
-
-
-def commit(checkout: Path = Path(__file__).parents[1], apart_from: Sequence[str] = ()) -> str | None:
-    """The commit of a checkout, with a '+' if tracked files differ from it; None outside of a git repository.
-
-    Args:
-      apart_from: paths in the checkout that may differ.
-    """
-    git = ["git", "-C", str(checkout)]
-    try:
-        named = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        paths = [".", *(f":!{path}" for path in apart_from)]
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode != 0
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return named + "+" * changed
 
 
 def append(path: str, record: dict[str, Any]) -> None:

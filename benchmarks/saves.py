@@ -26,6 +26,7 @@ import numpy as np
 import records
 
 from diffenc_jax.commands.options import location, positive
+from diffenc_jax.core import versions
 from diffenc_jax.core.buckets import as_path, file_system, is_remote
 from diffenc_jax.core.errors import RunError
 
@@ -132,7 +133,7 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
         "host_share": (meanwhile.most - usual.most) / (state_bytes / arguments.hosts),
         "files": len(sizes),
         "files_bytes": sum(sizes),
-        **records.machine(),
+        **versions.machine(),
     }
     if jax.process_index() == 0:
         records.finish(record, records.earlier(arguments), arguments)

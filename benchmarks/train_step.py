@@ -17,6 +17,7 @@ import records
 import timing
 
 from diffenc_jax.commands.options import add_config, load_arguments_config, positive
+from diffenc_jax.core import versions
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.flops import count
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         "flops_per_step": counts.flops_per_step,
         "matmul_flops_per_second": rate,
         "matmul_share": counts.flops_per_step / steps["step_seconds"] / rate,
-        **records.machine(),
+        **versions.machine(),
     }
     records.finish(record, before, arguments)
 

@@ -1,4 +1,4 @@
-"""The tables of docs/results-*.md are those of the measurements in docs/results, which benchmarks/results.py makes."""
+"""The pages of results show the numbers that were measured, and a command of a result runs once."""
 
 import json
 import re
@@ -6,89 +6,120 @@ import sys
 
 import pytest
 
-from diffenc_jax.core.document import Table
+from diffenc_jax.core.document import Table, stored_table
 from diffenc_jax.core.errors import InputError, RunError
+from diffenc_jax.core.numbers import Figure
 from tests import ROOT
 from tests.headings import anchors
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks/results"))
 
 import experiments
-import overview
-import result_tables
-import results
+import measure
+import pages
+import result
 
-MEASURED = results.measured()
-
-
-def test_pages_show_what_was_measured_once_by_the_commands_as_they_stand():
-    for path in results.PAGES:
-        assert path.read_text() == results.written(path.read_text(), MEASURED, results.data_from(path)), path.name
-    marks = [name for path in results.PAGES for name in results.marks(path.read_text())]
-    assert sorted(marks) == sorted([*MEASURED, results.OVERVIEW])
-    for name, steps in MEASURED.items():
-        assert [step["command"] for step in steps] == [step.command for step in experiments.EXPERIMENTS[name]]
-        lines = [line for step in steps for line in results.broken(step["command"]).splitlines()]
-        assert all(line.count("'") % 2 == 0 for line in lines)  # no line ends within quotes
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("results-*.md"))]
+MEASURED = result.measured()
+FIGURE = re.compile(r"(?<![\d.])\d+\.\d{4,}")
+CUBES = stored_table(Table(["number", "cube"], [[3, Figure("{:.1f}", 27.04)]], "Cubes"))
 
 
-def experiment(*commands):
-    def tables(work, output):
-        yield Table(["number", "cube"], [line.split() for line in output.splitlines()], "Cubes")
-
-    return [experiments.Step(f"python -c '{code}'", tables) for code in commands]
-
-
-CUBE = 'import sys; print(3, 27); open("calls", "a").write("x")'
+def test_pages_show_each_result_as_it_was_measured():
+    for path in PAGES:
+        assert path.read_text() == pages.drawn(path, MEASURED), f"{path.name}: run python benchmarks/results write"
+    shown = {name for path in PAGES for name in pages.names(path.read_text())}
+    assert sorted(shown) == sorted(MEASURED) == sorted(experiments.EXPERIMENTS)
 
 
-def test_a_finished_step_is_not_run_again(tmp_path):
-    failing = experiment(CUBE, 'import pathlib; print(2, pathlib.Path("two").read_text())')
-    with pytest.raises(RunError, match=r"status 1 of python -c .*; its output is in .*name-1.out"):
-        results.make("name", failing, tmp_path)
-    (tmp_path / "two").write_text("8")
-    first, second = results.make("name", failing, tmp_path)
-    assert (tmp_path / "calls").read_text() == "x"
-    assert [table["rows"] for step in (first, second) for table in step["tables"]] == [[["3", "27"]], [["2", "8"]]]
-    assert len(second["commits"]) == 1
-    assert second["seconds"] > 0
+@pytest.mark.parametrize("path", PAGES[1:], ids=lambda path: path.stem)
+def test_figures_of_four_decimals_in_the_text_of_a_page_are_those_of_its_results(path):
+    shown = [table for name in pages.names(path.read_text()) for table in MEASURED[name].tables]
+    cells = [cell for table in shown for row in table.rows for cell in row if isinstance(cell, Figure)]
+    known = {f"{abs(value):.{digits}f}" for cell in cells for value in cell.values for digits in (4, 5, 6)}
+    known.update(figure for table in shown for figure in FIGURE.findall(table.caption))
+    text = re.sub(r"(?:\[\d{4}\.\d{5})?\]\([^)]*\)", "", pages.MARK.sub("", path.read_text()))
+    assert set(FIGURE.findall(text)) <= known
 
 
-def test_a_running_step_has_left_its_commit_and_a_changed_command_is_run_again(tmp_path):
+def test_a_number_that_is_changed_by_hand_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(result, "DATA", tmp_path)
+    made = result.Result("cubes", [result.Step("cube 3", tables=[CUBES])])
+    made.write()
+    path = tmp_path / "cubes.json"
+    assert result.Result.read(path) == made
+    assert '\n      [3,["{:.1f}",27.04]]\n' in path.read_text()
+    path.write_text(path.read_text().replace("27.04", "26.04"))
+    with pytest.raises(InputError, match=r"cubes.json has other numbers than those that were measured"):
+        result.Result.read(path)
+
+
+def test_tables_and_figures_are_chosen_by_marks(tmp_path):
+    rows = [["vdm", 5, Figure("{:.2f} ± {:.2f}", 1.234, 0.056)], ["diffenc", 3, Figure("{:.2f} ± {:.2f}", 1.5, 0.04)]]
+    machine = {"cores": 2, "processor": "P", "software": {"jax": "1"}}
+    table = stored_table(Table(["arm", "step, s", "mean"], rows))
+    step = result.Step("run", ["0123456789"], 61.0, "2026-11-27T10:00:00+00:00", machine, [table])
+    page = tmp_path / "page.md"
+    page.write_text(
+        "A\n<!-- result r; 0; mean; =3 -->\nold\n<!-- end -->\n<!-- figures\n"
+        "{r; 0; vdm; mean} in {r; 0; vdm; step, s}\n-->\n<!-- end -->\nB\n<!-- result r -->\n<!-- end -->\n"
+    )
+    results = {"r": result.Result("r", [step])}
+    page.write_text(pages.drawn(page, results))
+    assert "old" not in page.read_text()
+    assert "| diffenc | 1.50 ± 0.04 |" in page.read_text()
+    assert "vdm |" not in page.read_text()
+    assert "-->\n\n1.23 ± 0.06 in 5\n\n<!-- end -->\nB" in page.read_text()
+    assert page.read_text().count("`r`: 2 minutes on 2 cores of P, jax 1, 27 November 2026, commit 0123456; [all") == 2
+    assert pages.drawn(page, results) == page.read_text()
+    for mark, message in {
+        "s": "unknown result 's'",
+        "r; 1": "unknown table of r",
+        "r; 0; median": "unknown column",
+    }.items():
+        page.write_text(f"<!-- result {mark} -->\n<!-- end -->")
+        with pytest.raises(InputError, match=message):
+            pages.drawn(page, results)
+
+
+PRINT = f"""echo '{json.dumps(CUBES)}' >> $DIFFENC_TABLES; echo x >> calls"""
+
+
+def test_a_finished_command_is_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(result, "DATA", tmp_path)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "cubes", [PRINT, "cat two"])
+    with pytest.raises(RunError, match=r"status 1 of cat two; its output is in .*cubes-2.out"):
+        measure.make("cubes", "", tmp_path)
+    assert not (tmp_path / "cubes.json").exists()
+    (tmp_path / "two").touch()
+    measure.make("cubes", "2", tmp_path)
+    made = result.Result.read(tmp_path / "cubes.json")
+    assert (tmp_path / "calls").read_text() == "x\n"
+    assert [step.tables for step in made.steps] == [[CUBES], []]
+    assert made.steps[1].commits == [measure.commit()]
+    assert made.steps[1].seconds > 0
+    with pytest.raises(InputError, match="unknown command '3'"):
+        measure.make("cubes", "3", tmp_path)
+
+
+def test_a_running_command_has_left_its_commit_and_a_changed_one_is_run_again(tmp_path, monkeypatch):
     """So that a process which is killed, and resumed at another commit, names both."""
-    reading = 'import json; print("commit", *json.load(open("logs/name-0.json"))["commits"])'
-    (step,) = results.make("name", experiment(reading), tmp_path)
-    assert step["tables"][0]["rows"] == [["commit", results.commit()]]
-    (step,) = results.make("name", experiment(CUBE), tmp_path)
-    assert step["tables"][0]["rows"] == [["3", "27"]]
-
-
-def test_a_page_has_commands_tables_and_origin_folded(tmp_path, monkeypatch):
-    """Also where the page had another table before, and text around it."""
-    monkeypatch.setattr(results, "DATA", tmp_path)
-    steps = results.make("name", experiment(CUBE, "print(5, 125)"), tmp_path)
-    (tmp_path / "name.json").write_text(json.dumps(steps))
-    found = results.measured()
-    page = results.written("Before.\n\n<!-- name -->\n| old |\n<!-- end of name -->\n\nAfter.\n", found)
-    before, _, after = page.partition('\n\n<details markdown="1">\n')
-    assert before == "Before.\n\n<!-- name -->"
-    assert f"\n\n    python -c '{CUBE}'\n\nCubes\n\n| number | cube |\n" in after
-    assert "\n| 5      |  125 |\n\n`name`: commit " in page
-    assert page.endswith("</details>\n\n<!-- end of name -->\n\nAfter.\n")
-    assert results.written(page, found) == page
-    text = "# Title\n\n| | a |\n|---|---|\n| x | |\n\nSome text.\n\nThe second\n\n| b |\n|---|\n| 1 |"
-    assert result_tables.in_markdown(text) == [Table(["", "a"], [["x", ""]]), Table(["b"], [["1"]], "The second")]
+    monkeypatch.setattr(result, "DATA", tmp_path)
+    monkeypatch.setitem(experiments.EXPERIMENTS, "cubes", ["cat logs/cubes-1.json > running"])
+    measure.make("cubes", "", tmp_path)
+    assert json.loads((tmp_path / "running").read_text())["commits"] == [measure.commit()]
+    monkeypatch.setitem(experiments.EXPERIMENTS, "cubes", [PRINT])
+    measure.make("cubes", "", tmp_path)
+    assert result.Result.read(tmp_path / "cubes.json").steps[0].tables == [CUBES]
 
 
 def test_a_row_of_the_overview_has_at_most_two_figures_of_the_section_that_it_links_to():
-    not_trained, *rows = overview.overview(MEASURED).rows
-    assert not_trained[1] == "**not trained here**"
-    for compared, result, link in rows:
+    (template,) = (mark for kind, mark in pages.MARK.findall(PAGES[0].read_text()) if kind == "figures")
+    rows = [line.strip("| ").split(" | ") for line in pages.filled(template, MEASURED).splitlines()]
+    for compared, figures, link in rows[3:]:
         path, anchor = re.search(r"\((.*)#(.*)\)", link).groups()
         sections = re.split(r"^(?=## )", (ROOT / path).read_text(), flags=re.MULTILINE)
         (section,) = (text for text in sections if anchor in anchors(text))
-        figures = re.findall(r"(?<!± )\b\d+\.\d+(?:e-\d+)?(?: ± \d\.\d+)?", result)
-        assert len(figures) in (1, 2), compared
-        assert all(re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", section) for figure in figures), compared
-    with pytest.raises(InputError, match="unknown result 'digits'; known: fashion"):
-        overview.overview({"fashion": MEASURED["fashion"]})
+        found = re.findall(r"(?<!± )\b\d+\.\d+(?:e-\d+)?(?: ± \d\.\d+)?", figures)
+        assert len(found) in (1, 2), compared
+        assert all(re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", section) for figure in found), compared

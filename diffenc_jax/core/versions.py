@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -65,6 +65,21 @@ def package_version() -> str:
     return tags[-1] if tags else f"{__version__}+g{commit}"
 
 
+def commit(checkout: Path = ROOT, apart_from: Sequence[str] = ()) -> str | None:
+    """The commit of a checkout, with a '+' if tracked files differ from it; None outside of a git repository.
+
+    Args:
+      apart_from: paths in the checkout that may differ.
+    """
+    git, paths = ["git", "-C", str(checkout)], [".", *(f":!{path}" for path in apart_from)]
+    try:
+        named = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode != 0
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return named + "+" * changed
+
+
 def _git(*arguments: str) -> str:
     """Output of git about the folder of this package, which must be the root of a clone. Raises OSError."""
     if not (ROOT / ".git").exists():
@@ -111,6 +126,12 @@ def processor() -> str:
     has = set(f"{entries.get('flags', '')} {entries.get('Features', '')}".split())
     known = " ".join(name for name in INSTRUCTIONS.split() if name in has)
     return entries.get("model name", platform.processor() or platform.machine()) + (f" ({known})" if known else "")
+
+
+def machine() -> dict[str, Any]:
+    """'processor', number of 'cores' that this process may use, 'device' and 'software'."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": processor().partition(" (")[0], "cores": cores, "device": device(), "software": software()}
 
 
 def environment(parts: Mapping[str, str]) -> Environment:

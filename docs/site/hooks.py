@@ -13,10 +13,12 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks/results")]
 
 import configuration  # noqa: E402
 import notebooks  # noqa: E402
+from pages import whole  # noqa: E402
+from result import measured  # noqa: E402
 
 # Documents at the top of the repository that are pages of the site.
 TOP_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
@@ -29,6 +31,7 @@ LINK = re.compile(r'(?:(?<=\]\()|(?<=src="))(?!\w+:|#)([^)\s#"]+)')
 
 
 PARTS = {"configuration": configuration.reference}
+RESULTS = PurePosixPath("docs/results")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -42,6 +45,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, f"{path.stem}.md", content=text))
         for name, content in pictures.items():
             files.append(File.generated(config, name, content=content))
+    for name, result in measured().items():
+        files.append(File.generated(config, f"results/{name}.md", content=whole(result)))
     for package in REFERENCE:
         files.append(File.generated(config, f"reference/{package.split('.')[-1]}.md", content=_functions(package)))
     return files
@@ -72,6 +77,8 @@ def _target(link: str, folder: str) -> str | None:
         return TOP_PAGES[str(path)]
     if path.suffix == ".ipynb":
         return f"{path.stem}.md"
+    if path.parent == RESULTS:
+        return f"results/{path.stem}.md"
     if path.parts[0] in ("docs", "pictures"):
         return str(PurePosixPath(*path.parts[path.parts[0] == "docs" :]))
     return None
