@@ -28,7 +28,7 @@ FLOORS = [
     ["__main__"],
     ["main", "__init__"],
     ["lab.__init__", "lab.stats", "lab.interop", "lab.figures"],
-    ["lab.coding", "lab.costs"],
+    ["lab.coding", "lab.costs", "lab.densities"],
     ["lab.studies", "lab.comparisons"],
     ["lab.report"],
     ["lab.commands"],

@@ -24,6 +24,7 @@ PARTS: dict[str, dict[str, Entry]] = {
         "report": _command("report", "write a page of HTML about runs"),
         "costs": _command("costs", "measure parameters, FLOPs, memory and time of a training step", computes=True),
         "compile-check": _command("compile_check", "compile a training step for TPUs or GPUs, without having them"),
+        "densities": _command("densities", "compare densities by several libraries with the truth", computes=True),
         "import-checkpoint": _command("import_checkpoint", "turn a published checkpoint into a workdir"),
         "parity": _command("parity", "compare this code with arrays of the published code"),
     },
