@@ -123,7 +123,7 @@ def test_modules_import_each_other_in_no_circle():
 
 
 def test_the_lab_is_few_files():
-    assert sum(path.name != "__init__.py" for path in (PACKAGE / "lab").rglob("*.py")) <= 60
+    assert sum(path.name != "__init__.py" for path in (PACKAGE / "lab").rglob("*.py")) <= 63
 
 
 def test_a_library_is_imported_where_it_is_wrapped():

@@ -31,14 +31,3 @@ def test_every_script_imports_and_has_help(monkeypatch, capsys):
         if hasattr(benchmark, "EXAMPLE"):
             assert execute(benchmark, f"python benchmarks/{name}.py", ["--help"]) == 0
             assert f"example:\n  python benchmarks/{name}.py " in capsys.readouterr().out
-
-
-def test_costs_of_an_arm_are_shares_of_the_first_arms(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    summary = importlib.import_module("time_to_quality").summary
-    first, second = ({"bpd": bits, "steps": 1000 * s, "FLOPs": s * 1e12} for bits, s in ((2.0, 8), (1.9, 2)))
-    found = summary(
-        [{"vdm": first | {"seconds": 20}, "vdm-fast": second | {"seconds": s, "bpd": s / 5}} for s in (9, 10)]
-    )
-    assert found["vdm"] == ["2.0000", "2.0000", "2.0000", "8,000", "8", "1.000", "1.000"]
-    assert found["vdm-fast"] == ["1.8000", "2.0000", "1.9000", "2,000", "2", "0.475", "0.250"]

@@ -20,6 +20,7 @@ PARTS: dict[str, dict[str, Entry]] = {
         "decompress": _command("decompress", "decompress a file of images", computes=True),
         "compare": _command("compare", "compare evaluations, with errors of their differences"),
         "significance": _command("significance", "train arms under several seeds and test their differences"),
+        "time-to-quality": _command("time_to_quality", "measure bits/dim by the cost of training", computes=True),
         "reproduce": _command("reproduce", "repeat the paper's comparisons"),
         "report": _command("report", "write a page of HTML about runs"),
         "costs": _command("costs", "measure parameters, FLOPs, memory and time of a training step", computes=True),
@@ -36,6 +37,8 @@ PARTS: dict[str, dict[str, Entry]] = {
         "encoder-study": _study(
             "encoder:EncoderStudy", "measure what a trained encoder does, and the bound without it"
         ),
+        "draws-study": _study("draws:DrawsStudy", "measure bits/dim by many draws of the path, against the bound"),
+        "anomalies": _study("anomalies:Anomalies", "measure how well bits/dim tell other images from test images"),
         "sample-quality": _study("sample_quality:SampleQuality", "measure samples beside real images", computes=False),
     },
 }

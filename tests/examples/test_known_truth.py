@@ -64,7 +64,7 @@ def test_the_partition_function_and_the_entropy_are_those_of_transfer_matrices(m
 @pytest.mark.parametrize("side", [8, 16])
 def test_the_results_name_the_entropy(side):
     bits = importlib.import_module("known_truth.ising").entropy(side) / (side**2 * np.log(2))
-    (step,) = json.loads((ROOT / f"docs/results/ising-{side}-parts.json").read_text())
+    (step,) = json.loads((ROOT / f"docs/results/ising-{side}-parts.json").read_text())["steps"]
     assert step["tables"][0]["caption"].endswith(f"The entropy of their distribution is {bits:.4f} bits/dim.")
 
 

@@ -9,32 +9,32 @@ entropy of their distribution. Per arm it prints the regret over its seeds and, 
 - the regrets by other estimators: finite depth with fitted times and ratios, the ODE, and the length of a code.
 
 The ODE and the code take the images of the split `few`, and the tables have their differences to the bound on the same
-images. The records are kept in the runs, so that the same command resumes. Needs examples/known_truth to be installed.
+images. The records are kept in the runs, so that the same command resumes.
 """
 
-import argparse
 import math
+from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from typing import Any
 
-import records
+from etils import epy
 
-import diffenc_jax as dj
 from diffenc_jax.commands.options import location, positive
-from diffenc_jax.core.document import Table, markdown
+from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.core.numbers import UNKNOWN, format_number, with_error
-from diffenc_jax.data.dataset import Dataset
-from diffenc_jax.evaluation.fit import Fit
-from diffenc_jax.evaluation.means import mean_and_error
-from diffenc_jax.evaluation.uncertainty import difference
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.comparisons.significance.analysis import analyse
-from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs
-from diffenc_jax.lab.comparisons.significance.grid import read_grid
-from diffenc_jax.runs.records import Evaluation
 
-EXAMPLE = "python benchmarks/regrets.py runs/ising-8"
+with epy.lazy_imports():  # help needs none of them
+    from diffenc_jax import api
+    from diffenc_jax.core import terminal
+    from diffenc_jax.evaluation import fit as fits
+    from diffenc_jax.evaluation import means, uncertainty
+    from diffenc_jax.lab.comparisons.significance import analysis as analyses
+    from diffenc_jax.lab.comparisons.significance import finished, grid
+    from known_truth import ising
+
+EXAMPLE = "diffenc regrets runs/ising-8"
 FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
 # With an affine process the encoder is called for each pair of times of the grid: a quarter of the default calls.
 COARSELY_FITTED = FITTED | {"fit.grid": 240}
@@ -49,65 +49,63 @@ SLOW = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("root", type=location, help="folder of a significance study")
     parser.add_argument("--fit-images", type=positive, help="training images of a fit (default: those of the runs)")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    runs, missing = find_runs(arguments.root, read_grid(arguments.root))
-    analysis = analyse(runs, None, 0.01, missing=missing)
+def run(arguments: Namespace) -> None:
+    runs, missing = finished.find_runs(arguments.root, grid.read_grid(arguments.root))
+    analysis = analyses.analyse(runs, None, 0.01, missing=missing)
     parts, others, images = [], [], {"fit.images": arguments.fit_images}
     for name, arm in analysis.arms.items():
         first = next(run for run in runs if run.arm == name)
         ends, price, regret = arm.terms["reconstruction"] + arm.terms["latent"], price_of(first), arm.regret
         over = with_error(regret.mean, regret.standard_error, regret.images)
         parts.append([name, over, *map(format_number, (ends, price, regret.mean - ends - (price or 0.0)))])
-        trained = dj.open(first.workdir, OTHERS["T = 10"] | images)
-        fit = Fit(trained.evaluator.run, trained.params)
+        trained = api.open(first.workdir, OTHERS["T = 10"] | images)
+        fit = fits.Fit(trained.evaluator.run, trained.params)
         regrets = [evaluated(first, changes | images, fit).record["regret"] for changes in OTHERS.values()]
         beside = (above_bound(first, changes | images, fit) for changes in SLOW.values())
         others.append([name, *(with_error(of["bpd"], of["total"]) for of in regrets), *beside])
     about = about_truth(analysis.true_bpd, trained.dataset, trained.config.eval.split)
-    print(markdown(Table(["", "regret ± seeds ± images", "end terms", "drift", "rest"], parts, about)) + "\n")
-    print(markdown(Table(["", *OTHERS, *(f"{name}, to the bound" for name in SLOW)], others, "Regrets, one seed")))
+    heads = ["", "regret ± seeds ± images", "end terms", "drift", "rest"]
+    terminal.print_document(Table(heads, parts, about, "bits/dim"))
+    heads = ["", *OTHERS, *(f"{name}, to the bound" for name in SLOW)]
+    terminal.print_document(Table(heads, others, "Regrets, one seed", "bits/dim"))
 
 
-def about_truth(true_bpd: float, dataset: Dataset, split: str) -> str:
+def about_truth(true_bpd: float, dataset: Any, split: str) -> str:
     """Mean true -log2 p of the images of a split, with its error, and the entropy of their distribution if known."""
-    mean, entropy = with_error(true_bpd, mean_and_error(dataset.split(split).true_bits)[1]), "not known exactly"
+    mean, entropy = with_error(true_bpd, means.mean_and_error(dataset.split(split).true_bits)[1]), "not known exactly"
     world, _, side = dataset.source.name.partition("-")
     if world == "ising":
-        from known_truth import ising
-
         entropy = f"{ising.entropy(int(side)) / (dataset.spec.dims * math.log(2)):.4f} bits/dim"
     text = f"The evaluated images have {mean} true bits/dim, ± the error by the choice of images."
     return f"{text} The entropy of their distribution is {entropy}."
 
 
-def evaluated(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> Evaluation:
+def evaluated(run: Any, changes: dict[str, Any], fit: Any) -> Any:
     """The evaluation of a run with these changes, which is kept in the run; all depths share one fit."""
-    trained = dj.open(run.workdir, changes)
+    trained = api.open(run.workdir, changes)
     if trained.config.loss.is_fitted:
         trained.evaluator.estimator.fit = fit
     return trained.evaluator.record(trained.params, trained.checkpoint, trained.stored)
 
 
-def above_bound(run: FinishedRun, changes: dict[str, Any], fit: Fit) -> str:
+def above_bound(run: Any, changes: dict[str, Any], fit: Any) -> str:
     """The mean of other bits/dim minus those of the bound, with its error, paired by image."""
     with suppress(InputError):  # an estimator that the model cannot have
         bound, other = evaluated(run, FEW, fit), evaluated(run, FEW | changes, fit)
-        mean, errors = difference(other.bits, bound.bits, other.replicates, bound.replicates, common_noise=False)
+        mean, errors = uncertainty.difference(
+            other.bits, bound.bits, other.replicates, bound.replicates, common_noise=False
+        )
         return with_error(mean, errors.total)
     return UNKNOWN
 
 
-def price_of(run: FinishedRun) -> float | None:
+def price_of(run: Any) -> float | None:
     """The price of the drift of a run's encoder in bits/dim; None where the study measures none."""
     with suppress(InputError):  # x_t = x, or noise that is scaled as well
         return studies.measure("encoder-study", run.workdir, FEW).result.price[0]
     return None
-
-
-if __name__ == "__main__":
-    records.run_script(computes=True)
