@@ -159,9 +159,9 @@ def comparison_table(rows: Sequence[Row], with_files: bool = False) -> Table:
         ends = [format_interval(row.excess.interval) if row.excess else "" for row in rows]
         columns[f"{'simultaneous ' * (len(rows) > 2)}95 % interval"] = ends
     if with_files:
-        columns["file"] = [row.evaluation.path for row in rows]
+        columns["file"] = [str(row.evaluation.path) for row in rows]
     caption = "Differences to the reference, bits/dim" if len(rows) > 1 else ""
-    return Table([*columns], list(zip(*columns.values(), strict=True)), caption)
+    return Table([*columns], list(zip(*columns.values(), strict=True)), caption, "bits/dim")
 
 
 def _difference(excess: Excess | None) -> str:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from diffenc_jax.config import Config
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, first_line, require
-from diffenc_jax.core.numbers import format_bytes
+from diffenc_jax.core.numbers import Figure, format_bytes
 from diffenc_jax.data.sources import spec_of
 from diffenc_jax.lab.costs import hlo
 from diffenc_jax.lab.costs.machines import Target, describe, lowering
@@ -152,8 +152,8 @@ def work_table(needs: dict[str, Any]) -> Table:
     parts, measure = needs["parts"], [*units][-1]
     whole = sum(counts[measure] for counts in parts.values())
     rows = [
-        [name, *(f"{counts[key] / unit:.4g}" for key, unit in units.items())]
-        + [f"{100 * counts[key] / whole:.1f}" for key in (measure, f"{measure}_backward")]
+        [name, *(Figure("{:.4g}", counts[key] / unit) for key, unit in units.items())]
+        + [Figure("{:.1f}", 100 * counts[key] / whole) for key in (measure, f"{measure}_backward")]
         for name, counts in sorted(parts.items(), key=lambda part: -part[1][measure])
         if counts[measure] >= SMALLEST * whole
     ]

@@ -19,7 +19,9 @@ from ml_collections import ConfigDict
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.recipe import encoder_network, recipe, score_network, with_changes
+from diffenc_jax.core import document
 from diffenc_jax.core.errors import InputError, first_line, lookup, require
+from diffenc_jax.core.numbers import Figure
 from diffenc_jax.diffusion.ancestral import ancestral_step
 from diffenc_jax.diffusion.encoders import Encoding, Trainable
 from diffenc_jax.diffusion.losses import Noise, Terms, bound_at
@@ -174,25 +176,31 @@ def _error(name: str, ours: Any, theirs: Any, limit: float, floor: float = 0.0, 
     return Error(name, relative, relative <= limit or bool(np.linalg.norm(difference.ravel(), order) <= floor))
 
 
-def report_file(path: Path) -> bool:
-    """Print the errors of a file and return whether all are within their limits.
-
-    Raises InputError if the file cannot be read or lacks an array.
-    """
+def errors_of(path: Path) -> list[Error]:
+    """The errors of all quantities of the reference file `path`; raises InputError if it cannot be read or is none."""
     arrays = read_arrays(read_bytes(path, ADVICE), packed=True)
     if arrays is None:
         raise InputError(f"{path} is no .npz archive, or a damaged one; {ADVICE}")
     try:
-        errors = compare(arrays)
+        return compare(arrays)
     except Exception as error:  # values of other types or shapes raise errors of many kinds
         raise InputError(f"{path} is no complete reference file of a known model: {first_line(error)}") from error
-    print(path)
-    gradients = [one for one in errors if one.name.startswith("grad:")]
-    for one in errors:
-        if one not in gradients or not one.passes:
-            print(f"  {one.name:<16}{one.relative:9.1e}{'' if one.passes else '  beyond its limit'}")
-    # Gradients that pass beyond their limit vanish; they agree to `GRADIENT_FLOOR` of the whole gradient.
-    if others := [one for one in gradients if one.relative <= GRADIENT_LIMIT]:
-        worst = max(others, key=lambda one: one.relative)
-        print(f"  {'gradients':<16}{worst.relative:9.1e}  of {len(gradients)}, in {worst.name.removeprefix('grad:')}")
-    return all(one.passes for one in errors)
+
+
+def table_of(errors: Mapping[str, list[Error]]) -> document.Table:
+    """The errors by quantity (rows) and file (columns); one row has the largest of all gradients.
+
+    Gradients that pass beyond their limit are left out: they vanish, and agree to `GRADIENT_FLOOR` of the whole
+    gradient.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    for file, each in errors.items():
+        for one in each:
+            is_gradient = one.name.startswith("grad:")
+            if not is_gradient or not one.passes or one.relative <= GRADIENT_LIMIT:
+                row = rows.setdefault("gradients" if is_gradient else one.name, {})
+                row[file] = max(one.relative, row.get(file, 0.0))
+    cells = [
+        [name, *(Figure("{:.1e}", row[file]) if file in row else "" for file in errors)] for name, row in rows.items()
+    ]
+    return document.Table(["", *errors], cells, "Relative error")

@@ -11,7 +11,7 @@ from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count, key
 from diffenc_jax.core.numbers import Figure, format_number
-from diffenc_jax.lab.studies.study import Array, Rows, Study, TrainedRun, Watch
+from diffenc_jax.lab.studies.study import Array, Config, Rows, Study, TrainedRun, Watch
 
 with epy.lazy_imports():  # help and the report need none of them
     import numpy as np
@@ -90,6 +90,9 @@ class Anomalies(Study[Arguments, Scores]):
     EXAMPLE = "diffenc anomalies runs/digits-vdm-seed0 --others=fashion_mnist"
     arguments = Arguments
     result = Scores
+
+    def applies(self, config: Config) -> bool:
+        return config.data.pixel_levels is not None
 
     def measure(self, run: TrainedRun, arguments: Arguments, watch: Watch) -> Scores:
         loaded = dataset.load_dataset(DataConfig(arguments.others), "test").split("test").data[: arguments.images]

@@ -63,7 +63,7 @@ class ByTime:
     def tables(self) -> list[Table]:
         """The area."""
         cells = [format_number(self.area), format_number(self.standard_error)]
-        return [Table(["area", "standard error"], [cells], "the diffusion loss, bits/dim")]
+        return [Table(["area", "standard error"], [cells], "the diffusion loss, bits/dim", "bits/dim")]
 
     def sentence(self) -> str:
         return f"area {self.area:.4f} ± {self.standard_error:.4f} bits/dim of diffusion loss"

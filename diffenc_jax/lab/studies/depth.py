@@ -10,7 +10,7 @@ from etils import epy
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count, key
-from diffenc_jax.core.numbers import format_number, with_error
+from diffenc_jax.core.numbers import Figure, format_number, with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, TrainedRun, Watch
 
@@ -58,10 +58,11 @@ class Depths:
         """The rows."""
         lines = []
         for row in self.rows:
-            excess, kept = with_error(row["excess"], row["excess_se"]), f"{row['kept']:.2f}"
+            excess, kept = with_error(row["excess"], row["excess_se"]), Figure("{:.2f}", row["kept"])
             lines.append([row["depth"], row["choice"], format_number(row["bpd"]), excess, kept])
         heads = ["depth", "choice", "bits/dim", "above infinite depth", "part kept"]
-        return [Table(heads, lines, f"bits/dim by depth and variance ratio; infinite depth: {self.infinite:.4f}")]
+        caption = f"bits/dim by depth and variance ratio; infinite depth: {self.infinite:.4f}"
+        return [Table(heads, lines, caption, "bits/dim")]
 
     def sentence(self) -> str:
         """'excess kept at T=50: 0.31', for the last choice at the largest depth."""

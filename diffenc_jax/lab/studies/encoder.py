@@ -10,6 +10,7 @@ from etils import epy
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import Keyed, at_least, count, key
+from diffenc_jax.core.numbers import Figure, format_number
 from diffenc_jax.lab.figures.charts import BANDS, GAMMA, Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import Array, Config, Measured, Rows, Study, TrainedRun, Watch
 
@@ -22,6 +23,7 @@ with epy.lazy_imports():  # help and the report need none of them
 COLUMNS = 5
 # Terms at the ends of the path, and their heads.
 ENDS = {"reconstruction": "reconstruction", "latent": "latent", "fitted": "latent, fitted prior"}
+ENDS_CAPTION = "terms at the ends of the path, bits/dim (± standard error)"
 BOUNDS = (
     "bits/dim, and the excess of other encoders in place of the trained one (± standard error); identity (x_t = x) and "
     "nontrainable (x_t = α_t² x) bound the likelihood of the same model, vdm (x_t = x) that of one without the drift"
@@ -78,14 +80,14 @@ class EncoderEffects:
         """The bounds by encoder, and the terms at the ends of both paths."""
         (trained, own), *others = self.bounds.items()
         terms = list(own["bpd"])
-        rows = [[trained, *(f"{own['bpd'][term]:.4f}" for term in terms)]]
+        rows = [[trained, *(format_number(own["bpd"][term]) for term in terms)]]
         for name, one in others:
             pairs = (one["difference"][term] for term in terms)
-            rows.append([name, *(f"{mean:+.4f} ± {error:.4f}" for mean, error in pairs)])
+            rows.append([name, *(Figure("{:+.4f} ± {:.4f}", *pair) for pair in pairs)])
         ends = [[path, *(_with_error(terms[term]) for term in ENDS)] for path, terms in self.ends.items()]
         return [
-            Table(["encoder", *terms], rows, BOUNDS),
-            Table(["encoder", *ENDS.values()], ends, "terms at the ends of the path, bits/dim (± standard error)"),
+            Table(["encoder", *terms], rows, BOUNDS, "bits/dim"),
+            Table(["encoder", *ENDS.values()], ends, ENDS_CAPTION, "bits/dim"),
         ]
 
     def sentence(self) -> str:
@@ -95,8 +97,8 @@ class EncoderEffects:
         return f"price of the drift: at most {_with_error(self.price)} bits/dim ({self.predictor}); {won}"
 
 
-def _with_error(pair: list[float]) -> str:
-    return f"{pair[0]:.5f} ± {pair[1]:.5f}"
+def _with_error(pair: list[float]) -> Figure:
+    return Figure("{:.5f} ± {:.5f}", *pair)
 
 
 class EncoderStudy(Study[Arguments, EncoderEffects]):

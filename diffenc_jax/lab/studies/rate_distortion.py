@@ -8,7 +8,7 @@ from etils import epy
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.keys import Keyed, count
-from diffenc_jax.core.numbers import with_error
+from diffenc_jax.core.numbers import Figure, with_error
 from diffenc_jax.lab.figures.charts import Board, Chart, Panel, with_errors
 from diffenc_jax.lab.studies.study import EVERY_STUDY, Config, Measured, Rows, Study, TrainedRun, Watch
 
@@ -46,8 +46,8 @@ class Rates:
         *others, last, pixels = self.rows
         lines = []
         for row in [*others[:: max(1, len(others) // PRINTED)], last, pixels]:
-            gamma = "pixels" if row["gamma"] is None else f"{row['gamma']:.2f}"
-            rmse = f"{row['rmse']:.2f} ± {row['rmse_se']:.2f}"
+            gamma = "pixels" if row["gamma"] is None else Figure("{:.2f}", row["gamma"])
+            rmse = Figure("{:.2f} ± {:.2f}", row["rmse"], row["rmse_se"])
             lines.append([row["steps"], gamma, with_error(row["rate"], row["rate_se"]), rmse])
         caption = f"rate and distortion ± standard error; RMSE on a scale of 0 .. 255; {SHOWN}"
         return [Table(["steps", "γ", "bits/dim", "RMSE"], lines, caption)]

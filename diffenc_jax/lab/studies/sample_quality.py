@@ -12,6 +12,7 @@ from diffenc_jax.core.buckets import as_path
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import Keyed, key
+from diffenc_jax.core.numbers import Figure
 from diffenc_jax.lab.figures.charts import Board, Chart
 from diffenc_jax.lab.studies.study import Array, Config, Measured, Study, Watch
 
@@ -76,7 +77,10 @@ class Quality:
 
     def tables(self) -> list[Table]:
         """A row per number: of the samples, and of real images."""
-        rows = [[NUMBERS[name][0], *map(NUMBERS[name][1].format, pair)] for name, pair in self.numbers.items()]
+        rows = [
+            [NUMBERS[name][0], *(Figure(NUMBERS[name][1], number) for number in pair)]
+            for name, pair in self.numbers.items()
+        ]
         images = "{:,} samples ({:,} training images, {:,} test images)".format(*self.counts)
         return [Table(["", "samples", "test images"], rows, f"{images}; {LEGEND}")]
 

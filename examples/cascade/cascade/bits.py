@@ -30,4 +30,4 @@ def bits_table(runs: Sequence[Path]) -> Table:
     rows.append(["sum", *map(format_number, (*totals, sum(totals)))])
     rows.append(["coarse not described", "", "", "", format_number(sum(totals) - unpaid)])
     rows.append(["as released", "", "", "", format_number(sum(totals) - unpaid - scaled)])
-    return Table(["part", *TERMS, "total"], rows)
+    return Table(["part", *TERMS, "total"], rows, "Bits/dim of the whole image", "bits/dim")

@@ -26,12 +26,12 @@ def run(arguments: Namespace) -> None:
     import diffenc_jax as dj
     from cascade.bits import bits_table
     from cascade.chain import Chain
-    from diffenc_jax.core.document import markdown
+    from diffenc_jax.core import terminal
     from diffenc_jax.core.errors import require
     from diffenc_jax.sampling.pictures import write_picture
 
     if arguments.action == "bits":
-        print(markdown(bits_table(arguments.runs)))
+        terminal.print_document(bits_table(arguments.runs))
         return
     output, changes = writable_file("output", arguments.output), changes_of(arguments)
     require(output is not None, "--output is missing; name a file to write")

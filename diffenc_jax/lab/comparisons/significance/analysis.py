@@ -247,6 +247,20 @@ def curves_of_arms(
     return learning_curves(rows, split)
 
 
+def minutes(rows: Sequence[Row], batch_size: int, steps: int) -> dict[int, float]:
+    """Minutes of training until each logged step and the last one, without those of evaluations; {} if none is known.
+
+    Args:
+      rows: rows of metrics.jsonl of a run of so many steps.
+    """
+    pace = [(row["step"], row["images_per_second"]) for row in rows if "images_per_second" in row]
+    if not pace:
+        return {}
+    logged, rates = np.transpose([*pace, (steps, pace[-1][1])])  # the last step need not be logged
+    passed = np.cumsum(np.diff(logged, prepend=0) * batch_size / rates) / 60
+    return dict(zip(logged.astype(int).tolist(), passed.tolist(), strict=True))
+
+
 def learning_curves(groups: Mapping[str, Sequence[Sequence[Row]]], split: str) -> Curves:
     """Bits/dim in 'training' and in each 'evaluation' on `split`; see `curves_over_seeds`."""
     return curves_over_seeds(groups, {"training": "bpd", "evaluation": f"{split}{TOTAL}"})

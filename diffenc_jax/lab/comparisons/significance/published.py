@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from diffenc_jax.core.document import Section, Table, Text
-from diffenc_jax.core.numbers import UNKNOWN, format_interval, format_number, with_error
+from diffenc_jax.core.numbers import UNKNOWN, Figure, format_interval, format_number, with_error
 from diffenc_jax.lab.comparisons.significance.analysis import Analysis
 from diffenc_jax.lab.comparisons.significance.grid import Grid
 from diffenc_jax.lab.stats.means import Mean, interval_of_sum
@@ -94,7 +94,7 @@ def _section(name: str, comparison: Reproduction, analysis: Analysis, overrides:
         "published; intervals are 95 % t intervals (Welch-Satterthwaite) over the seeds of both or, where the "
         "published standard error is not known (*), over ours only."
     )
-    table = Table(["", "measured", "published", "difference", "interval"], rows)
+    table = Table(["", "measured", "published", "difference", "interval"], rows, unit="bits/dim")
     return Section(f"Beside the published figures of {name}", [Text(text), table])
 
 
@@ -112,14 +112,19 @@ def _row(name: str, ours: Mean, sources: Sequence[Published], seeds: int) -> lis
     if difference is not None and ours.standard_error:
         parts = [(ours.standard_error, ours.n - 1), *((error, seeds - 1) for error in errors if error is not None)]
         interval = interval_of_sum(difference, parts)
-    shown = f"{published:.4g}" + "*" * (None in errors)
+    shown = Figure("{:.4g}" + "*" * (None in errors), published)
     return [name, measured, shown, format_number(difference), format_interval(interval)]
+
+
+def _published(figures: Published) -> Figure:
+    known = [number for number in figures if number is not None]
+    return Figure(" ± ".join(["{:g}"] * len(known)) or UNKNOWN, *known)
 
 
 def listing() -> Section:
     """Arms, seeds, steps and published figures of each comparison."""
     rows = [
-        [name, arm, one.num_seeds, f"{one.steps:,}", " ± ".join(f"{n:g}" for n in figures if n is not None) or UNKNOWN]
+        [name, arm, one.num_seeds, Figure("{:,}", one.steps), _published(figures)]
         for name, one in COMPARISONS.items()
         for arm, figures in one.arms.items()
     ]

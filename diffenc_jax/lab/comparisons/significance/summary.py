@@ -6,15 +6,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from diffenc_jax.core.document import Items, Section, Table, Text, markdown
-from diffenc_jax.core.numbers import UNKNOWN, examples, format_interval, format_number, format_p, is_real, with_error
+from diffenc_jax.core.numbers import (
+    UNKNOWN,
+    Figure,
+    examples,
+    format_interval,
+    format_number,
+    format_p,
+    is_real,
+    with_error,
+)
 from diffenc_jax.lab.comparisons import describe
 from diffenc_jax.lab.comparisons.significance.analysis import (
     FEWEST_SEEDS,
     Analysis,
     Comparison,
+    Curves,
     analyse,
     curves_of_arms,
+    minutes,
 )
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun, find_runs, read_costs
@@ -26,6 +39,7 @@ from diffenc_jax.lab.stats.hypotheses import PAIRED_T, SIGN_FLIP, WELCH_T
 from diffenc_jax.lab.stats.means import Mean
 from diffenc_jax.lab.stats.power import ALPHA, POWER
 from diffenc_jax.runs.files import MAKE_WRITABLE, write_text, writing
+from diffenc_jax.runs.metrics import read_metrics
 
 LEVEL = f"at the {100 * ALPHA:g} % level"
 LIMITED = "This describes the arms as trained and evaluated here. Nothing is concluded while the cautions below stand."
@@ -82,10 +96,11 @@ def _line(comparison: Comparison, count: int, data: str, is_limited: bool) -> st
     return f"{where}: {shown} {LEVEL} {how}."
 
 
-def document(analysis: Analysis, costs: Costs, published: Sequence[Section] = ()) -> Section:
+def document(analysis: Analysis, costs: Costs, curves: Curves, published: Sequence[Section] = ()) -> Section:
     """The whole document.
 
     Args:
+      curves: as by `curves_of_arms`.
       published: sections on the published comparisons that the runs repeat.
     """
     runs, said = analysis.runs, [*conclusions(analysis), *cautions(analysis)]
@@ -94,7 +109,7 @@ def document(analysis: Analysis, costs: Costs, published: Sequence[Section] = ()
     seeds = ", ".join(map(str, sorted({run.seed for run in runs})))
     title = f"{runs[0].config.name}: {', '.join(analysis.arms)}; seeds {seeds}"
     compared = [*concluded, *analysis_sections(analysis), *published]
-    return Section(title, [about(runs), *compared, about_costs, *missing_section(analysis)])
+    return Section(title, [*compared, about_costs, *_progress(analysis, curves), *missing_section(analysis)])
 
 
 def about(runs: Sequence[FinishedRun]) -> Text:
@@ -124,7 +139,8 @@ def _values(analysis: Analysis) -> Section:
     table = _by_seed([(name, arm, arm.bpd, arm.terms) for name, arm in arms.items()])
     shared = ", ".join(map(str, common)) or "none, so there are no means to compare"
     text = Text(f"Means are over the seeds that all arms have: {shared}.")
-    return Section("Values", [table] if all(sorted(arm.bpd) == common for arm in arms.values()) else [text, table])
+    same = all(sorted(arm.bpd) == common for arm in arms.values())
+    return Section("Values", [about(analysis.runs), *([] if same else [text]), table])
 
 
 def _differences(analysis: Analysis) -> Section:
@@ -149,7 +165,7 @@ def _by_seed(rows: Sequence[tuple[str, Mean, Mapping[int, float], Mapping[str, f
         each = [format_number(values.get(seed)) for seed in seeds]
         cells.append([name, *each, *mean, *map(format_number, terms.values())])
     heads = ["arm", *(f"seed {seed}" for seed in seeds), "mean", "interval"]
-    return Table([*heads, *(rows[0][-1] if rows else [])], cells)
+    return Table([*heads, *(rows[0][-1] if rows else [])], cells, unit="bits/dim")
 
 
 def _tests(analysis: Analysis) -> Section:
@@ -168,6 +184,27 @@ def _tests(analysis: Analysis) -> Section:
     return Section("Tests and power", [Text(text), Table(heads, rows)])
 
 
+def _progress(analysis: Analysis, curves: Curves) -> list[Section]:
+    """Bits/dim by step, means over the seeds, with the minutes of training in brackets where they are known."""
+    columns: dict[str, dict[int, Figure]] = {}
+    for arm, kinds in curves.items():
+        runs = [run for run in analysis.runs if run.arm == arm]
+        paces = [minutes(read_metrics(run.workdir), *_size(run)) for run in runs]
+        for step, values in kinds["evaluation"]:
+            passed = [pace[step] for pace in paces if step in pace]
+            form, known = ("{:.4f} ({:.3g})", [np.mean(passed)]) if passed else ("{:.4f}", [])
+            columns.setdefault(arm, {})[step] = Figure(form, np.mean(values), *known)
+    steps = sorted(set().union(*columns.values()))
+    rows = [[Figure("{:,}", step), *(own.get(step, "") for own in columns.values())] for step in steps]
+    text = "Means over seeds, and in brackets minutes of training."
+    table = Table(["step", *columns], rows, unit="bits/dim")
+    return [Section("Bits/dim during training", [Text(text), table])] if rows else []
+
+
+def _size(run: FinishedRun) -> tuple[int, int]:
+    return run.config.train.batch_size, run.config.train.steps
+
+
 def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
     """Parameters, steps and costs of each arm."""
     rows, reference, arms = [], analysis.reference, analysis.arms
@@ -176,10 +213,11 @@ def costs_blocks(analysis: Analysis, costs: Costs) -> list[Table | Text]:
         cells = [UNKNOWN] * 5
         if cost := costs.get(name):
             ratio = totals[name] / totals[reference] if reference in totals else None
-            cells[:2] = f"{cost['flops_per_step'] / 1e9:.4g}", f"{totals[name] / 1e12:.4g}"
-            cells[2] = UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.1f} %"
-            cells[3:] = f"{1e3 * cost['seconds_per_step']:.4g}", f"{cost['memory_per_step'] / 1e6:.4g}"
-        rows.append([name, f"{arm.params:,}", f"{arm.steps:,}", *cells])
+            cells[:2] = Figure("{:.4g}", cost["flops_per_step"] / 1e9), Figure("{:.4g}", totals[name] / 1e12)
+            cells[2] = UNKNOWN if ratio is None else Figure("{:+.1f} %", 100 * (ratio - 1))
+            cells[3] = Figure("{:.4g}", 1e3 * cost["seconds_per_step"])
+            cells[4] = Figure("{:.4g}", cost["memory_per_step"] / 1e6)
+        rows.append([name, Figure("{:,}", arm.params), Figure("{:,}", arm.steps), *cells])
     heads = ["arm", "parameters", "steps", "GFLOP per step", "TFLOP in total", f"against {reference}"]
     devices = {cost["device"] for cost in costs.values()}
     text = f"Measured on {' and on '.join(sorted(devices))}; memory is the state and the temporaries of a step."
@@ -230,7 +268,7 @@ def write_summary(
     analysis = analyse(runs, reference or (grid.reference if grid else None), target, curves, missing)
     costs = read_costs(root, [*analysis.arms])
     published = beside_published(grid, analysis) if grid else []
-    page = document(analysis, costs, published)
+    page = document(analysis, costs, curves, published)
     title, real = f"{analysis.data}: bits/dim during training", is_real(analysis.dataset)
     figures = {
         "values": draw_analysis(analysis, analysis.data, real),
