@@ -52,6 +52,10 @@ REFUSED = [
     ("compare list.json --json=folder", "--json=folder is a folder; name a file"),
     ("significance --root=folder --config=digits --arms=vdm --seeds=0-99999999999", "at most 10000 of"),
     ("significance report --root=text.md", "text.md holds no runs; train some with `diffenc significance"),
+    ("reproduce mnist", "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER"),
+    ("reproduce nosuch", "unknown comparison 'nosuch'; known: cifar10-large, cifar10-nontrainable, cifar10-small,"),
+    ("reproduce --root=r", "--root is for a comparison; name one, `diffenc reproduce` lists them"),
+    ("reproduce --config.train.steps=3", "--config.key=value is for a comparison; name one"),
     ("report folder --out=text.md/page.html", "text.md cannot be written to: File exists; name another file"),
     ("parity folder", "folder cannot be read: Is a directory; give reference arrays of the published code"),
     ("parity text.md", "text.md is no .npz archive, or a damaged one; give reference arrays of the published"),
@@ -59,10 +63,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("command", "message"), REFUSED)
-def test_bad_input_is_one_line_that_says_what_to_do(command, message, capsys):
+def test_bad_input_is_one_line_that_says_what_to_do_and_leaves_nothing(files, command, message, capsys):
+    before = sorted(files.rglob("*"))
     error = refused(main, command.split(), capsys)
     assert message in error
     assert len(error) < 1100
+    assert sorted(files.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["config.json", "eval/new.json", "linked/metrics.jsonl"])
