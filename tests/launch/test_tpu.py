@@ -116,18 +116,19 @@ def test_output_is_followed_and_fetched_and_the_run_stopped(cloud):
     assert (cloud.folder / "fetched here").is_dir()
 
 
+WAITS = "echo hello from $PWD\ntrap 'exit 143' TERM\nfor ((i = 0; i < 300; i++)); do sleep 0.1; done"
+
+
 @pytest.fixture
 def host(place):
     """A host of a slice after setup, whose stand-in for python runs until it is stopped."""
-    (place.folder / "diffenc_jax" / "launch").mkdir(parents=True)
-    (place.folder / "diffenc_jax" / ".venv" / "bin").mkdir(parents=True)
-    (place.folder / "diffenc_jax" / "launch" / "tpu_host.sh").write_text((LAUNCH / "tpu_host.sh").read_text())
-    python = place.stand_in(
-        "python", "echo hello from $PWD\ntrap 'exit 143' TERM\nfor ((i = 0; i < 300; i++)); do sleep 0.1; done"
-    )
-    python.rename(place.folder / "diffenc_jax" / ".venv" / "bin" / "python")
+    home = place.folder / "diffenc_jax"
+    for folder in ("launch", ".venv/bin"):
+        (home / folder).mkdir(parents=True)
+    shutil.copy(LAUNCH / "tpu_host.sh", home / "launch")
+    place.stand_in("python", WAITS).rename(home / ".venv/bin/python")
     yield place
-    place.run(place.folder / "diffenc_jax" / "launch" / "tpu_host.sh", "stop")
+    place.run(home / "launch/tpu_host.sh", "stop")
 
 
 def test_what_run_sends_starts_main_on_a_host(cloud, host):
