@@ -9,22 +9,19 @@ from tests.processes import python
 
 
 def run(workdir, *args):
-    """The output of the demonstration."""
+    """Run the demonstration."""
     command = ["-m", "diffenc_jax.main", "--config=configs/digits.py", f"--workdir={workdir}"]
-    return python(*command, *args, timeout=1800).stdout
+    python(*command, *args, timeout=1800)
 
 
 @pytest.mark.long
 @pytest.mark.slow
 def test_reaches_two_bits_per_dimension(tmp_path):
-    said = run(tmp_path / "run")
+    run(tmp_path / "run")
     record = StoredRun(tmp_path / "run").last_record()[1]
     assert record["step"] == 1500
     assert record["bpd"]["total"] < 2.0
     assert record["dataset"]["num_examples"] == 297
-    for part in ("step 1500: test ", "  reconstruction ", "  latent ", "  diffusion "):
-        assert part in said
-    assert f"samples: {tmp_path}/run/samples/1500-depth" in said
     run(tmp_path / "run", "--mode=eval", "--config.eval.dtype=bfloat16")
     (path,) = (tmp_path / "run" / "eval").glob("*bfloat16*.json")
     assert json.loads(path.read_text())["bpd"]["total"] == pytest.approx(record["bpd"]["total"], abs=0.002)

@@ -8,25 +8,25 @@ import yaml
 from tests.launch.stand_ins import CONFIG, GKE, HOSTILE, LAUNCH, POOL, WORKDIR
 
 
-def manifest_of(cloud, *options):
-    """The JobSet that kubectl receives."""
+def jobset_of(cloud, *options):
+    """The JobSet that kubectl receives, its replicated job, and the pod of that job."""
     path = cloud.folder / "manifest"
     cloud.stand_in("kubectl", f"cat >{shlex.quote(str(path))}")
     done = cloud.run(LAUNCH / "gke.sh", "run", "--yes", *options)
     assert done.returncode == 0, done.stderr
-    return yaml.safe_load(path.read_text())
+    manifest = yaml.safe_load(path.read_text())
+    (slices,) = manifest["spec"]["replicatedJobs"]
+    return manifest, slices, slices["template"]["spec"]["template"]["spec"]
 
 
 def test_a_jobset_has_one_pod_per_host(cloud):
-    manifest = manifest_of(cloud, "--spot", "--restarts=7", "--namespace=s", *GKE["run"])
+    manifest, slices, pod = jobset_of(cloud, "--spot", "--restarts=7", "--namespace=s", *GKE["run"])
     assert cloud.calls() == [["kubectl", "apply", "--namespace=s", "--filename=-"]]
     assert (manifest["kind"], manifest["metadata"]["name"]) == ("JobSet", "set")
     assert manifest["spec"]["failurePolicy"] == {"maxRestarts": 7}
-    (slices,) = manifest["spec"]["replicatedJobs"]
     job = slices["template"]["spec"]
     assert (job["parallelism"], job["completions"], job["completionMode"]) == (4, 4, "Indexed")
     assert job["backoffLimit"] == 0  # otherwise JobSet would not restart all pods
-    pod = job["template"]["spec"]
     assert pod["nodeSelector"] == {
         "cloud.google.com/gke-tpu-accelerator": "a",
         "cloud.google.com/gke-tpu-topology": "4x4",
@@ -43,10 +43,8 @@ def test_a_jobset_has_one_pod_per_host(cloud):
 
 def test_a_run_in_a_bucket_needs_no_volume(cloud):
     options = ["--name=set", *POOL[:-1], "--service-account=a: b", "--slices=3"]
-    manifest = manifest_of(cloud, *options, "--", CONFIG, WORKDIR)
-    (slices,) = manifest["spec"]["replicatedJobs"]
+    _, slices, pod = jobset_of(cloud, *options, "--", CONFIG, WORKDIR)
     assert slices["replicas"] == 3
-    pod = slices["template"]["spec"]["template"]["spec"]
     assert pod["serviceAccountName"] == "a: b"
     assert {"volumes", "securityContext"} & set(pod) == set()
     assert "volumeMounts" not in pod["containers"][0]
@@ -56,8 +54,8 @@ def test_a_pods_command_is_what_was_given(cloud):
     """After expansion by Kubernetes: $$ is a dollar, $(NAME) a variable."""
     odd = [HOSTILE, "--config.x=a\nb\tc: - # {} [] \\n", "--config.y=$$(HOME)$(HOME)$", "--config.z=é 'ü'"]
     image = 'i"\\m: #'
-    manifest = manifest_of(cloud, "--name=set", f"--image={image}", *POOL[1:], "--", CONFIG, WORKDIR, *odd)
-    container = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"][0]
+    *_, pod = jobset_of(cloud, "--name=set", f"--image={image}", *POOL[1:], "--", CONFIG, WORKDIR, *odd)
+    (container,) = pod["containers"]
     read = [word.replace("$$", "$") for word in container["command"]]
     assert read == ["python", "-m", "diffenc_jax.main", "--distributed", CONFIG, WORKDIR, *odd]
     assert not any(re.search(r"(?<!\$)(\$\$)*\$(?!\$)", word) for word in container["command"])

@@ -12,7 +12,8 @@ from tests.processes import wait_until
 
 # What gcsfuse would keep of a bucket that other hosts change.
 CACHES = ("stat-cache-max-size-mb", "type-cache-max-size-mb", "kernel-list-cache-ttl-secs")
-FILES = ("benchmarks/accelerator.py", "configs/cifar10.py", "diffenc_jax/main.py", "requirements/lock-tpu.txt")
+FILES = ["benchmarks/accelerator.py", "configs/cifar10.py", "diffenc_jax/main.py", "requirements/lock-tpu.txt"]
+FILES += ["pyproject.toml", "setup.py", "README.md", "LICENSE"]
 
 ANSWERS = """
 answer() {
@@ -48,9 +49,7 @@ def checkout(cloud):
     folder = cloud.folder / "checkout"
     shutil.copytree(LAUNCH, folder / "launch")
     for name in FILES:
-        (folder / name).parent.mkdir()
-        (folder / name).write_text(name)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(name)
     return folder
 
@@ -104,8 +103,7 @@ def test_setup_takes_the_package_to_all_hosts(cloud, checkout):
     files = unpacked(cloud.folder / "archives" / "0")
     assert files.pop("launch/tpu_host.sh") == (LAUNCH / "tpu_host.sh").read_text()
     files = {name: text for name, text in files.items() if not name.startswith("launch/")}
-    expected = [*FILES, "pyproject.toml", "setup.py", "README.md", "LICENSE", "mine.py", "parts/__init__.py"]
-    assert files == {name: name for name in expected}
+    assert files == {name: name for name in (*FILES, "mine.py", "parts/__init__.py")}
 
 
 def test_output_is_followed_and_fetched_and_the_run_stopped(cloud):
@@ -118,18 +116,19 @@ def test_output_is_followed_and_fetched_and_the_run_stopped(cloud):
     assert (cloud.folder / "fetched here").is_dir()
 
 
+WAITS = "echo hello from $PWD\ntrap 'exit 143' TERM\nfor ((i = 0; i < 300; i++)); do sleep 0.1; done"
+
+
 @pytest.fixture
 def host(place):
     """A host of a slice after setup, whose stand-in for python runs until it is stopped."""
-    (place.folder / "diffenc_jax" / "launch").mkdir(parents=True)
-    (place.folder / "diffenc_jax" / ".venv" / "bin").mkdir(parents=True)
-    (place.folder / "diffenc_jax" / "launch" / "tpu_host.sh").write_text((LAUNCH / "tpu_host.sh").read_text())
-    python = place.stand_in(
-        "python", "echo hello from $PWD\ntrap 'exit 143' TERM\nfor ((i = 0; i < 300; i++)); do sleep 0.1; done"
-    )
-    python.rename(place.folder / "diffenc_jax" / ".venv" / "bin" / "python")
+    home = place.folder / "diffenc_jax"
+    for folder in ("launch", ".venv/bin"):
+        (home / folder).mkdir(parents=True)
+    shutil.copy(LAUNCH / "tpu_host.sh", home / "launch")
+    place.stand_in("python", WAITS).rename(home / ".venv/bin/python")
     yield place
-    place.run(place.folder / "diffenc_jax" / "launch" / "tpu_host.sh", "stop")
+    place.run(home / "launch/tpu_host.sh", "stop")
 
 
 def test_what_run_sends_starts_main_on_a_host(cloud, host):

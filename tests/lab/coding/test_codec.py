@@ -12,32 +12,26 @@ from diffenc_jax.lab.coding import codec
 from diffenc_jax.lab.coding.container import pack, unpack
 from tests import refusals
 from tests.processes import python
-from tests.stored_runs import write_images, write_run
+from tests.stored_runs import write_run
 from tests.xla_flags import QUICKLY_COMPILED
 
 CHANGES, BATCH = {"loss.depth": 4}, {"batch_size": 5}
 FLAGS = ["--config.loss.depth=4", "--batch-size=5"]
 FITTED = {"loss.times": "optimal", "loss.variance_ratio": "optimal_estimate"}
-# Runs by name: changes of the configuration.
-RUNS = {
-    "vdm": {"arm": "vdm"},
-    "diffenc": {"arm": "diffenc"},
+# Runs besides those of the arms: changes of the configuration.
+OTHERS = {
     "diffenc-image": {"arm": "diffenc", "model__target": "image"},
     "vdm-augmented": {"arm": "vdm", "train__augment": "flip", "model__augmentation": True},
     "vdm-polynomial": {"arm": "vdm", "model__schedule__kind": "polynomial"},
 }
-FEW = ("vdm", "diffenc")  # tests of the others are slow
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    source = write_images(folder / "images.npz")
-    for name in FEW:
-        write_run(folder / name, source, **RUNS[name])
-    write_run(folder / "other", source, arm="vdm", seed=1)
-    write_run(folder / "labelled", source, arm="vdm", model__labels=True)
-    return folder
+def home(home):
+    """Runs of the arms, and of 'vdm' one with another seed and one with labels."""
+    write_run(home / "other", home / "images.npz", seed=1)
+    write_run(home / "labelled", home / "images.npz", model__labels=True)
+    return home
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +41,11 @@ def content(home):
     return codec.compress(run, run.test, **BATCH)
 
 
-@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in RUNS])
+@pytest.mark.parametrize("name", ["vdm", "diffenc", *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)])
 def test_images_come_back(home, name):
     """Thirteen images in batches of five, the last of three; the fitted steps of 'vdm' are in the file."""
-    if name not in FEW:
-        write_run(home / name, home / "images.npz", **RUNS[name])
+    if name in OTHERS:
+        write_run(home / name, home / "images.npz", **OTHERS[name])
     run = dj.open(home / name, CHANGES | (FITTED if name == "vdm" else {}))
     content = codec.compress(run, run.test, **BATCH)
     np.testing.assert_array_equal(codec.decompress(dj.open(home / name), content), run.test)

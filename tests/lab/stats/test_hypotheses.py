@@ -38,12 +38,9 @@ def test_t_tests_without_variance_reject_nothing():
 
 @pytest.mark.filterwarnings("error")
 def test_sign_flips_by_hand():
-    # Of the sums ±1±2±4 none but the given one is as large; those of ±1±1±2 reach 0 in both directions.
-    for differences, expected in (
-        ([1.0, 2.0, 4.0], (7 / 3, None, 0.25, 1, 0.125)),
-        ([1, 1, -2.0], (0, None, 1, 5 / 8, 5 / 8)),
-    ):
-        assert astuple(sign_flip(np.array(differences), np.zeros(3)))[1:] == pytest.approx(expected)
+    # The sums of ±1±1±2 reach 0 in both directions.
+    outcome = sign_flip(np.array([1, 1, -2.0]), np.zeros(3))
+    assert astuple(outcome)[1:] == pytest.approx((0, None, 1, 5 / 8, 5 / 8))
     # The sums of ±0.1±0.2±0.3±0.4 that reach 0 are ties, though the differences carry the seeds' rounding.
     seeds = np.array([1.61, 2.64, 4.62, 0.66])
     shifted = seeds + np.array([0.1, -0.2, -0.3, 0.4])
@@ -71,16 +68,3 @@ def test_holm_by_hand():
     for p in (math.nan, -0.1, 1.1):
         with pytest.raises(ValueError, match="lie in"):
             holm(np.array([0.5, p]))
-
-
-def test_holm_holds_the_family_wise_error():
-    """Four arms against one baseline, which all comparisons share; without it one in ten families errs or so."""
-    rng, experiments = np.random.default_rng(6), 4_000
-    values = rng.normal(size=(experiments, 1, 5)) + rng.normal(size=(experiments, 5, 5))
-    p = stats.ttest_rel(values[:, 1:], values[:, :1], axis=-1).pvalue
-    most = 0.05 + 3 * math.sqrt(0.05 * 0.95 / experiments)
-    assert np.any(p <= 0.05, axis=1).mean() > 0.1
-    assert np.mean([holm(family).min() <= 0.05 for family in p]) < most
-    # One true difference among them, surely found, leaves three: the step down spends the level on those.
-    p[:, 0] = 1e-9
-    assert np.mean([holm(family)[1:].min() <= 0.05 for family in p]) < most

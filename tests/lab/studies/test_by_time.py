@@ -11,7 +11,6 @@ from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.by_time import CellLosses, measure_loss_by_time, summarize
 from tests.diffusion.formulas import GAMMA_0, GAMMA_1, exact_velocity
 from tests.lab.studies import runs
-from tests.stored_runs import write_images, write_run
 
 CELLS, DIMS = 6, 16
 
@@ -79,8 +78,7 @@ def test_a_summary_averages_cells_over_draws_and_images():
     assert found.tables()[0].rows == [["3.0000", "1.0000"]]
 
 
-def test_the_study_is_of_all_images(tmp_path):
-    workdir = write_run(tmp_path / "vdm", write_images(tmp_path / "images.npz"))
-    values = measure_loss_by_time(dj.open(workdir), cells=4, num_draws=2)
+def test_the_study_is_of_all_images(home):
+    values = measure_loss_by_time(dj.open(home / "vdm"), cells=4, num_draws=2)
     assert values.diffusion.shape == (2, 13, 4)
-    assert studies.measure("loss-by-time", workdir, cells=4, draws=2).result == summarize(values, 16)
+    assert studies.measure("loss-by-time", home / "vdm", cells=4, draws=2).result == summarize(values, 16)

@@ -8,7 +8,6 @@ from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.depth import Arguments, excess_of, steps_of
 from diffenc_jax.runs.records import Evaluation, read_evaluation
 from tests import refusals
-from tests.stored_runs import write_images, write_run
 
 CHOICES = Arguments().choices
 
@@ -35,16 +34,10 @@ def test_excess_and_the_part_that_is_kept():
     assert found.sentence() == "excess kept at T=10: 0.12"
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    return write_run(folder / "run", write_images(folder / "images.npz"))
-
-
-def test_records_hold_what_was_measured(workdir):
+def test_records_hold_what_was_measured(home):
     options = {"depths": (3,), "choices": ("optimal_pixel",), "passes": 4}
-    result = studies.measure("depth-study", workdir, {"eval.seed": 7, "fit.images": 8}, **options).result
-    evaluations = [read_evaluation(path) for path in (workdir / "depth-records").glob("*.json")]
+    result = studies.measure("depth-study", home / "vdm", {"eval.seed": 7, "fit.images": 8}, **options).result
+    evaluations = [read_evaluation(path) for path in (home / "vdm" / "depth-records").glob("*.json")]
     assert {one.record["estimator"]["seed"] for one in evaluations} == {7}
     assert {one.record["estimator"]["fit"]["images"] for one in evaluations if "fit" in one.record["estimator"]} == {8}
     by_steps = {}
@@ -57,6 +50,6 @@ def test_records_hold_what_was_measured(workdir):
     assert steps_of("optimal_pixel+times") == ("optimal", "optimal_pixel")
 
 
-def test_a_choice_that_needs_a_head_is_refused(workdir, capsys):
-    error = refusals.refused(main, ["depth-study", workdir, "--choices=learned_error"], capsys)
+def test_a_choice_that_needs_a_head_is_refused(home, capsys):
+    error = refusals.refused(main, ["depth-study", home / "vdm", "--choices=learned_error"], capsys)
     assert "loss.variance_ratio=learned_error needs the error head" in error

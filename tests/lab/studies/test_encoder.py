@@ -19,7 +19,6 @@ from tests import tiny
 from tests.diffusion.formulas import exact_velocity
 from tests.lab.studies import runs
 from tests.refusals import refused
-from tests.stored_runs import write_images, write_run
 
 IMAGES = tiny.images(7)
 X = (2.0 * IMAGES + 1.0) / tiny.LEVELS - 1.0
@@ -90,15 +89,6 @@ def test_the_estimate_of_a_derivative_head_is_used_where_there_is_one():
     missed = jax.jit(Wave().mean_and_slope)(np.float32(X), np.full(7, gamma, np.float32)).drift - 0.2
     weight = 0.5 * np.exp(gamma) / (1 + np.exp(gamma)) ** 2
     np.testing.assert_allclose(effects.price[:, 1], weight * np.square(missed).sum(axis=(1, 2, 3)), rtol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    images = write_images(folder / "images.npz")
-    for arm in ("nontrainable", "vdm"):
-        write_run(folder / arm, images, arm)
-    return folder
 
 
 @pytest.fixture(autouse=True)

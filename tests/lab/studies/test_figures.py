@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffenc_jax.lab.comparisons.significance.analysis import analyse
 from diffenc_jax.lab.comparisons.significance.figure import draw_analysis, draw_curves, learning_panels
-from diffenc_jax.lab.comparisons.significance.finished import find_runs
 from diffenc_jax.lab.figures.style import arm_style
-from tests.lab.comparisons.significance import made_up as runs
+from tests.lab.comparisons.significance import made_up
 from tests.lab.studies.cropping import assert_uncropped
 
 ARMS = ("vdm", "diffenc", "nontrainable")
@@ -16,20 +14,15 @@ PATH = "/a/long/path/to/a/workdir/with_$ymbols$/in/it/runs/digits-diffenc-seed0-
 PANELS = learning_panels("test")
 
 
-def analysed(root, seeds):
-    found, missing = find_runs(runs.write_all(root, ARMS, seeds), None)
-    return analyse(found, "vdm", 0.01, missing=missing)
-
-
 def training(names, seeds=2):
     points = [(step, [3 + 100 / step + 0.1 * seed for seed in range(seeds)]) for step in range(10, 500, 10)]
     return draw_curves({name: dict.fromkeys(PANELS, points) for name in names}, PANELS, common_axis=True)
 
 
-def test_an_arm_looks_alike_in_all_figures_and_few_seeds_have_no_intervals(tmp_path):
+def test_an_arm_looks_alike_in_all_figures_and_few_seeds_have_no_intervals():
     """A t interval of two seeds is ± 12.7 standard errors. From three on, it stands at the tick of its arm."""
     for seeds in (1, 3):
-        analysis = analysed(tmp_path / str(seeds), range(seeds))
+        analysis = made_up.analysed(**dict.fromkeys(ARMS, range(seeds)))
         axes, *differences = draw_analysis(analysis, "digits, test").axes
         values = [value for arm in analysis.arms.values() for value in arm.bpd.values()]
         low, high = axes.get_xlim()
@@ -48,9 +41,9 @@ def test_an_arm_looks_alike_in_all_figures_and_few_seeds_have_no_intervals(tmp_p
             assert look in {(line.get_color(), line.get_marker()) for line in drawn.lines}
 
 
-def test_nothing_is_cropped(tmp_path):
+def test_nothing_is_cropped():
     assert_uncropped(training([PATH, "diffenc", "a-rather-long-name-of-an-arm", *(f"arm {i}" for i in range(6))]))
-    analysis = analysed(tmp_path, range(3))
+    analysis = made_up.analysed(**dict.fromkeys(ARMS, range(3)))
     names = {arm: f"{PATH}{number}" for number, arm in enumerate(ARMS)}
     arms = {names[arm]: values for arm, values in analysis.arms.items()}
     comparisons = [replace(comparison, arm=names[comparison.arm]) for comparison in analysis.comparisons]

@@ -8,8 +8,8 @@ import pytest
 from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Shrinking, Trainable
 from diffenc_jax.diffusion.gaussian import align
-from diffenc_jax.lab.studies.progressive import ends, stage
-from tests.diffusion.formulas import GAMMA_0, process_of
+from diffenc_jax.lab.studies.progressive import stage
+from tests.diffusion.formulas import process_of
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 3, 2)).astype(np.uint8)
 EPS = np.random.RandomState(1).normal(size=PIXELS.shape).astype(np.float32)
@@ -45,14 +45,3 @@ def test_an_exact_estimate_of_the_encoded_image_shows_the_image_where_the_encode
         pixels, expected = map(np.asarray, shown_and_expected(number, PIXELS, EPS))
         np.testing.assert_allclose(pixels.astype(np.float32), expected, atol=0.501)
         assert np.array_equal(pixels, PIXELS) == is_exact
-
-
-def test_the_most_probable_pixels_are_shown_at_the_data_end():
-    """The noise there is a sixth of a pixel's bin, 128 e^(γ_0/2), and mostly rounds away."""
-    show = jax.jit(lambda pixels, eps: ends(process_of(Identity(), None), pixels, eps))
-    shown, _, near = map(np.asarray, show(PIXELS, EPS))
-    bins = PIXELS + 128 * np.exp(0.5 * GAMMA_0) * EPS
-    np.testing.assert_array_equal(shown, np.clip(np.round(bins), 0, 255))
-    shown, _, far = map(np.asarray, show(PIXELS, 10.0 * EPS))
-    assert not np.array_equal(shown, PIXELS)
-    assert np.all(far > near)

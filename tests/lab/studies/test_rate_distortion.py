@@ -16,7 +16,7 @@ from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
 from tests.evaluation import gaussian
 from tests.refusals import refused
-from tests.stored_runs import trained, write_images, write_run
+from tests.stored_runs import trained, write_run
 
 DEPTH, PASSES, LEVELS, VALUES = 6, 8, gaussian.LEVELS, gaussian.VALUES
 # x_t / x by arm.
@@ -133,14 +133,12 @@ def test_rates_and_errors_of_pixels_are_means_over_images_and_passes():
     assert table.rows[0] == [0, "5.00", "0.2000 ± 0.1000", "14.14 ± 3.54"]
 
 
-def test_the_depth_of_the_study_is_that_of_the_option_the_key_or_the_run(tmp_path, capsys):
-    """The depth is that of the option, of the key or of the run."""
-    images = write_images(tmp_path / "images.npz")
-    write_run(tmp_path / "diffenc", images, arm="diffenc", loss__depth=2, eval__passes=1)
-    found = studies.measure("rate-distortion", tmp_path / "diffenc").result
+def test_the_depth_of_the_study_is_that_of_the_option_the_key_or_the_run(home, capsys):
+    deep = write_run(home / "deep", home / "images.npz", arm="diffenc", loss__depth=2, eval__passes=1)
+    found = studies.measure("rate-distortion", deep).result
     assert [row["steps"] for row in found.rows] == [0, 1, 2, 2]
-    study, config = studies.load("rate-distortion"), StoredRun(write_run(tmp_path / "vdm", images)).config
+    study, config = studies.load("rate-distortion"), StoredRun(home / "vdm").config
     for given, depth, expected in (({}, None, 100), ({"loss.depth": 5}, None, 5), ({"loss.depth": 5}, 3, 3)):
         assert study.changes(config, given, study.arguments(depth=depth))["loss.depth"] == expected
-    error = refused(main, ["rate-distortion", tmp_path / "vdm", "--depth=100000000"], capsys)
+    error = refused(main, ["rate-distortion", home / "vdm", "--depth=100000000"], capsys)
     assert "are too short for float32; take at most" in error

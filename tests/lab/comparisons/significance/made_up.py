@@ -13,6 +13,7 @@ import numpy as np
 from diffenc_jax.config import load_config
 from diffenc_jax.config.load import read_changes
 from diffenc_jax.core.buckets import as_path
+from diffenc_jax.lab.comparisons.significance.analysis import analyse
 from diffenc_jax.lab.comparisons.significance.finished import FinishedRun
 from diffenc_jax.lab.comparisons.significance.grid import workdir_of
 from diffenc_jax.runs import storage
@@ -98,6 +99,12 @@ def finished(bits, name="digits"):
         config = load_config(f"{name}:{arm}")
         runs.append(FinishedRun(arm, seed, None, config, Evaluation(None, record(arm, seed, values), values)))
     return runs
+
+
+def analysed(**seeds):
+    """The analysis of runs of these seeds of each arm; vdm is the reference."""
+    bits = {(arm, seed): values(arm, seed) for arm, of_arm in seeds.items() for seed in of_arm}
+    return analyse(finished(bits), "vdm", 0.01)
 
 
 def per_seed(**values):

@@ -13,15 +13,9 @@ from tests.lab.comparisons.significance import made_up
 ARMS, SEEDS = ("vdm", "diffenc", "nontrainable"), range(5)
 
 
-def analysed(**seeds):
-    """The analysis of the seeds of each arm against vdm."""
-    bits = {(arm, seed): made_up.values(arm, seed) for arm, of_arm in seeds.items() for seed in of_arm}
-    return analyse(made_up.finished(bits), "vdm", 0.01)
-
-
 @pytest.fixture(scope="module")
 def analysis():
-    return analysed(**dict.fromkeys(ARMS, SEEDS))
+    return made_up.analysed(**dict.fromkeys(ARMS, SEEDS))
 
 
 def means(arm, seeds=SEEDS):
@@ -53,7 +47,7 @@ def test_tests_are_named_and_corrected_over_the_comparisons(analysis):
 
 
 def test_seeds_that_one_arm_lacks_are_left_out_of_pairs():
-    analysis = analysed(vdm=range(5), diffenc=(1, 2, 4))
+    analysis = made_up.analysed(vdm=range(5), diffenc=(1, 2, 4))
     assert analysis.common_seeds == [1, 2, 4]
     assert list(analysis.arms["vdm"].bpd) == [0, 1, 2, 3, 4]
     assert analysis.arms["vdm"].mean == pytest.approx(means("vdm", (1, 2, 4)).mean())
@@ -65,7 +59,7 @@ def test_seeds_that_one_arm_lacks_are_left_out_of_pairs():
 
 
 def test_what_few_seeds_do_not_determine_is_none():
-    apart, one = analysed(vdm=(0, 1), diffenc=(2, 3)), analysed(vdm=(3,), diffenc=(3,))
+    apart, one = made_up.analysed(vdm=(0, 1), diffenc=(2, 3)), made_up.analysed(vdm=(3,), diffenc=(3,))
     assert [(arm.n, arm.mean) for arm in apart.arms.values()] == [(0, None)] * 2
     assert (list(apart.comparisons[0].tests), apart.comparisons[0].mean) == ([WELCH_T], None)
     assert (one.arms["vdm"].interval, one.comparisons[0].tests, one.comparisons[0].seeds_needed) == (None, {}, None)

@@ -12,6 +12,8 @@ from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusio
 from diffenc_jax.train.optimizers import ema_decay
 from tests.lab.comparisons.significance import made_up
 
+VDM = np.array([1.83, 1.84, 1.85, 1.82, 1.81])  # bits/dim by seed
+
 
 def analysed(values, reference, **falls):
     """The analysis of two arms' values by seed; evaluations fall since step 150 by so much."""
@@ -33,12 +35,11 @@ def test_fewer_than_three_seeds_are_never_called_significant(seeds):
 
 
 def test_a_claim_and_its_cautions():
-    vdm = np.array([1.83, 1.84, 1.85, 1.82, 1.81])
-    found = analysed(vdm - [0.031, 0.029, 0.032, 0.028, 0.030], vdm, vdm=0.002)
+    found = analysed(VDM - [0.031, 0.029, 0.032, 0.028, 0.030], VDM, vdm=0.002)
     (line,) = conclusions(found)
     assert "over 5 seeds, on these images: a significant difference" in line
     assert cautions(found) == []
-    (unfinished,) = cautions(analysed(vdm, vdm[::-1], vdm=0.9))
+    (unfinished,) = cautions(analysed(VDM, VDM[::-1], vdm=0.9))
     assert "vdm (by 0.9000 after step 150);" in unfinished
     for run in found.runs:
         run.evaluation.record["estimator"]["seed"] = 0
@@ -49,9 +50,8 @@ def test_a_claim_and_its_cautions():
 @pytest.mark.parametrize("apart", [0.1, 0.0])
 def test_nothing_is_concluded_while_there_are_cautions(apart):
     """The sentence keeps the difference, its interval and its p."""
-    vdm = np.array([1.83, 1.84, 1.85, 1.82, 1.81])
-    values = vdm + apart + [0.001, -0.001, 0.002, -0.002, 0.0001]
-    plain, limited = analysed(values, vdm), analysed(values, vdm, diffenc=0.9)
+    values = VDM + apart + [0.001, -0.001, 0.002, -0.002, 0.0001]
+    plain, limited = analysed(values, VDM), analysed(values, VDM, diffenc=0.9)
     ((claim,), (line,)) = conclusions(plain), conclusions(limited)
     p = claim.partition("(paired t test, ")[2]
     assert "significant" in claim
@@ -88,11 +88,10 @@ def test_regrets_are_paired_by_image_and_an_impossible_one_is_a_caution():
 
 def test_a_claim_reads_the_corrected_test():
     """p is 0.028, and twice that beside another arm."""
-    vdm, noise = np.array([1.83, 1.84, 1.85, 1.82, 1.81]), np.array([0.01, -0.01, 0.02, -0.02, 0.001])
-    arms = {"vdm": vdm, "diffenc": vdm - [0.01, 0.02, 0.03, 0.01, 0.005], "nontrainable": vdm + noise}
-    both = conclusions(of(made_up.finished(made_up.per_seed(**arms))))
-    del arms["nontrainable"]
+    arms = {"vdm": VDM, "diffenc": VDM - [0.01, 0.02, 0.03, 0.01, 0.005]}
     (alone,) = conclusions(of(made_up.finished(made_up.per_seed(**arms))))
+    other = VDM + np.array([0.01, -0.01, 0.02, -0.02, 0.001])
+    both = conclusions(of(made_up.finished(made_up.per_seed(**arms, nontrainable=other))))
     assert ["a significant difference" in line for line in (alone, *both)] == [True, False, False]
 
 

@@ -31,14 +31,6 @@ def test_a_plan_has_a_line_per_run_and_one_per_arm(tmp_path):
     assert evaluated.plan(root)[:4] == [final.format(*one) for one in runs]
 
 
-def test_the_final_evaluation_may_change_the_loss_and_has_the_noise_of_the_seed():
-    grid = make(arms=("vdm-T10",), reference="vdm-T10", passes=64, final=("loss.variance_ratio=optimal_pixel",))
-    trained = grid.run_config("vdm-T10", 1)
-    assert (trained.seed, trained.eval.seed, trained.loss.variance_ratio) == (1, 1, 1.0)
-    changes = {"eval.passes": 64, "loss.variance_ratio": "optimal_pixel"}
-    assert grid.final_config(trained) == trained.replace(changes)
-
-
 LEARNED = ("loss.depth=10", "loss.variance_ratio=learned", "sample.depth=10")
 
 

@@ -1,4 +1,4 @@
-"""The command: arguments, made-up runs, and two machines of which one dies."""
+"""The command: made-up runs, and two machines of which one dies."""
 
 import json
 import os
@@ -15,26 +15,10 @@ from diffenc_jax.runs.stored import StoredRun
 from tests import processes
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
-from tests.refusals import refused
 from tests.xla_flags import QUICKLY_COMPILED
 
 SEEDS, STEPS = 3, 1500
 DIGITS = Reproduction("digits", SEEDS, STEPS, {"vdm": Published(1.85, 0.01), "diffenc": Published(1.80)})
-
-
-REFUSED = [
-    (["mnist"], "--root is missing; give --root=DIR or --root=gs://BUCKET/FOLDER"),
-    (["nosuch"], "unknown comparison 'nosuch'; known: cifar10-large, cifar10-nontrainable, cifar10-small,"),
-    (["--root=r"], "--root is for a comparison; name one, `diffenc reproduce` lists them"),
-    (["--config.train.steps=3"], "--config.key=value is for a comparison; name one"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), REFUSED)
-def test_arguments_of_reproduce_that_are_wrong_are_refused(arguments, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert message in refused(main, ["reproduce", *arguments], capsys)
-    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_name_it_lists_the_comparisons(capsys):
