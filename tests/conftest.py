@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -102,13 +103,9 @@ def small_disk(tmp_path):
     def toggle():
         if ballast.exists():
             ballast.unlink()
-            return
-        with ballast.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
+        else:
+            with suppress(OSError):
+                ballast.write_bytes(bytes(2**25))
 
     yield disk, toggle
     subprocess.run(["umount", "-l", disk], check=True)
