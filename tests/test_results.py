@@ -2,21 +2,17 @@
 
 import json
 import re
-import sys
 
+import experiments
+import overview
 import pytest
+import result_tables
+import results
 
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError, RunError
 from tests import ROOT
 from tests.headings import anchors
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import experiments
-import overview
-import result_tables
-import results
 
 MEASURED = results.measured()
 
