@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from functools import reduce
 from unittest.mock import Mock
 
 import numpy as np
@@ -86,13 +87,10 @@ def test_values_of_another_evaluation_are_refused_and_evaluated_anew(tmp_path, m
 def replace_in(path, key, value):
     record = json.loads(path.read_text())
     *parents, last = key.split(".")
-    inner = record
-    for parent in parents:
-        inner = inner[parent]
+    inner = reduce(dict.__getitem__, parents, record)
+    inner[last] = value
     if value is ...:
         del inner[last]
-    else:
-        inner[last] = value
     path.write_text(json.dumps(record))
 
 
