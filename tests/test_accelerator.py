@@ -31,9 +31,6 @@ VALUES = {
 class Fake:
     """Measurements that return VALUES at once; the training steps with remat=block fail."""
 
-    def __init__(self, *_):
-        pass
-
     def __getattr__(self, name):
         return lambda *_: VALUES[name]
 
@@ -45,7 +42,7 @@ class Fake:
 
 def test_a_failed_measurement_is_a_row_and_the_rest_goes_on(monkeypatch, tmp_path, capsys):
     file = tmp_path / "record.json"
-    monkeypatch.setattr(accelerator, "Bench", Fake)
+    monkeypatch.setattr(accelerator, "Bench", lambda *_: Fake())
     # A collection takes seconds in a process that has compiled much.
     monkeypatch.setattr(budget.gc, "collect", lambda: 0)
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")

@@ -308,8 +308,7 @@ def test_a_checkpoint_that_is_not_of_its_step_or_its_run_is_damaged(saved, tmp_p
         ("of a twin", saved, twin / "checkpoints" / "3", 3, "run"),
         ("of other settings", edited, edited / "checkpoints" / "3", 3, "configuration"),
     ):
-        workdir = tmp_path / case
-        shutil.copytree(base, workdir)
+        workdir = shutil.copytree(base, tmp_path / case)
         place = workdir / "checkpoints" / str(step)
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(source, place)
