@@ -29,12 +29,7 @@ def start(images, workdir):
 
 def kill_amid_a_save(process, workdir, earlier):
     """Kill a process once it saves a step beyond `earlier`."""
-
-    def saves():
-        names = [path.name for path in storage.glob(workdir / "checkpoints", "*")]
-        return any(int(name) > earlier for name in names if name.isdecimal())
-
-    processes.wait_until(saves, process)
+    processes.wait_until(lambda: max(StoredRun(workdir).steps(), default=0) > earlier, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
 

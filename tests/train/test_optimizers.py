@@ -110,10 +110,8 @@ def test_what_is_no_optimizer_is_refused():
         ("prodigy", "unknown optimizer 'prodigy', perhaps optax.contrib:prodigy"),
         ("optax:cosine_distance", "kind=optax:cosine_distance cannot be used: cosine_distance"),
         ("builtins:repr", "kind=builtins:repr must return an optax.GradientTransformation, not str"),
-        *(
-            (f"optax:{name}", f"kind=optax:{name} cannot be used: .*; see docs/extending.md")
-            for name in ("clip", "scale_by_adam", "chain", "lbfgs")
-        ),
+        *((f"optax:{name}", f"{name} cannot be used: .*; see docs/") for name in ("clip", "scale_by_adam", "lbfgs")),
+        ("optax:chain", "kind=optax:chain cannot be used: .*; see docs/extending.md"),
     ):
         with pytest.raises(InputError, match=message):
             TrainingProgram(MODEL, tiny.config("vdm", small=True, train__optimizer__kind=kind), make_mesh())
