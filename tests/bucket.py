@@ -9,15 +9,14 @@ import re
 import socket
 import subprocess
 import threading
-import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.processes import free_port
+from tests.processes import free_port, wait_until
 
 NAME = "bucket"
 # Headers that belong to one connection.
@@ -33,12 +32,13 @@ class Faults:
       kinds: a status to answer with instead of forwarding; "cut": the connection ends without an answer; "lost": the
         request is forwarded and its answer lost; "short": the answer ends too early.
       only: regular expression of "METHOD path" for requests that may fail.
+      failed: how many requests have failed.
     """
 
     share: float = 0.0
     kinds: tuple[int | str, ...] = (429, 500, 503, "cut", "lost", "short")
     only: str = ""
-    failed: dict[int | str, int] = field(default_factory=dict)
+    failed: int = 0
 
 
 class Bucket:
@@ -55,12 +55,7 @@ class Bucket:
         self._port = free_port()
         command = [program, "-scheme=http", "-backend=memory", "-host=127.0.0.1", f"-port={self._port}"]
         self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self._port)).close()
-                break
-            except OSError:
-                time.sleep(0.02)
+        wait_until(self._listens, self._server)
         self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._proxy.daemon_threads = True
         threading.Thread(target=self._proxy.serve_forever, daemon=True).start()
@@ -72,6 +67,10 @@ class Bucket:
         self._proxy.server_close()
         self._server.kill()
         self._server.wait()
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -92,9 +91,8 @@ class Bucket:
             faults = self.faults
             if self._random.random() >= faults.share or not re.search(faults.only, request):
                 return None
-            kind = self._random.choice(faults.kinds)
-            faults.failed[kind] = faults.failed.get(kind, 0) + 1
-            return kind
+            faults.failed += 1
+            return self._random.choice(faults.kinds)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         bucket = self

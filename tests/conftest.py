@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -35,14 +36,10 @@ if "CI" in os.environ:
     hypothesis.settings.load_profile("repeatable")
 
 # JAX and `core.runtime` read the flags here, once; processes that tests start compile as for users.
-_flags = os.environ.get("XLA_FLAGS")
-os.environ["XLA_FLAGS"] = f"{_flags or ''} {QUICKLY_COMPILED}"
-jax.devices()
-import diffenc_jax.core.runtime  # noqa: F401
-
-os.environ.pop("XLA_FLAGS")
-if _flags is not None:
-    os.environ["XLA_FLAGS"] = _flags
+with pytest.MonkeyPatch.context() as _patch:
+    _patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {QUICKLY_COMPILED}")
+    jax.devices()
+    import diffenc_jax.core.runtime  # noqa: F401
 
 
 def pytest_collection_finish(session):
@@ -66,6 +63,14 @@ def browser(tmp_path_factory):
 
     with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """A file of 20 training images and 8 test images with labels."""
+    from tests.stored_runs import write_images
+
+    return str(write_images(tmp_path_factory.mktemp("images") / "images.npz", count=8))
 
 
 @pytest.fixture(scope="session")
@@ -102,13 +107,9 @@ def small_disk(tmp_path):
     def toggle():
         if ballast.exists():
             ballast.unlink()
-            return
-        with ballast.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
+        else:
+            with suppress(OSError):
+                ballast.write_bytes(bytes(2**25))
 
     yield disk, toggle
     subprocess.run(["umount", "-l", disk], check=True)

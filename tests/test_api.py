@@ -36,26 +36,15 @@ def trained(run, tmp_path_factory):
     return state, record, workdir
 
 
-@pytest.fixture(scope="module")
-def stepped(run):
-    """The run trained by hand: its last state, and the metrics of each step."""
-    state, metrics = run.init(), []
+def test_steps_by_hand_are_those_of_training(run, trained):
+    """The metrics are those of the step: each bits/dim is the sum of its terms, and differs from step to step."""
+    state, bits = run.init(), set()
     for step in range(run.config.train.steps):
-        state, seen = run.step(state, run.batch(step))
-        metrics.append(seen)
-    return state, metrics
-
-
-def test_steps_by_hand_are_those_of_training(stepped, trained):
-    by_hand, on_disk = stepped[0].ema, trained[0].ema
-    jax.tree.map(np.testing.assert_array_equal, by_hand, on_disk)
-
-
-def test_metrics_are_those_of_the_step(stepped):
-    """Each bits/dim is the sum of its terms, and differs from step to step."""
-    bpd = [metrics["bpd"] for metrics in stepped[1]]
-    assert bpd == pytest.approx([sum(m[name] for name in dj.losses.TERMS) for m in stepped[1]])
-    assert len(set(bpd)) == len(bpd)
+        state, metrics = run.step(state, run.batch(step))
+        assert metrics["bpd"] == pytest.approx(sum(metrics[name] for name in dj.losses.TERMS))
+        bits.add(metrics["bpd"])
+    assert len(bits) == run.config.train.steps
+    jax.tree.map(np.testing.assert_array_equal, state.ema, trained[0].ema)
 
 
 def test_an_evaluation_in_memory_is_the_record_on_disk(run, trained):
@@ -89,8 +78,6 @@ NO_IMAGES = [
     (tiny.images(4) / 17, "images must be uint8, with the values 0 .. 16; these are float64"),
     (tiny.images(4) + np.uint8(17), "pixels must lie in 0 .. 16; those of these images lie in 17 .. 3"),
     (tiny.images(4).astype(int) - 1, "pixels must lie in 0 .. 16; those of these images lie in -1 .. 1"),
-    (tiny.images(4) > 8, "images are bool; give an array of"),
-    (np.ma.masked_array(tiny.images(4), tiny.images(4) > 8), "images are a masked array, whose mask would be lost"),
     (tiny.images(4)[0], r"images must be \[N, 4, 4, 1\]; these are \[4, 4, 1\]"),
 ]
 
@@ -153,13 +140,9 @@ def test_a_number_of_samples_is_at_least_one(run, trained, num):
         run.sample(trained[0], num)
 
 
-def test_a_loop_of_ones_own_compiles_once(run):
+def test_a_loop_of_ones_own_compiles_once(run, caplog):
     """With an optimizer of one's own, for parameters of the run or other arrays."""
-    optimizer, compiled = optax.sgd(0.1, momentum=0.9), []
-
-    def listen(event, _, fun_name=None, **__):
-        if event.endswith("backend_compile_duration") and "update" in fun_name:
-            compiled.append(fun_name)
+    optimizer = optax.sgd(0.1, momentum=0.9)
 
     @jax.jit
     def update(params, moments, batch):
@@ -167,30 +150,24 @@ def test_a_loop_of_ones_own_compiles_once(run):
         steps, moments = optimizer.update(gradients, moments)
         return optax.apply_updates(params, steps), moments
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        weights = jax.tree.leaves(run.init().params)[0]
+    weights = jax.tree.leaves(run.init().params)[0]
+    with jax.log_compiles():
         for params in (weights, jnp.ones(weights.shape)):
             moments = optimizer.init(params)
             for step in range(3):
                 params, moments = update(params, moments, run.batch(step))
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert len(compiled) == 1
+    assert caplog.text.count("Finished XLA compilation of jit(update)") == 1
 
 
 def test_programs_are_kept_beside_the_workdir_unless_jax_knows_a_place(run, trained, tmp_path, monkeypatch):
-    place = jax.config.jax_compilation_cache_dir
+    workdir, place = trained[2], jax.config.jax_compilation_cache_dir
     monkeypatch.chdir(tmp_path)
     try:
-        jax.config.update("jax_compilation_cache_dir", None)
-        dj.Run(run.config)
-        assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/runs/compilation_cache"
-        dj.open(trained[2])
-        assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/runs/compilation_cache"
-        jax.config.update("jax_compilation_cache_dir", None)
-        dj.open(trained[2])
-        assert jax.config.jax_compilation_cache_dir == f"{trained[2].parent}/compilation_cache"
+        for first, folder in ((lambda: dj.Run(run.config), tmp_path / "runs"), (lambda: None, workdir.parent)):
+            jax.config.update("jax_compilation_cache_dir", None)
+            first()
+            dj.open(workdir)
+            assert jax.config.jax_compilation_cache_dir == f"{folder}/compilation_cache"
     finally:
         jax.config.update("jax_compilation_cache_dir", place)
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+from unittest import mock
 
 import jax
 import pytest
@@ -27,29 +28,23 @@ ALONE = [
 
 
 @pytest.fixture
-def environment(monkeypatch):
-    """Sets variables, of which no other that tells of a cluster is set."""
-    for name in os.environ:
-        if name.startswith(NAMES):
-            monkeypatch.delenv(name)
-
-    def set_all(variables):
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-    return set_all
+def environment():
+    """The environment variables without those that tell of a cluster; a test adds its own."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(NAMES)}
+    with mock.patch.dict(os.environ, others, clear=True):
+        yield os.environ
 
 
 @pytest.mark.parametrize(("variables", "found"), MANY)
 def test_one_of_several_processes_is_refused(environment, variables, found):
-    environment(variables)
+    environment.update(variables)
     with pytest.raises(InputError, match=rf"^this is one of {found}; add --distributed to run on all of them"):
         cluster.require_alone()
 
 
 @pytest.mark.parametrize("variables", ALONE)
 def test_a_single_process_is_not(environment, variables):
-    environment(variables)
+    environment.update(variables)
     cluster.require_alone()
 
 
@@ -62,29 +57,26 @@ ASKED = [
 @pytest.mark.parametrize(("options", "message"), ASKED)
 @pytest.mark.parametrize("command", ["train", "eval", "sample"])
 def test_the_commands_of_jobs_ask(environment, command, options, message, capsys):
-    environment({"TPU_WORKER_HOSTNAMES": "a,b"})
+    environment.update({"TPU_WORKER_HOSTNAMES": "a,b"})
     assert message in refused(main, [command, "--config=nothing.py", *options], capsys)
 
 
 def test_the_hosts_of_a_slice_of_tpu_vms_are_known_to_the_metadata_server(environment, tmp_path, monkeypatch):
     """It is asked on machines with TPU chips; one that does not answer stops nothing."""
-    asked = []
-
-    def answer(request, timeout):
-        asked.append((request.full_url, request.headers))
-        return io.BytesIO(b"a:8470:10.0.0.1,b:8470:10.0.0.2" if len(asked) == 1 else b"10.0.0.1")
-
+    answers = map(io.BytesIO, (b"a:8470:10.0.0.1,b:8470:10.0.0.2", b"10.0.0.1"))
+    server = mock.Mock(side_effect=answers)
     monkeypatch.setattr(cluster, "DEVICES", tmp_path)
-    environment({"GCE_METADATA_IP": "localhost:1"})
+    environment.update({"GCE_METADATA_IP": "localhost:1"})
     with monkeypatch.context() as patch:
-        patch.setattr("urllib.request.urlopen", answer)
+        patch.setattr("urllib.request.urlopen", server)
         cluster.require_alone()
         (tmp_path / "accel0").touch()
         with pytest.raises(InputError, match=r"^this is one of 2 hosts of a TPU job; "):
             cluster.require_alone()
         cluster.require_alone()
     url = "http://localhost:1/computeMetadata/v1/instance/attributes/worker-network-endpoints"
-    assert asked == [(url, {"Metadata-flavor": "Google"})] * 2
+    asked = [call.args[0] for call in server.call_args_list]
+    assert [(request.full_url, request.headers) for request in asked] == [(url, {"Metadata-flavor": "Google"})] * 2
     cluster.require_alone()
 
 

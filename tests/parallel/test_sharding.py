@@ -3,13 +3,11 @@
 import math
 
 import jax
-import numpy as np
 import pytest
 
 from diffenc_jax.config import Config
 from diffenc_jax.config.recipe import recipe
 from diffenc_jax.core.errors import InputError
-from diffenc_jax.data.images import LocalPart
 from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel import sharding
 
@@ -51,11 +49,3 @@ def test_batches_that_do_not_divide_over_the_devices_are_refused():
         sharding.check_batch(mesh, 7, "train.batch_size", 3)
     with pytest.raises(InputError, match=r"mesh.fsdp=2 does not divide the number of devices; take a divisor of 1"):
         sharding.make_mesh(2, jax.devices()[:1])
-
-
-def test_images_are_fetched_from_whichever_host_holds_them():
-    images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
-    rows = np.array([5, 3, 5])
-    np.testing.assert_array_equal(sharding.fetch(images, rows), images[rows])
-    local = np.array([3, 4, 5])
-    np.testing.assert_array_equal(sharding.fetch(LocalPart(images[local], local, images.shape), rows), images[rows])

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -63,14 +64,12 @@ def test_one_of_many_gets_the_lock_although_requests_fail(bucket, patient):
     everyone = threading.Barrier(4)
 
     def hold(_):
-        try:
-            with locked(bucket.folder) as held:
-                everyone.wait(60)
-                held.check()
-                return True
-        except InputError:
+        with suppress(InputError), locked(bucket.folder) as held:
             everyone.wait(60)
-            return False
+            held.check()
+            return True
+        everyone.wait(60)
+        return False
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(hold, range(4))) == [False, False, False, True]

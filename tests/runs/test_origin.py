@@ -1,8 +1,5 @@
 """A run's config.json keeps what it was trained with; changes are said or refused when it goes on."""
 
-import dataclasses
-import json
-
 import numpy as np
 import pytest
 
@@ -17,6 +14,7 @@ from diffenc_jax.runs.origin import check_parts, note_origin
 from diffenc_jax.runs.stored import Origin, StoredRun
 from diffenc_jax.runs.workdir import locked_run, set_aside
 from tests import tiny
+from tests.stored_runs import change
 
 CONFIG = tiny.config("vdm", train__steps=100)
 
@@ -118,7 +116,7 @@ def test_a_run_does_not_go_on_with_other_data(start, tmp_path, case):
 
 def test_digests_of_the_data_do_not_depend_on_the_host_that_holds_them(monkeypatch):
     """Two hosts with five of eight shards each, one of them in common."""
-    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, shuffle_shards=8))
+    config = CONFIG.replace({"data.shuffle_shards": 8})
     whole = OURS.examples
     ends = [round(20 * shard / 8 - 0.25) for shard in range(9)]
     parts = [np.arange(ends[0], ends[5]), np.arange(ends[4], ends[8])]
@@ -162,6 +160,6 @@ def test_a_run_that_cannot_be_read_names_both_versions(tmp_path):
 def test_damaged_environments_are_refused_in_one_line(tmp_path, value):
     StoredRun(tmp_path).write(CONFIG)
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"environments": value}))
+    change(path, environments=value)
     with pytest.raises(InputError, match=f"{path} is damaged, or of another version of diffenc_jax: environments"):
         _ = StoredRun(tmp_path).config

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from functools import reduce
 from unittest.mock import Mock
 
 import numpy as np
@@ -33,6 +34,12 @@ def write(workdir, description=DESCRIPTION, terms=TERMS):
     return path
 
 
+@pytest.fixture
+def path(tmp_path):
+    """The path of a record that is written."""
+    return write(tmp_path)
+
+
 def changed(key, value):
     return DESCRIPTION | {key: DESCRIPTION[key] | value if isinstance(value, dict) else value}
 
@@ -53,8 +60,7 @@ def test_evaluations_do_not_overwrite_each_other(tmp_path):
     assert StoredRun(tmp_path).record_paths("train") == []
 
 
-def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path):
-    path = write(tmp_path)
+def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(path):
     assert find_evaluation(path, DESCRIPTION).record["bpd"]["total"] > 0
     np.testing.assert_allclose(read_evaluation(path).bits, 1.1 * NATS / (16 * np.log(2)))
     assert find_evaluation(path, changed("step", 9)) is None
@@ -69,9 +75,8 @@ def test_a_record_is_found_if_it_is_complete_and_of_the_same_evaluation(tmp_path
     assert find_evaluation(path, DESCRIPTION) is None
 
 
-def test_values_of_another_evaluation_are_refused_and_evaluated_anew(tmp_path, monkeypatch):
+def test_values_of_another_evaluation_are_refused_and_evaluated_anew(path, tmp_path, monkeypatch):
     """As a disk leaves them that is full when the record is to be written: their mean may be the same."""
-    path = write(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_json", Mock(side_effect=OSError(28, "No space left on device")))
         with pytest.raises(OSError, match="No space left"):
@@ -86,13 +91,10 @@ def test_values_of_another_evaluation_are_refused_and_evaluated_anew(tmp_path, m
 def replace_in(path, key, value):
     record = json.loads(path.read_text())
     *parents, last = key.split(".")
-    inner = record
-    for parent in parents:
-        inner = inner[parent]
+    inner = reduce(dict.__getitem__, parents, record)
+    inner[last] = value
     if value is ...:
         del inner[last]
-    else:
-        inner[last] = value
     path.write_text(json.dumps(record))
 
 
@@ -108,17 +110,15 @@ INCOMPLETE = [
 
 
 @pytest.mark.parametrize(("key", "value", "wrong"), INCOMPLETE)
-def test_incomplete_records_are_named(tmp_path, key, value, wrong):
-    path = write(tmp_path)
+def test_incomplete_records_are_named(path, key, value, wrong):
     replace_in(path, key, value)
     with pytest.raises(InputError, match=f"{path} is not a complete record: {wrong} is missing, or of another kind; "):
         read_evaluation(path)
 
 
-def test_missing_and_damaged_files_are_named(tmp_path):
+def test_missing_and_damaged_files_are_named(path, tmp_path):
     with pytest.raises(InputError, match=r"none.json cannot be read: No such file .*; give a record such as eval/"):
         read_record(tmp_path / "none.json")
-    path = write(tmp_path)
     values = path.with_suffix(".npz")
     with pytest.raises(InputError, match=f"{values} is not JSON"):
         read_record(values)
@@ -139,9 +139,8 @@ def keys_of(record, path=""):
             yield from keys_of(value, f"{path}{name}.")
 
 
-def test_every_entry_of_another_kind_is_refused_or_harmless(tmp_path):
+def test_every_entry_of_another_kind_is_refused_or_harmless(path):
     """A record that is not refused can be shown."""
-    path = write(tmp_path)
     text = path.read_text()
     for key in keys_of(json.loads(text)):
         for value in (None, True, "x", -1, float("nan"), [], {"a": {"b": [1]}}, ...):

@@ -10,12 +10,7 @@ import diffenc_jax as dj
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
-from tests.stored_runs import write_averages, write_images
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return str(write_images(tmp_path_factory.mktemp("images") / "images.npz", count=6))
+from tests.stored_runs import write_averages
 
 
 def parameters(config, step):
@@ -42,7 +37,7 @@ def test_the_newest_checkpoint_is_opened_and_the_others_can_be(workdir):
     assert_holds(run, 8)
     assert_holds(run.at(4), 4)
     assert run.at(8) is run
-    np.testing.assert_array_equal(run.dataset.split("test").data, tiny.images(6, seed=1))
+    np.testing.assert_array_equal(run.dataset.split("test").data, tiny.images(8, seed=1))
     assert run.model.spec == tiny.SPEC
 
 

@@ -14,7 +14,7 @@ from diffenc_jax.core.streams import gaussian, stream
 from diffenc_jax.diffusion.ancestral import ancestral
 from diffenc_jax.diffusion.decoders import Levels
 from diffenc_jax.diffusion.gaussian import alpha
-from diffenc_jax.runs.files import write_arrays
+from diffenc_jax.runs.files import read_arrays, write_arrays
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.pictures import picture
@@ -63,9 +63,13 @@ def workdir(tmp_path):
     return tmp_path
 
 
+def arrays(path):
+    """The arrays of a file of samples by name."""
+    return read_arrays(path.read_bytes())
+
+
 def images(path):
-    with np.load(path) as archive:
-        return archive["images"]
+    return arrays(path)["images"]
 
 
 def test_an_image_depends_on_its_number_only(expected, monkeypatch):
@@ -123,8 +127,7 @@ def test_what_is_no_file_of_these_images_is_replaced(workdir, expected):
     assert not np.array_equal(images(path), expected)
     chosen.write(parameters(), 7, StoredRun(workdir), lambda share: None)
     np.testing.assert_array_equal(images(path), expected)
-    with np.load(path) as archive:
-        settings = str(archive["settings"])
+    settings = str(arrays(path)["settings"])
     path.write_bytes(path.read_bytes()[:-40])
     for found in (None, {}, {"images": np.uint8(1)}, {"images": expected[..., 0]}, {"images": expected.astype(float)}):
         if found is not None:
@@ -137,8 +140,7 @@ def test_images_of_other_software_are_not_added_to(workdir, expected, monkeypatc
     """But those that are all there stay."""
     path = workdir / "samples" / f"{STEM}.npz"
     sampling(**SMALL | {"sample__num": 8}).write(parameters(), 7, StoredRun(workdir), lambda share: None)
-    with np.load(path) as archive:
-        others = dict(archive) | {"images": 0 * archive["images"]}  # to be told from those that are drawn here
+    others = arrays(path) | {"images": 0 * images(path)}  # to be told from those that are drawn here
     monkeypatch.setattr(versions, "package_version", lambda: "another")
     for num, kept in ((8, True), (12, False)):
         write_arrays(path, **others)

@@ -9,7 +9,6 @@ process that does, by default all. stop: number of the batch after which the eva
 many are drawn after the training.
 """
 
-import io
 import itertools
 import json
 import os
@@ -36,7 +35,6 @@ from diffenc_jax.core.buckets import as_path
 from diffenc_jax.diffusion.losses import TERMS
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.parallel import hosts, sharding
-from diffenc_jax.runs import storage
 from diffenc_jax.runs.base import BaseRun
 from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.stored import StoredRun
@@ -77,15 +75,9 @@ def main(folder):
     flat = np.concatenate([hosts.all_gather(leaf).ravel() for leaf in leaves])
     more = fixed(run, state.params) if "fixed" in GIVEN else {}
     if hosts.is_first():
-        (path,) = storage.glob(WORKDIR / "eval", "test-8-continuous-*.npz")
-        with np.load(io.BytesIO(storage.read(path))) as values:
-            nats = np.stack([values[name] for name in TERMS])
+        values = read_values(StoredRun(WORKDIR).record_paths("test", 8)[0])
+        nats = np.stack([values[name] for name in TERMS])
         np.savez(folder / "result.npz", params=flat, nats=nats, held=held, bpd=record["bpd"]["total"], **more)
-
-
-def stop():
-    """As after a signal, which all hosts heed after the same batch."""
-    raise SystemExit(3)
 
 
 def fixed(run, like):
@@ -96,7 +88,8 @@ def fixed(run, like):
     changed = run.changed(config=run.config.replace(sizes))
     evaluator = Evaluator(changed, folder="fixed")
     batches = itertools.count(1)
-    on_batch = lambda: next(batches) == GIVEN.get("stop") and stop()  # noqa: E731
+    # As after a signal, which all hosts heed after the same batch.
+    on_batch = lambda: next(batches) == GIVEN.get("stop") and sys.exit(3)  # noqa: E731
     values = read_values(evaluator.record(params, 1, StoredRun(WORKDIR), on_batch=on_batch).path)
     nats = np.stack([values[name] for name in (*TERMS, "t")])
     return {"fixed_nats": nats, "samples": Sampling(changed).images(params, 12)}

@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from diffenc_jax.runs.stored import StoredRun
 from tests import processes
 from tests.stored_runs import write_images
 
@@ -99,9 +100,9 @@ def test_two_hosts_are_killed_and_one_goes_on(one, home):
     """On eight devices, then on four, killed too, and to the end on one."""
     folder = home()
     assert run(folder, hosts=2, devices=4, fsdp=2, die_after=3) == [-signal.SIGKILL] * 2
-    assert checkpoints(folder) == ["2"]
+    assert StoredRun(folder / "run").steps() == [2]
     assert run(folder, devices=4, fsdp=4, die_after=5) == [-signal.SIGKILL]
-    assert checkpoints(folder) == ["2", "4"]
+    assert StoredRun(folder / "run").steps() == [2, 4]
     assert run(folder, devices=1, fsdp=1) == [0]
     assert_same(one, result(folder))
 
@@ -113,7 +114,7 @@ def test_one_of_four_hosts_is_killed_and_two_go_on(one, home):
     codes = run(folder, hosts=4, devices=1, fsdp=4, die_after=3, victim=2)
     assert codes[2] == -signal.SIGKILL
     assert 0 not in codes
-    assert checkpoints(folder) == ["2"]
+    assert StoredRun(folder / "run").steps() == [2]
     assert run(folder, hosts=2, devices=2, fsdp=4, fixed=[3, 8], stop=2) == [STOPPED] * 2
     (partial,) = (folder / "run" / "fixed").glob("*.partial.npz")
     assert run(folder, devices=4, fsdp=2, fixed=[3, 8]) == [0]
@@ -121,10 +122,6 @@ def test_one_of_four_hosts_is_killed_and_two_go_on(one, home):
     found = result(folder)
     assert_same(one, found)
     np.testing.assert_allclose(found["fixed_nats"], one["fixed_nats"], rtol=1e-5, atol=1e-5)
-
-
-def checkpoints(folder):
-    return sorted(path.name for path in (folder / "run" / "checkpoints").iterdir())
 
 
 def test_hosts_that_see_other_folders_are_refused(home):

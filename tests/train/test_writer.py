@@ -66,11 +66,11 @@ def test_a_writer_that_ends_the_program_loses_its_values_with_one_warning(tmp_pa
         def write_scalars(self, step, scalars):
             raise SystemExit
 
-    writer = MultiWriter([JsonLines(tmp_path, 0), Background(Guard("exiting", lambda: Exiting(str(tmp_path))))])
+    writer = writer_of(tmp_path, Exiting)
     for step in range(1, 4):
         writer.write_scalars(step, {"train/a": 1.0})
     writer.close()
-    warning = "warning: log.writers=exiting loses values: it ends the program by SystemExit()\n"
+    warning = "warning: log.writers=mine loses values: it ends the program by SystemExit()\n"
     assert capsys.readouterr().err == warning
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3]
 
