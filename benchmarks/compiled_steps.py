@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 import records
 
 from diffenc_jax.commands.options import location
+from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.numbers import Figure
+from diffenc_jax.core.terminal import print_document
 
 EXAMPLE = "python benchmarks/compiled_steps.py --out=tpu --only=searched"
 BFLOAT16 = ("--config.model.dtype=bfloat16",)
@@ -131,7 +134,7 @@ def find(case: Case, folder: Path) -> dict[str, Any]:
     return found | {"images_per_second": seconds and found["batch_size"] / found["chips"] / seconds}
 
 
-def row(case: Case, found: dict[str, Any], columns: dict[str, tuple[str, float, str]]) -> str:
+def row(case: Case, found: dict[str, Any], columns: dict[str, tuple[str, float, str]]) -> list[Any]:
     """One line of a table."""
     flags = " ".join(flag.rpartition(".")[2] for flag in case.flags if not flag.startswith("--batch"))
     model = f"{found['config']}:{found['arm']}" if "arm" in found else case.config
@@ -141,10 +144,10 @@ def row(case: Case, found: dict[str, Any], columns: dict[str, tuple[str, float, 
         cells = ["does not fit" + (f", {found['memory'] / 2**30:.2f} in all" if found["memory"] else "")]
     else:
         values = [(found[key], unit, digits) for key, unit, digits in columns.values()]
-        cells = ["" if value is None else format(value / unit, digits) for value, unit, digits in values]
-        cells.append(f"{found['compile_seconds']:.0f}")
+        cells = ["" if value is None else Figure(f"{{:{form}}}", value / unit) for value, unit, form in values]
+        cells.append(Figure("{:.0f}", found["compile_seconds"]))
     cells += [""] * (len(columns) + 1 - len(cells))
-    return f"| {' | '.join([f'`{model}`', case.topology, str(found.get('batch_size', '')), flags, *cells])} |"
+    return [f"`{model}`", case.topology, found.get("batch_size", ""), flags, *cells]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,9 +162,8 @@ def run(arguments: argparse.Namespace) -> None:
         on_gpus = part.startswith("gpu")
         columns = (GPU_COLUMNS | (SENT if part == "gpu-widths" else {})) if on_gpus else TPU_COLUMNS
         heads = ["", "cards" if on_gpus else "slice", "batch", "flags", *columns, "compiled, s"]
-        print(f"\n{part}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-        for case in CASES[part]:
-            print(row(case, find(case, arguments.out), columns), flush=True)
+        rows = [row(case, find(case, arguments.out), columns) for case in CASES[part]]
+        print_document(Table(heads, rows, part))
 
 
 if __name__ == "__main__":

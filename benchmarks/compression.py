@@ -17,8 +17,10 @@ from PIL import Image
 
 import diffenc_jax as dj
 from diffenc_jax.commands.options import add_changes, add_keys, changes_of, location, positive, values_of
-from diffenc_jax.core.document import Table, markdown
+from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.numbers import Figure, format_number
+from diffenc_jax.core.terminal import print_document
 from diffenc_jax.lab.coding.choices import Compression
 
 EXAMPLE = "python benchmarks/compression.py runs/digits-vdm-seed0 --images=297 --config.loss.depth=50"
@@ -66,9 +68,12 @@ def run(arguments: argparse.Namespace) -> None:
         if options["format"] in Image.SAVE:
             lines.append([f"{kind}, a file per image", *measured(list(images), options)])
             lines.append([f"{kind}, one picture of all", *measured([images.reshape(-1, *images.shape[2:])], options)])
-    rows = [[name, f"{bits:.4f}", *("" if t is None else f"{t:.2f}" for t in times)] for name, bits, *times in lines]
-    table = Table(["", "bits/dim", "seconds", "seconds back"], rows, f"{len(images)} images of {config.name}")
-    print(markdown(table))
+    rows = [
+        [name, format_number(bits), *("" if t is None else Figure("{:.2f}", t) for t in times)]
+        for name, bits, *times in lines
+    ]
+    heads = ["", "bits/dim", "seconds", "seconds back"]
+    print_document(Table(heads, rows, f"{len(images)} images of {config.name}"))
 
 
 def measured(pictures: list[np.ndarray], options: dict) -> tuple[float, float, float]:

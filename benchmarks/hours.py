@@ -9,10 +9,12 @@ import contextlib
 
 import records
 
-from diffenc_jax.config import Config, load_config
+from diffenc_jax.config import load_config
 from diffenc_jax.config.recipe import FAST
-from diffenc_jax.core.document import Table, markdown
+from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.numbers import Figure
+from diffenc_jax.core.terminal import print_document
 from diffenc_jax.lab.costs.machines import TARGETS
 from diffenc_jax.train.flops import count
 
@@ -33,20 +35,16 @@ def run(arguments: argparse.Namespace) -> None:
     rows = []
     for arm in ARMS:
         config = load_config(arm)
-        flops = flops_per_step(config)
+        flops = count(config).flops_per_step
         trainings = [(config.train.steps * flops, name) for name in DEVICES]
         with contextlib.suppress(InputError):  # a learned schedule
             fast = load_config(f"{arm.partition(':')[0]}:{config.arm}{FAST}")
-            trainings.append((fast.train.steps * flops_per_step(fast), FAST_ON))
+            trainings.append((fast.train.steps * count(fast).flops_per_step, FAST_ON))
         hours = (total / (arguments.share * TARGETS[name].flops) / 3600 for total, name in trainings)
         numbers = [config.train.steps / 1e6, flops / 1e12, *hours]
-        cells = [f"{number:.3g}" if number < 1000 else f"{number:,.0f}" for number in numbers]
+        cells = [Figure("{:.3g}" if number < 1000 else "{:,.0f}", number) for number in numbers]
         rows.append([f"`{arm}`", *cells, *[""] * (len(heads) - 1 - len(cells))])
-    print(markdown(Table(heads, rows)))
-
-
-def flops_per_step(config: Config) -> float:
-    return count(config).flops_per_step
+    print_document(Table(heads, rows, f"Hours at {arguments.share:.0%} of the peak", "h"))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from diffenc_jax.commands.options import positive, writable_file
 from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import RunError, lookup
+from diffenc_jax.core.numbers import Figure
 from diffenc_jax.core.terminal import print_document
 
 EXAMPLE = "python benchmarks/peers.py --diffenc=DIR --pairs=small-diffenc,small-vdm --json=FILE"
@@ -95,8 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
             record |= {"as_published": arguments.as_published}
             record |= {"commits": {THEIRS: versions.commit(arguments.diffenc), OURS: versions.commit()}}
             records.append(arguments.json, record)
-    print_document(Table(["", THEIRS, OURS, "ratio", "range of the ratio"], rows))
-    print(f"Load average {min(loads):.1f} to {max(loads):.1f}, of {len(os.sched_getaffinity(0))} cores")
+    load = f"Load average {min(loads):.1f} to {max(loads):.1f}, of {len(os.sched_getaffinity(0))} cores"
+    print_document(Table(["", THEIRS, OURS, "ratio", "range of the ratio"], rows, load))
 
 
 def commands(pair: Pair, arguments: argparse.Namespace) -> dict[str, list[str]]:
@@ -157,8 +158,9 @@ def table_rows(name: str, rounds: list[dict[str, Any]], ratios: dict[str, dict[s
     for quantity, (text, unit) in QUANTITIES.items():
         medians = [float(np.median([record[side][quantity] for record in rounds])) for side in (THEIRS, OURS)]
         ratio, (lowest, highest) = ratios[quantity]["median"], ratios[quantity]["range"]
-        values = [f"{median / unit:.3g}" for median in medians]
-        rows.append([f"{name}: {text}", *values, f"{ratio:.2f}", f"{lowest:.2f} .. {highest:.2f}"])
+        values = [Figure("{:.3g}", median / unit) for median in medians]
+        ratios_of_rounds = Figure("{:.2f}", ratio), Figure("{:.2f} .. {:.2f}", lowest, highest)
+        rows.append([f"{name}: {text}", *values, *ratios_of_rounds])
     return rows
 
 

@@ -6,6 +6,8 @@ can be compared. How the published code is run is in `published.py`. Needs pip i
 """
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,13 +18,23 @@ import timing
 
 from diffenc_jax.commands.options import positive
 from diffenc_jax.core import versions
-from diffenc_jax.core.document import markdown
+from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import require
+from diffenc_jax.core.numbers import Figure
+from diffenc_jax.core.terminal import print_document
 from diffenc_jax.lab.costs import hlo
 from diffenc_jax.lab.costs.compile_check import describe_work, work_table
 from diffenc_jax.lab.costs.machines import describe
 from diffenc_jax.parallel.memory import Memory
 
+# Quantities that are compared: (key, unit); cycles are those of TPUs.
+COMPARED = {
+    "GB moved": ("bytes_moved", 1e9),
+    "million cycles": ("cycles", 1e6),
+    "kernels": ("kernels", 1),
+    "temporaries, GiB": ("memory_of_temporaries", 2**30),
+    "TFLOP": ("flops", 1e12),
+}
 EXAMPLE = "python benchmarks/published_compiled.py --diffenc=DIR --model=config_model_NAME.json"
 
 
@@ -32,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=positive, default=32, help="images of the device per step")
     parser.add_argument("--topology", default="v5e:1x1", metavar="NAME", help="slice of one chip, or one GPU")
     parser.add_argument("--tables", action="store_true", help="also print the work by part of the step")
+    text = "records of `diffenc compile-check --json` to show beside it, of an equal model on the same device"
+    parser.add_argument("--ours", metavar="FILE,...", help=text)
     parser.set_defaults(width=None, layers=None)
     records.add_record_arguments(parser)
 
@@ -58,8 +72,22 @@ def run(arguments: argparse.Namespace) -> None:
         **versions.machine(),
     }
     if arguments.tables:
-        print(markdown(work_table(work)))
+        print_document(work_table(work))
     records.finish(record, before, arguments)
+    if arguments.ours:
+        ours = [json.loads(Path(name).read_text()) for name in arguments.ours.split(",")]
+        print_document(beside(record, ours))
+
+
+def beside(theirs: dict[str, Any], ours: list[dict[str, Any]]) -> Table:
+    """The published step beside ours, which `diffenc compile-check --json` has written."""
+    rows = [
+        [name, *(Figure("{:.4g}" if key == "kernels" else "{:.3g}", one[key] / unit) for one in (theirs, *ours))]
+        for name, (key, unit) in COMPARED.items()
+        if theirs[key]
+    ]
+    heads = ["published, float32", *(f"ours, {one['dtype']}" for one in ours)]
+    return Table([f"`{ours[0]['arm']}`, {theirs['batch_size']} images", *heads], rows)
 
 
 def trace(pipeline: Any, batch: int, sharding: jax.sharding.Sharding | None) -> jax.stages.Traced:

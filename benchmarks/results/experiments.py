@@ -165,7 +165,8 @@ EXPERIMENTS: dict[str, list[str]] = {
     },
     "gpu-jax-0.12": ["python benchmarks/compiled_steps.py --out=gpu-jax-0.12 --only=gpu"],
     "hours": ["python benchmarks/hours.py --share=0.4"],
-    "saves": [f"python benchmarks/saves.py {flags} --json=saves.jsonl" for flags in (*SAVES, *LARGE, MORE_HOSTS)],
+    "saves": [f"python benchmarks/saves.py {flags} --json=saves.jsonl" for flags in (*SAVES, *LARGE, MORE_HOSTS)]
+    + ["python benchmarks/saves.py --table=saves.jsonl"],
     "densities": [
         f"{DENSITIES}=0 --only=gaussian-2,gaussian-20,mixture-2,mixture-20,banana-2,posterior-10",
         f"{DENSITIES}=0 --only=gaussian-100 --models=vdm-fast,diffenc-fast,MAF,splines",
