@@ -14,7 +14,6 @@ from tests.headings import anchors
 
 sys.path.insert(0, str(ROOT / "benchmarks/results"))
 
-import experiments
 import measure
 import pages
 import result
@@ -29,7 +28,7 @@ def test_pages_show_each_result_as_it_was_measured():
     for path in PAGES:
         assert path.read_text() == pages.drawn(path, MEASURED), f"{path.name}: run python benchmarks/results write"
     shown = {name for path in PAGES for name in pages.names(path.read_text())}
-    assert sorted(shown) == sorted(MEASURED) == sorted(experiments.EXPERIMENTS)
+    assert sorted(shown) == sorted(MEASURED) == sorted(measure.EXPERIMENTS)
 
 
 @pytest.mark.parametrize("path", PAGES[1:], ids=lambda path: path.stem)
@@ -87,7 +86,7 @@ PRINT = f"""echo '{json.dumps(CUBES)}' >> $DIFFENC_TABLES; echo x >> calls"""
 
 def test_a_finished_command_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setattr(result, "DATA", tmp_path)
-    monkeypatch.setitem(experiments.EXPERIMENTS, "cubes", [PRINT, "cat two"])
+    monkeypatch.setitem(measure.EXPERIMENTS, "cubes", [PRINT, "cat two"])
     with pytest.raises(RunError, match=r"status 1 of cat two; its output is in .*cubes-2.out"):
         measure.make("cubes", "", tmp_path)
     assert not (tmp_path / "cubes.json").exists()
@@ -105,10 +104,10 @@ def test_a_finished_command_is_not_run_again(tmp_path, monkeypatch):
 def test_a_running_command_has_left_its_commit_and_a_changed_one_is_run_again(tmp_path, monkeypatch):
     """So that a process which is killed, and resumed at another commit, names both."""
     monkeypatch.setattr(result, "DATA", tmp_path)
-    monkeypatch.setitem(experiments.EXPERIMENTS, "cubes", ["cat logs/cubes-1.json > running"])
+    monkeypatch.setitem(measure.EXPERIMENTS, "cubes", ["cat logs/cubes-1.json > running"])
     measure.make("cubes", "", tmp_path)
     assert json.loads((tmp_path / "running").read_text())["commits"] == [measure.commit()]
-    monkeypatch.setitem(experiments.EXPERIMENTS, "cubes", [PRINT])
+    monkeypatch.setitem(measure.EXPERIMENTS, "cubes", [PRINT])
     measure.make("cubes", "", tmp_path)
     assert result.Result.read(tmp_path / "cubes.json").steps[0].tables == [CUBES]
 

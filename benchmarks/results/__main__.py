@@ -17,8 +17,7 @@ from pathlib import Path
 
 import charts
 import pages
-from experiments import EXPERIMENTS
-from measure import commit, make
+from measure import EXPERIMENTS, commit, make
 from result import ROOT, measured
 
 from diffenc_jax.__main__ import execute

@@ -5,16 +5,18 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from experiments import EXPERIMENTS
 from result import ROOT, Result, Step
 
 from diffenc_jax.core import versions
 from diffenc_jax.core.errors import RunError, lookup
 from diffenc_jax.core.terminal import TABLES
+
+EXPERIMENTS: dict[str, list[str]] = tomllib.loads(Path(__file__).with_name("experiments.toml").read_text())
 
 
 def make(name: str, only: str, work: Path) -> None:
