@@ -23,7 +23,7 @@ from diffenc_jax.core.numbers import Figure, format_number
 from diffenc_jax.core.terminal import print_document
 from diffenc_jax.lab.coding.choices import Compression
 
-EXAMPLE = "python benchmarks/compression.py runs/digits-vdm-seed0 --images=297 --config.loss.depth=50"
+EXAMPLE = "python benchmarks/picture_formats.py runs/digits-vdm-seed0 --images=297 --config.loss.depth=50"
 # Options of Pillow for the smallest lossless files.
 FORMATS = {
     "PNG": {"format": "PNG", "optimize": True},
