@@ -29,7 +29,7 @@ from measurements import SMALL, Bench, Sizes
 from diffenc_jax.commands.options import positive_number, writable_file
 from diffenc_jax.core import versions
 from diffenc_jax.core.document import Table
-from diffenc_jax.core.numbers import UNKNOWN
+from diffenc_jax.core.numbers import UNKNOWN, Figure
 from diffenc_jax.core.terminal import print_document
 from diffenc_jax.lab.costs.machines import target_of
 from diffenc_jax.parallel.memory import device_memory
@@ -175,34 +175,38 @@ def tables(rows: list[Row]) -> list[Table]:
     return [table for table in (*found, Table(["", "", "reason"], missing, "Not measured")) if table.rows]
 
 
-def _step_cells(row: Row) -> list[str]:
+def _step_cells(row: Row) -> list[Any]:
     return [
-        f"{row['trace_seconds']:.1f} + {row['compile_seconds']:.1f}",
-        f"{1e3 * row['step_seconds']:.4g}",
-        f"{row['images_per_second']:.4g}",
-        UNKNOWN if row["utilisation"] is None else f"{100 * row['utilisation']:.1f} %",
-        f"{(row['state_bytes'] + row['temporary_bytes']) / GIB:.2f}",
-        UNKNOWN if row["peak_bytes"] is None else f"{row['peak_bytes'] / GIB:.2f}",
+        Figure("{:.1f} + {:.1f}", row["trace_seconds"], row["compile_seconds"]),
+        Figure("{:.4g}", 1e3 * row["step_seconds"]),
+        Figure("{:.4g}", row["images_per_second"]),
+        UNKNOWN if row["utilisation"] is None else Figure("{:.1f} %", 100 * row["utilisation"]),
+        Figure("{:.2f}", (row["state_bytes"] + row["temporary_bytes"]) / GIB),
+        UNKNOWN if row["peak_bytes"] is None else Figure("{:.2f}", row["peak_bytes"] / GIB),
     ]
 
 
-def _published_cells(row: Row) -> list[str]:
-    ratios = [UNKNOWN if row[dtype] is None else f"{row[dtype]:.3g}" for dtype in ("float32", "bfloat16")]
-    return [f"{row['compile_seconds']:.1f}", f"{1e3 * row['step_seconds']:.4g}", *ratios]
+def _published_cells(row: Row) -> list[Any]:
+    ratios = [UNKNOWN if row[dtype] is None else Figure("{:.3g}", row[dtype]) for dtype in ("float32", "bfloat16")]
+    return [Figure("{:.1f}", row["compile_seconds"]), Figure("{:.4g}", 1e3 * row["step_seconds"]), *ratios]
 
 
-def _rate_cells(row: Row) -> list[str]:
-    return [f"{row['first_seconds']:.1f}", f"{1e3 * row['batch_seconds']:.4g}", f"{row['images_per_second']:.4g}"]
+def _rate_cells(row: Row) -> list[Any]:
+    return [
+        Figure("{:.1f}", row["first_seconds"]),
+        Figure("{:.4g}", 1e3 * row["batch_seconds"]),
+        Figure("{:.4g}", row["images_per_second"]),
+    ]
 
 
-def _dtypes_cells(row: Row) -> list[str]:
-    excess = [f"{row[f'excess_of_{what}']:+.4f}" for what in ("training", "evaluation")]
-    return [f"{row['steps']}", *(f"{value:.4f}" for value in row["bpd"].values()), *excess]
+def _dtypes_cells(row: Row) -> list[Any]:
+    excess = [Figure("{:+.4f}", row[f"excess_of_{what}"]) for what in ("training", "evaluation")]
+    return [row["steps"], *(Figure("{:.4f}", value) for value in row["bpd"].values()), *excess]
 
 
-def _repeat_cells(row: Row) -> list[str]:
-    different = f"{row['different_arrays']} of {row['arrays']}"
-    return [f"{row['steps']}", "yes" if row["bit_for_bit"] else "no", different, f"{row['largest_difference']:.2g}"]
+def _repeat_cells(row: Row) -> list[Any]:
+    different = Figure("{} of {}", row["different_arrays"], row["arrays"])
+    return [row["steps"], "yes" if row["bit_for_bit"] else "no", different, Figure("{:.2g}", row["largest_difference"])]
 
 
 # Caption, heads and cells of the tables, by kind.
