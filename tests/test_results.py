@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from diffenc_jax.core.document import Table, stored_table
+from diffenc_jax.core.document import NUMBERS, Table, stored_table
 from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.core.numbers import Figure
 from tests import ROOT
@@ -39,6 +39,15 @@ def test_figures_of_four_decimals_in_the_text_of_a_page_are_those_of_its_results
     known.update(figure for table in shown for figure in FIGURE.findall(table.caption))
     text = re.sub(r"(?:\[\d{4}\.\d{5})?\]\([^)]*\)", "", pages.MARK.sub("", path.read_text()))
     assert set(FIGURE.findall(text)) <= known
+
+
+def test_a_cell_that_reads_as_a_number_is_one():
+    cells = [
+        (name, cell) for name, one in MEASURED.items() for table in one.tables for row in table.rows for cell in row
+    ]
+    assert not [
+        cell for cell in cells if type(cell[1]) is str and re.search(r"\d", cell[1]) and NUMBERS.fullmatch(cell[1])
+    ]
 
 
 def test_a_number_that_is_changed_by_hand_is_refused(tmp_path, monkeypatch):
