@@ -4,6 +4,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from etils import epy
 
@@ -20,6 +21,9 @@ with epy.lazy_imports():  # help and the report need none of them
 
     from diffenc_jax import api
     from diffenc_jax.data import dataset
+
+if TYPE_CHECKING:
+    from diffenc_jax.data.dataset import Dataset
 
 PASSES = (1, 4, 16, 32, 64, 128, 256)  # numbers of passes of the table, up to the last one
 DENSITY, FEATURES = "arrays:vdm-few-fast", 64
@@ -95,6 +99,7 @@ class Anomalies(Study[Arguments, Scores]):
         return config.data.pixel_levels is not None
 
     def measure(self, run: TrainedRun, arguments: Arguments, watch: Watch) -> Scores:
+        labelled = dataset.load_dataset(run.config.data, "train", "test", labels=True)
         loaded = dataset.load_dataset(DataConfig(arguments.others), "test").split("test").data[: arguments.images]
         side, levels = run.model.spec.shape[0], run.model.spec.levels
         sets = {arguments.others: shrunk(loaded, side, levels), "black images": np.zeros_like(run.test)}
@@ -106,12 +111,12 @@ class Anomalies(Study[Arguments, Scores]):
             for passes, ours, theirs in zip(numbers, bits[name], bits[""], strict=True):
                 means = {"bpd": float(ours.mean()), "test_bpd": float(theirs.mean())}
                 rows.append({"images": name, "passes": passes, **means, **auroc(ours, theirs)})
-        return Scores(f"{len(loaded):,} images of {arguments.others}", rows, list(by_features(run, sets)))
+        return Scores(f"{len(loaded):,} images of {arguments.others}", rows, list(by_features(run, labelled, sets)))
 
 
-def by_features(run: TrainedRun, sets: Mapping[str, Array]) -> Iterator[dict[str, object]]:
-    """Rows of a density of the features of a classifier."""
-    train, test = (dataset.load_dataset(run.config.data, labels=True).split(name) for name in ("train", "test"))
+def by_features(run: TrainedRun, labelled: "Dataset", sets: Mapping[str, Array]) -> Iterator[dict[str, object]]:
+    """Rows of a density of the features of a classifier of the images with their labels."""
+    train, test = labelled.split("train"), labelled.split("test")
     settings = {"activation": "tanh", "max_iter": 1000, "random_state": 0}
     classifier = sklearn.neural_network.MLPClassifier((FEATURES,), **settings)
 

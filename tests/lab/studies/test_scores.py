@@ -43,7 +43,7 @@ def test_bits_are_means_over_passes(workdir, tmp_path, monkeypatch):
     others = tmp_path / "others.npz"
     np.savez(others, train=tiny.images(4, (8, 8, 1)), test=tiny.images(8, (8, 8, 1)))
     features = {"images": str(others), "nats": 1.0, "test_nats": 2.0, "auroc": 0.75, "auroc_se": 0.1}
-    monkeypatch.setattr(anomalies, "by_features", lambda run, sets: iter([features]))
+    monkeypatch.setattr(anomalies, "by_features", lambda run, labelled, sets: iter([features]))
     result = studies.measure("anomalies", workdir, others=str(others), images=6, passes=3).result
     run = dj.open(workdir)
     bits = np.mean([run.terms(run.params, run.test, seed).total for seed in range(3)], axis=0) / 16 / math.log(2)
