@@ -33,6 +33,7 @@ def diffusion_terms(evaluations):
     return np.load(path)["diffusion"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     """And fit and evaluate as one."""

@@ -69,7 +69,7 @@ def test_agreement_exits_with_0_and_a_difference_with_1(tmp_path, capsys):
     gradient = "grad:score_model/conv_out/bias"
     assert main(["parity", spoiled(tmp_path, **{"v_hat": v_hat, gradient: np.ones(3, np.float32)})]) == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if "beyond" in line]
-    assert [line.split()[0] for line in failed] == ["v_hat", gradient]
+    assert [line.split()[1] for line in failed] == ["v_hat", gradient]
 
 
 SPOILED = [

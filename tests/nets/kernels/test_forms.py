@@ -24,8 +24,13 @@ def test_gpus_have_the_values_and_gradients_of_cpus():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("platform", "kernels"), [("gpu", True), ("gpu", False), ("tpu", False)])
-@pytest.mark.parametrize("levels", [0, 2])
+@pytest.mark.parametrize(
+    ("platform", "kernels", "levels"),
+    [
+        pytest.param("gpu", True, 0, marks=pytest.mark.long),
+        *(("gpu", True, 2), ("gpu", False, 0), ("gpu", False, 2), ("tpu", False, 2)),
+    ],
+)
 def test_derivatives_in_time_have_equal_gradients(monkeypatch, platform, kernels, levels):
     if not kernels:
         monkeypatch.setattr(compute, "forms_of", PLATFORMS.get)
