@@ -25,6 +25,7 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.lab.figures.style import figure_bytes
 
 EXAMPLE = "python benchmarks/results make digits --work=results"
+ON_INTERRUPT = "the same command goes on with what has not ended"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("results-*.md"))]
 
 
