@@ -1,7 +1,7 @@
 """Measure results, and draw README.md, docs/results-*.md and some pictures from them.
 
-  make     run the commands of results in --work, keep their tables in docs/results/NAME.json, and draw all pages
-  write    draw all pages from docs/results
+`make` runs the commands of results in --work, keeps their tables in docs/results/NAME.json, and draws all pages.
+`write` draws all pages from docs/results.
 
 Without names, all results are made, on CPUs, which takes days. A command that has ended is not run again, and an
 interrupted command resumes, so after Ctrl-C the same call goes on. NAME:2 is the second command of a result alone. A
