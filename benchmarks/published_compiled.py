@@ -6,7 +6,6 @@ can be compared. How the published code is run is in `published.py`. Needs pip i
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from diffenc_jax.lab.costs import hlo
 from diffenc_jax.lab.costs.compile_check import describe_work, work_table
 from diffenc_jax.lab.costs.machines import describe
 from diffenc_jax.parallel.memory import Memory
+from diffenc_jax.runs.files import read_json
 
 # Quantities that are compared: (key, unit); cycles are those of TPUs.
 COMPARED = {
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topology", default="v5e:1x1", metavar="NAME", help="slice of one chip, or one GPU")
     parser.add_argument("--tables", action="store_true", help="also print the work by part of the step")
     text = "records of `diffenc compile-check --json` to show beside it, of an equal model on the same device"
-    parser.add_argument("--ours", metavar="FILE,...", help=text)
+    parser.add_argument("--ours", metavar="FILE,...", type=lambda names: names.split(","), default=[], help=text)
     parser.set_defaults(width=None, layers=None)
     records.add_record_arguments(parser)
 
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     jax.config.update("jax_platforms", "cpu")  # nothing is run; an accelerator of this machine is left to others
     jax.config.update("jax_enable_compilation_cache", False)  # JAX cannot load programs for absent devices
-    before = records.earlier(arguments)
+    before, ours = records.earlier(arguments), [read_json(Path(name)) for name in arguments.ours]
     target, devices = describe(arguments.topology)
     require(len(devices) == 1, f"--topology={arguments.topology} has {len(devices)} devices; give one device")
     pipeline = published.make_pipeline(arguments)
@@ -74,8 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.tables:
         print_document(work_table(work))
     records.finish(record, before, arguments)
-    if arguments.ours:
-        ours = [json.loads(Path(name).read_text()) for name in arguments.ours.split(",")]
+    if ours:
         print_document(beside(record, ours))
 
 

