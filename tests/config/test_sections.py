@@ -18,7 +18,6 @@ REFUSED = [
     ({"arm": "../vdm"}, "arm='../vdm' names a folder"),
     ({"train.steps.more": 1}, "unknown configuration key 'train.steps.more'"),
     ({"mesh": {"fdsp": 1}}, "unknown configuration keys ['fdsp'] in mesh; known: fsdp"),
-    ({"loss": {}}, "keys ['depth', 'extrapolation', 'times', 'variance_ratio'] are missing in loss"),
     ({"mesh": 3}, "mesh must be a section of keys, not 3"),
     ({"model.score": "unet"}, "model.score must be a section of keys, not 'unet'"),
     ({"model.encoder": {}}, "model.encoder.kind must be text, not None"),

@@ -71,8 +71,7 @@ def test_a_large_seed_is_the_same_traced_or_not():
     """Compiled draws take the seed as an array; 2^32 - 1 does not fit into int32."""
     draw = jax.jit(lambda seed: uniform(stream(seed, "eval")))
     for seed in (1, 2**31, 2**32 - 1):
-        traced = draw(np.uint32(seed))
-        assert float(traced) == float(uniform(stream(seed, "eval")))
+        assert float(draw(np.uint32(seed))) == float(uniform(stream(seed, "eval")))
 
 
 def test_seeds_names_and_steps_give_different_streams():

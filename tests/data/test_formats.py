@@ -36,19 +36,17 @@ def read(path, **options):
 def test_every_image_has_its_own_class(tmp_path, kind):
     path = files.WRITERS[kind](tmp_path)
     data = DataConfig(str(path))
-    dataset = read(path, labels=True)
+    dataset, images = read(path, labels=True), GREY[..., None] if "idx" in kind else IMAGES
+    splits = [dataset.split(name) for name in files.SPLITS]
     assert named_source(data).spec(data, has_labels=True) == dataset.spec
     assert dataset.spec.label_spec == LabelSpec(3)
-    assert sorted(image.tobytes() for split in ("train", "test") for image in dataset.split(split).data) == sorted(
-        image.tobytes() for image in (IMAGES if dataset.spec.shape[2] == 3 else GREY)
-    )
-    for split in map(dataset.split, ("train", "test")):
+    assert sorted(i.tobytes() for split in splits for i in split.data) == sorted(i.tobytes() for i in images)
+    for split in splits:
         assert split.labels.dtype == np.int32
         np.testing.assert_array_equal(split.labels, [CLASS_OF[image.tobytes()] for image in split.data])
         if kind in files.WITH_SPLITS:
             assert len(split.labels) == len(IMAGES[files.SPLITS[split.name]])
     if kind in files.WITH_SPLITS and "pictures" not in kind:
-        images = IMAGES if dataset.spec.shape[2] == 3 else GREY[..., None]
         np.testing.assert_array_equal(dataset.split("train").data, images[files.SPLITS["train"]])
     alone = load_dataset(data, "test", labels=True)  # of which not every class need be there
     assert (alone.spec.label_spec, alone.split("test").fingerprint) == (LabelSpec(3), dataset.split("test").fingerprint)
@@ -330,7 +328,6 @@ def test_files_without_permission_are_named(tmp_path_factory, name):
         parent.chmod(0o755)
     path = top / ("pictures" if name == "b.png" else "") / name
     path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)
     path.touch(mode=0)
     os.seteuid(65534)
     try:

@@ -20,13 +20,9 @@ SMALL = {"ising": (4, 2), "mesh": (2, 16)}  # sides and pixel levels of which al
 def world(request):
     """A module, all images of a small side, and their probabilities."""
     module, (side, levels) = importlib.import_module(f"known_truth.{request.param}"), SMALL[request.param]
-    images = every(side, levels)
-    return module, images, np.exp(module.log_prob(images))
-
-
-def every(side, levels):
     numbers = np.indices((levels,) * side**2, dtype=np.uint8).reshape(side**2, -1).T
-    return numbers.reshape(-1, side, side, 1)
+    images = numbers.reshape(-1, side, side, 1)
+    return module, images, np.exp(module.log_prob(images))
 
 
 def test_probabilities_sum_to_one_and_draws_have_their_moments(world, monkeypatch):

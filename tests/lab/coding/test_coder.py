@@ -34,16 +34,12 @@ def coder(order, spacing, steps, batch_size=COUNT):
     return partial(Coder, networks, Lattice(GAMMA, spacing), order)
 
 
-def lengths_of(order, spacing, pixels):
-    return coder(order, spacing, exact_steps())([Stack() for _ in pixels], NAMES).encode(pixels)
-
-
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_coarse_lattice_costs_what_theory_says(order):
     """½ (r - 1 - ln r) nats per dimension and latent with r = 1 / (1 + δ²/12σ²), where the model is right."""
     pixels = images(COUNT, 5)
     for spacing in (2.0, 0.5):
-        lengths = lengths_of(order, spacing, pixels)
+        lengths = coder(order, spacing, exact_steps())([Stack() for _ in pixels], NAMES).encode(pixels)
         w = np.append(np.asarray(exact_steps().ratio.ratio, float), 1.0)
         r = 1 / (1 + spacing**2 * w / 12)
         expected = 0.5 * np.prod(SHAPE) * np.sum(r - 1 - np.log(r))

@@ -7,9 +7,6 @@ from scipy.stats import norm
 from diffenc_jax.core.errors import RunError
 from diffenc_jax.lab.coding.stack import Stack
 
-ODD = np.array([0.3, -1234.7, 5e8, -5e8, 0.0])
-WIDE = np.array([4.0, 0.7, 30.0, 4.0, 400.0])
-
 
 def random_operations(count):
     """(mean, std, distances in std) for Gaussians of all widths, some of them far from the mean."""
@@ -45,7 +42,7 @@ def test_everything_is_undone(pops):
 
 
 def test_popped_and_pushed_bits_are_those_of_the_probability():
-    mean, std = np.tile(ODD, 40), np.tile(WIDE, 40)
+    mean, std = np.tile([0.3, -1234.7, 5e8, -5e8, 0.0], 40), np.tile([4.0, 0.7, 30.0, 4.0, 400.0], 40)
     stack = Stack()
     stack.mask(np.random.RandomState(0).randint(0, 2**16, 1000))
     before = stack.bits
