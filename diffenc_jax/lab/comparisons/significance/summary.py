@@ -191,12 +191,12 @@ def _progress(analysis: Analysis, curves: Curves) -> list[Section]:
         runs = [run for run in analysis.runs if run.arm == arm]
         paces = [minutes(read_metrics(run.workdir), *_size(run)) for run in runs]
         for step, values in kinds["evaluation"]:
-            passed = [pace[step] for pace in paces if step in pace]
+            passed = [pace[step] for pace in paces if step in pace] if all(paces) else []
             form, known = ("{:.4f} ({:.3g})", [np.mean(passed)]) if passed else ("{:.4f}", [])
             columns.setdefault(arm, {})[step] = Figure(form, np.mean(values), *known)
     steps = sorted(set().union(*columns.values()))
     rows = [[Figure("{:,}", step), *(own.get(step, "") for own in columns.values())] for step in steps]
-    text = "Means over seeds, and in brackets minutes of training."
+    text = "Means over seeds, and in brackets minutes of training where they are known."
     table = Table(["step", *columns], rows, unit="bits/dim")
     return [Section("Bits/dim during training", [Text(text), table])] if rows else []
 
