@@ -62,7 +62,13 @@ class Run(BaseRun):
       config, mesh, dataset, model: as in `BaseRun`.
     """
 
-    def __init__(self, config: str | Config, changes: Mapping[str, Any] | None = None, plugins: Collection[str] = ()):
+    def __init__(
+        self,
+        config: str | Config,
+        changes: Mapping[str, Any] | None = None,
+        plugins: Collection[str] = (),
+        data: str | None = None,
+    ):
         """Load the data and build the model; nothing is compiled.
 
         Raises InputError if the configuration is unknown or makes no sense, or its data cannot be loaded.
@@ -71,11 +77,12 @@ class Run(BaseRun):
           config: name or path of a configuration with its arm, such as "digits:vdm", or the configuration itself.
           changes: other values by key, such as {"train.batch_size": 64}.
           plugins: packages whose parts a given `Config` may name; they are imported.
+          data: where the data are, if they are not where `data.source` says; this is no part of the run's identity.
         """
         plain = load_config(config) if isinstance(config, str) else config.allowing(plugins)
         given = parts.allowed(changes or {})
         changed = flops.load_config(config, given) if isinstance(config, str) else plain.replace(given)
-        self._take(BaseRun.load(changed), default_workdir(changed, plain))
+        self._take(BaseRun.load(changed, data=data), default_workdir(changed, plain))
         for split in (TRAIN, changed.eval.split):
             self.dataset.split(split)
 
@@ -380,6 +387,7 @@ def open(
     changes: Mapping[str, Any] | None = None,
     config: Config | None = None,
     plugins: Collection[str] = (),
+    data: str | Path | None = None,
 ) -> TrainedRun:
     """The run in `workdir` with its newest intact checkpoint; its data are read when a verb needs them.
 
@@ -389,6 +397,8 @@ def open(
       config: configuration to use instead of the stored one.
       plugins: packages whose parts the run's configuration may name, as for `diffenc ... --plugins`; they are imported.
         Packages that announce their parts need not be given.
+      data: where the run's data are, if they are elsewhere than in its training, as is `data.source` in `changes` or
+        `config`. They are compared with the digests that the run has.
 
     Raises:
       InputError: there is no such run, or it was trained by another configuration or with other sources of its parts.
@@ -397,10 +407,12 @@ def open(
     stored = workdir if isinstance(workdir, StoredRun) else StoredRun(as_path(str(workdir)))
     config = (stored.config if config is None else config).allowing(plugins)
     config = config.replace(parts.allowed(changes or {}))
+    place, source = str(data or config.data.source), stored.config.data.source
+    config = config.replace({"data.source": source})
     stored.check(config, True, "give the configuration that it was trained with, or another run")
     with Checkpoints(stored) as checkpoints:
         require(checkpoints.steps() != [], f"{stored.workdir} holds no checkpoint yet; train it first")
-        run = BaseRun.load(config, stored)
+        run = BaseRun.load(config, stored, None if place == source else place)
         check_parts(stored, config)
         newest = checkpoints.newest(partial(_averages, run, checkpoints))
         assert newest is not None  # since there are checkpoints

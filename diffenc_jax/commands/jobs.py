@@ -17,6 +17,7 @@ with epy.lazy_imports():  # help needs none of them
     from diffenc_jax import api
     from diffenc_jax.config import load
     from diffenc_jax.core import numbers, terminal
+    from diffenc_jax.data import sources
     from diffenc_jax.parallel import cluster, hosts
     from diffenc_jax.runs import record_types, stored
 
@@ -35,16 +36,17 @@ LOST_SECONDS = 30
 class Job:
     """The configuration of a run, the run as it is stored, and the console of this process.
 
-    The console is quiet on all hosts but the first.
+    The console is quiet on all hosts but the first. `data` is where the data of a run are, if `config` does not say it.
     """
 
     config: "Config"
     stored: "StoredRun"
     console: "Console"
+    data: str | None = None
 
     def open(self) -> "api.TrainedRun":
         """The trained run with this configuration; raises InputError or RunError as `diffenc_jax.open` does."""
-        return api.open(self.stored, config=self.config)
+        return api.open(self.stored, config=self.config, data=self.data)
 
     def print(self, text: str) -> None:
         """Print one line, unwrapped."""
@@ -71,19 +73,19 @@ class Job:
 
 
 def add_job_arguments(parser: argparse.ArgumentParser, *read: str) -> None:
-    """Add the arguments that train, eval and sample share.
+    """Add the arguments that train, eval and sample share. RUN, the folder of a run, may take the place of --config.
 
-    A job on a trained run names the keys and sections `read` of its configuration that may be changed. It takes RUN,
-    the folder of the run, in place of --config.
+    Args:
+      read: keys and sections of a run's configuration that may then be changed; without any, all.
     """
-    if read:
-        read = (*read, "checkpoint.other_parts", "data.dir", "mesh")
-        text = f"folder of the run, in place of --config; --config.key=value then changes a key of {', '.join(read)}"
-        parser.add_argument("run", nargs="?", type=options.location, metavar="RUN", help=text)
-        options.add_plugins(parser)
-    options.add_config(parser, required=not read)
+    keys = (*read, "checkpoint.other_parts", "data.dir", "data.source", "mesh") if read else ()
+    changes = f"a key of {', '.join(keys)}" if read else "what may differ when a run resumes, such as train.steps"
+    text = f"folder of the run, in place of --config; --config.key=value then changes {changes}"
+    parser.add_argument("run", nargs="?", type=options.location, metavar="RUN", help=text)
+    options.add_plugins(parser)
+    options.add_config(parser, required=False)
     options.add_workdir(parser)
-    parser.set_defaults(run=None, read=read)
+    parser.set_defaults(read=keys)
     group = parser.add_argument_group("several hosts")
     text = "join the other hosts of a TPU slice or SLURM job, or run only this process (default: fail if others exist)"
     group.add_argument("--distributed", action=argparse.BooleanOptionalAction, help=text)
@@ -112,12 +114,16 @@ def start_job(arguments: argparse.Namespace) -> Job:
         _join_cluster(arguments)
     elif arguments.distributed is None:
         cluster.require_alone()
-    config = _changed(run, arguments) if run else options.load_arguments_config(arguments)
+    config, data = _changed(run, arguments) if run else options.load_arguments_config(arguments), None
+    if run and config.data != run.config.data:
+        config, data = config.replace({"data.source": run.config.data.source}), config.data.source
+    elif run:
+        data = sources.located(config.data, run.workdir).source
     run = run or stored.StoredRun(options.workdir_of(arguments, config))
     keep_programs(run.workdir.parent)
     cluster.require_connected()
     arguments.wrote_to = [run.workdir] if hosts.is_first() else []
-    return Job(config, run, terminal.make_console(quiet=not hosts.is_first()))
+    return Job(config, run, terminal.make_console(quiet=not hosts.is_first()), data)
 
 
 def _changed(run: "StoredRun", arguments: argparse.Namespace) -> "Config":

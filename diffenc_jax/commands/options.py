@@ -80,6 +80,8 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     if unknown:
         options = [option for action in parser._actions for option in action.option_strings]
         parser.error(f"unrecognized arguments: {unknown[0]}{suggestion(unknown[0].partition('=')[0], options)}")
+    if getattr(arguments, "data", None):
+        overrides.append(f"data.source={arguments.data}")
     arguments.overrides = overrides
     return arguments
 
@@ -145,6 +147,8 @@ def add_changes(parser: argparse.ArgumentParser, *read: str) -> None:
 def add_plugins(parser: argparse.ArgumentParser) -> None:
     """Add --plugins, the packages whose parts a stored configuration may name."""
     text = "packages whose parts the run's configuration may name, besides those that announce their parts"
+    place = "where the data of the run are, if they are elsewhere than in its training; their digests are compared"
+    parser.add_argument("--data", metavar="PATH", help=place)
     parser.add_argument("--plugins", type=_names, default=[], metavar="PACKAGE,...", help=text)
 
 
@@ -171,10 +175,13 @@ def _flag(name: str) -> str:
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Changes by key, from the options of `add_changes`; raises InputError for keys that the command does not read."""
+    """Changes by key, from the options of `add_changes`; raises InputError for keys that the command does not read.
+
+    A command that names no keys reads all.
+    """
     changes = parts.allowed(load.read_changes(arguments.overrides))
     for key in changes:
-        is_read = any(key == name or key.startswith(f"{name}.") for name in arguments.read)
+        is_read = not arguments.read or any(key == name or key.startswith(f"{name}.") for name in arguments.read)
         require(is_read, f"--config.{key} is not read by this command; it reads {', '.join(arguments.read)}")
     return changes
 

@@ -1,6 +1,7 @@
 """Train a model, evaluate it and draw samples.
 
-Training continues from the newest checkpoint in the workdir. The workdir receives the configuration, checkpoints,
+Training continues from the newest checkpoint in the workdir. RUN, the folder of a run, continues that run with its own
+configuration. The workdir receives the configuration, checkpoints,
 metrics, the record of each evaluation and, unless log.samples is 0, samples. The last lines show bits/dim by term.
 """
 
@@ -17,7 +18,9 @@ with epy.lazy_imports():  # help needs none of them
     from diffenc_jax.runs import stored
     from diffenc_jax.train import loop, profiler
 
-EXAMPLE = "diffenc train --config=digits:vdm --config.train.learning_rate=1e-3"
+EXAMPLE = """\
+diffenc train --config=digits:vdm --config.train.learning_rate=1e-3
+diffenc train runs/digits-vdm-seed0 --config.train.steps=3000"""
 ON_INTERRUPT = "the same command continues from what is saved"
 
 
@@ -40,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     profiled = None if arguments.profile is None else profiler.StepRange(*arguments.profile)
     if profiled is not None:
         profiled.check(job.config.train.steps, done)
-    run = api.Run(job.config)
+    run = api.Run(job.config, data=job.data)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
     state, record = run.fit(job.stored.workdir, job.console, arguments.overwrite, profiled)
     trained = stored.StoredRun(job.stored.workdir)  # which was perhaps no run when the job started

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +46,7 @@ class Split:
       data: the data in their units.
       labels: their labels: classes from 0, int32 [N]; images, uint8 [N, h, w, c]; or vectors, float64 [N, K]. None if
         no model reads labels.
+      note: what is to be known of a fingerprint of the split; "" as a rule.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Split:
     spec: DataSpec
     data: Any
     labels: Any = None
+    note: str = ""
 
     @cached_property
     def examples(self) -> Batch:
@@ -104,6 +106,7 @@ class Split:
             "known_as": fingerprints.known_as(any_order, len(self.data), self.spec.shape, self.name),
             **({} if self.labels is None else {"labels_sha256": fingerprints.sha256(self.labels)}),
             **({} if self.spec.pixel_levels else {"values": "real"}),
+            **({"note": self.note} if self.note else {}),
             **({} if true is None else {"true_bpd": round(float(true.mean()), 6)}),
         }
 
@@ -119,7 +122,7 @@ class Dataset:
         labels: bool = False,
         part: Callable[[int], np.ndarray] | None = None,
         spec: DataSpec | None = None,
-        check: Callable[[Split], Any] = lambda train: None,
+        check: Callable[[Split], str] = lambda split: "",
     ):
         """Nothing is opened.
 
@@ -130,7 +133,7 @@ class Dataset:
           part: function from the number of training images to the increasing indices of the images that this host
             needs; None: all images.
           spec: the kind of the data, if it is known; otherwise it is found out from the training data.
-          check: called with the training data when they are read.
+          check: called with a split when it is read; it may raise an InputError, and returns the split's `note`.
         """
         self._open_source, self._levels, self._has_labels, self._part = open_source, pixel_levels, labels, part
         self._known, self._check = spec, check
@@ -162,9 +165,7 @@ class Dataset:
         """The split of this name. Raises InputError if there is none, or unless it is as described."""
         if name not in self._splits:
             read = self._read(name)
-            if name == TRAIN:
-                self._check(read)
-            self._splits[name] = read
+            self._splits[name] = replace(read, note=self._check(read))
         return self._splits[name]
 
     def with_split(self, split: Split) -> "Dataset":

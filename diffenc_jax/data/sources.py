@@ -4,6 +4,7 @@ If there is no test split, a fixed tenth of the images is held out as the test s
 """
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from diffenc_jax.config import Config
 from diffenc_jax.config.sections import DataConfig
 from diffenc_jax.core import parts
+from diffenc_jax.core.buckets import is_remote
 from diffenc_jax.core.errors import require
 from diffenc_jax.data import array_files, checks, picture_folders
 from diffenc_jax.data.images import Labels, LabelSpec, Source
@@ -95,6 +97,24 @@ def _by_name(name: str) -> NamedSource | None:
     wanted = f"{known}:{source.argument}" if source.argument else f"{known} alone"
     require(bool(argument) == bool(source.argument), f"data.source={name[:99]}: give {wanted}")
     return source
+
+
+def located(data: DataConfig, workdir: Path) -> DataConfig:
+    """The data of the run in `workdir` as this process finds them.
+
+    A relative path that does not exist here is looked for in the folders above the run, the nearest first, so that a
+    folder with runs and data can be moved or renamed.
+    """
+    name = data.source
+    if is_here(data) or is_remote(workdir) or Path(name).is_absolute():
+        return data
+    found = next((folder / name for folder in workdir.absolute().parents if (folder / name).exists()), None)
+    return data if found is None else replace(data, source=str(found))
+
+
+def is_here(data: DataConfig) -> bool:
+    """Whether the source is a known one, or a path that exists."""
+    return _by_name(data.source) is not None or os.path.exists(data.source)
 
 
 def open_source(data: DataConfig) -> Source:

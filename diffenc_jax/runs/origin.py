@@ -7,7 +7,8 @@ from diffenc_jax.core import versions
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.parts import kinds
 from diffenc_jax.core.text import printable
-from diffenc_jax.data.dataset import Split
+from diffenc_jax.data import fingerprints
+from diffenc_jax.data.dataset import TRAIN, Split
 from diffenc_jax.data.images import Batch
 from diffenc_jax.model import outside_parts
 from diffenc_jax.parallel import hosts
@@ -17,11 +18,11 @@ from diffenc_jax.runs.stored import NO_ORIGIN, Origin, StoredRun
 OPTIMIZER = "optimizer"  # a kind of parts
 
 
-def note_origin(run: StoredRun, config: Config, train: Split, start: int) -> str:
+def note_origin(run: StoredRun, config: Config, train: Split, held: Split, start: int) -> str:
     """Note the environment and data with which `run` trains from step `start` on. Every host must call this.
 
     Args:
-      train: the training data.
+      train, held: the training data, and the data of the evaluations.
 
     Returns:
       How the environment differs from that of the steps so far, such as 'under other versions: jax 0.10.2 -> 0.12.0';
@@ -39,8 +40,31 @@ def note_origin(run: StoredRun, config: Config, train: Split, start: int) -> str
     kind = {"shape": spec.shape, "classes": spec.label_spec.classes, "label_shape": spec.label_spec.shape}
     # At the start of a run, `write` adds a new identity. The standards stay what the checkpoints have a digest of.
     environments = earlier if same else [*earlier, here]
-    run.write(config, Origin(environments, data, origin.standards or standards, kind, origin.run))
+    held_out = {**origin.evaluation_data, held.name: fingerprints.sha256(held.data)}
+    run.write(config, Origin(environments, data, held_out, origin.standards or standards, kind, origin.run))
     return versions.changes(earlier[-1], here) if earlier else ""
+
+
+def check_data(run: StoredRun, config: Config, moved: bool, split: Split) -> str:
+    """Raise InputError unless a split is that of `run`, by the digests that it has. Every host must call this.
+
+    Splits for evaluation are compared only if the data are `moved`: found elsewhere than in the training.
+
+    Returns:
+      A note if the data are moved and the run has no digest of the split; "" otherwise.
+    """
+    known = run.origin.training_data if split.name == TRAIN else run.origin.evaluation_data
+    if split.name == TRAIN:
+        check_training_data(run, config, run.origin, split)
+    elif moved and split.name in known:
+        there, here = known[split.name], fingerprints.sha256(split.data)
+        differ = f"{run.workdir} was evaluated on another split {split.name!r} than that of {split.source.name}"
+        digests = f"its digest is {there[:12]} there and {here[:12]} here"
+        require(there == here, f"{differ}: {digests}; give the same data")
+    has_digest = bool(known) if split.name == TRAIN else split.name in known
+    return (
+        "" if has_digest or not moved else "found elsewhere than in the training, without a digest to compare it with"
+    )
 
 
 def check_training_data(run: StoredRun, config: Config, origin: Origin, train: Split) -> dict[str, str]:

@@ -35,6 +35,7 @@ class Origin:
       environments: environments in which the run was trained, in order; empty before its first step.
       training_data: digests of the training images and, for a model that reads them, of their labels, by 'images' and
         'labels'; empty for parameters that were not trained here.
+      evaluation_data: SHA-256 digests of splits for evaluation, by their names.
       standards: standardisations of real numbers, of 'data' and of 'labels', each by 'mean' and 'deviation'. The
         checkpoints store a digest of them.
       kind: the kind of the data: 'shape' of an example, number of 'classes' and 'label_shape', as in `LabelSpec`. None
@@ -44,6 +45,7 @@ class Origin:
 
     environments: Sequence[Environment] = ()
     training_data: Mapping[str, str] = field(default_factory=dict)
+    evaluation_data: Mapping[str, str] = field(default_factory=dict)
     standards: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     kind: Mapping[str, Any] | None = None
     run: str = ""
@@ -79,6 +81,7 @@ class _Stored(TypedDict):
 
     environments: NotRequired[list[Environment]]
     training_data: NotRequired[dict[str, str]]
+    evaluation_data: NotRequired[dict[str, str]]
     standards: NotRequired[dict[str, _Standard]]
     kind: NotRequired[_Kind | None]
     run: NotRequired[str]

@@ -95,7 +95,7 @@ class Outputs(ExitStack):
             self._say(f"resuming from step {start} of {self._workdir}")
         elif stored.origin.environments:
             self._say(f"the run in {self._workdir} ended before its first checkpoint; training starts again")
-        if changes := note_origin(stored, config, train, start):
+        if changes := note_origin(stored, config, train, self._evaluator.split, start):
             self._say(f"resuming {changes}; results are no longer bit for bit those of an uninterrupted run")
         return start, state
 

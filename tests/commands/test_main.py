@@ -20,7 +20,7 @@ DIGITS = f"--config={ROOT}/configs/digits.py"
 
 
 REFUSED = [
-    ([], "required: --config; see `python -m diffenc_jax.main --help`"),
+    ([], "name one run: by its folder, or by --config=NAME[:ARM]"),
     ([DIGITS, "--mode=fly"], "argument --mode: invalid choice: 'fly'"),
     ([DIGITS, "--mode=eval", "--no-samples"], "--no-samples is for --mode=train; leave it out"),
     ([DIGITS, "--processes=0"], "'0' is not a whole number above zero"),

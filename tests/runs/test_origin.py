@@ -38,7 +38,7 @@ def start(tmp_path, monkeypatch):
     def start(here, step, train=OURS):
         monkeypatch.setattr(versions, "environment", lambda parts: here)
         with locked_run(tmp_path, CONFIG) as (_, stored):
-            return note_origin(stored, CONFIG, train, step)
+            return note_origin(stored, CONFIG, train, train, step)
 
     return start
 

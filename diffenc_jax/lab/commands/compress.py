@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGES", help=images)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write; replaced if it exists")
     options.add_keys(parser, Compression)
-    options.add_changes(parser, "loss", "fit", "mesh", "data.dir", "eval.dtype")
+    options.add_changes(parser, "loss", "fit", "mesh", "data.dir", "data.source", "eval.dtype")
 
 
 def run(arguments: Namespace) -> None:

@@ -81,7 +81,8 @@ class DrawsStudy(Study[Arguments, Draws]):
         labels = None if split.labels is None else split.labels[: arguments.images]
         nats = math.log(2) * run.model.spec.dims
         sizes = [(path, draws) for path in PATHS for draws in DRAWS if draws * PATHS[path]["loss.depth"] <= MOST_STEPS]
-        runs = {path: api.open(run.stored, config=run.config.replace(changes)) for path, changes in PATHS.items()}
+        opened = {path: api.open(run.stored, config=run.config.replace(changes)) for path, changes in PATHS.items()}
+        runs = {path: one.changed(dataset=run.dataset) for path, one in opened.items()}
         with watch("draws", sum(draws for _, draws in sizes)) as advance:
             for path, draws in sizes:
                 settings = {"num_draws": draws, "passes": max(2, 8 // draws)}

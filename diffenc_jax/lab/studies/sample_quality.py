@@ -113,7 +113,7 @@ class SampleQuality(Study[Arguments, Quality]):
     EXAMPLE = "diffenc sample-quality runs/digits-diffenc-seed0"
     arguments = Arguments
     result = Quality
-    reads = ("data.dir",)
+    reads = ("data.dir", "data.source")
 
     def subject(self, workdir: Path, arguments: Arguments, given: dict[str, Any], plugins: Collection[str] = ()) -> Any:
         """The samples to measure; raises InputError if there are none, or if they do not have the form of images."""

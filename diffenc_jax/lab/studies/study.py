@@ -64,7 +64,7 @@ UNWATCHED: Watch = lambda text, total: nullcontext(lambda part=1: None)  # noqa:
 # Rows of a table by column, as JSON has them.
 Rows = list[dict[str, Any]]
 # Keys that every study of a trained run reads: where its images are, how many at a time, which ones, on which devices.
-EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "eval.batch_size", "eval.split", "mesh")
+EVERY_STUDY = ("checkpoint.other_parts", "data.dir", "data.source", "eval.batch_size", "eval.split", "mesh")
 ADVICE = "run the study again"
 # The last paragraph of a command's help.
 FILES = """\
