@@ -408,7 +408,8 @@ def open(
     config = (stored.config if config is None else config).allowing(plugins)
     config = config.replace(parts.allowed(changes or {}))
     place, source = str(data or config.data.source), stored.config.data.source
-    config = config.replace({"data.source": source})
+    if config.data.source != source:
+        config = config.replace({"data.source": stored.config.allowing(plugins).data.source})
     stored.check(config, True, "give the configuration that it was trained with, or another run")
     with Checkpoints(stored) as checkpoints:
         require(checkpoints.steps() != [], f"{stored.workdir} holds no checkpoint yet; train it first")

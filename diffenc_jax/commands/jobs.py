@@ -115,10 +115,10 @@ def start_job(arguments: argparse.Namespace) -> Job:
     elif arguments.distributed is None:
         cluster.require_alone()
     config, data = _changed(run, arguments) if run else options.load_arguments_config(arguments), None
-    if run and config.data != run.config.data:
-        config, data = config.replace({"data.source": run.config.data.source}), config.data.source
-    elif run:
-        data = sources.located(config.data, run.workdir).source
+    if run:
+        place = sources.located(config.data, run.workdir)
+        own = run.config.allowing(arguments.plugins).data.source
+        config, data = config.replace({"data.source": own}), place.source
     run = run or stored.StoredRun(options.workdir_of(arguments, config))
     keep_programs(run.workdir.parent)
     cluster.require_connected()
