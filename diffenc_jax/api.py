@@ -36,7 +36,7 @@ from diffenc_jax.runs.workdir import default_workdir
 from diffenc_jax.sampling.sampling import Sampling
 from diffenc_jax.train import flops
 from diffenc_jax.train.loop import train
-from diffenc_jax.train.profiler import StepRange
+from diffenc_jax.train.outputs import DrawSamples
 from diffenc_jax.train.program import TrainingProgram
 from diffenc_jax.train.state import TrainState, averages
 
@@ -255,30 +255,26 @@ class Run(BaseRun):
         drawn = sampling.images(params, num, labels=labels)
         return (drawn, self.log_prob(drawn, labels, state=params).nats) if return_log_prob else drawn
 
-    def fit(
-        self,
-        workdir: str | Path | None = None,
-        console: Console | None = None,
-        overwrite: bool = False,
-        profiled: StepRange | None = None,
-    ) -> tuple[TrainState, Record]:
+    def fit(self, workdir: str | Path | None = None, overwrite: bool = False) -> tuple[TrainState, Record]:
         """Train to the last step, and evaluate; returns the last state and the record of its evaluation.
 
         Args:
           workdir: folder of the run. If it holds a run, this run is resumed. By default the folder of `diffenc train`
             with the same changes.
-          console: where progress is shown.
           overwrite: whether a run in the workdir is moved to WORKDIR.1, .2, ..., and training starts anew.
-          profiled: steps to trace, as by `diffenc train --profile`.
 
         Raises:
           InputError: the workdir belongs to another run.
           RunError: the loss is not finite, or a checkpoint cannot be saved.
           Interrupted: a signal arrived; the state is saved.
         """
-        path, console = self._workdir if workdir is None else as_path(str(workdir)), console or Console()
-        draw_samples = self.sampling.picture if self.config.log.samples and self.config.log.writers else None
-        return train(self, path, console, draw_samples, overwrite, profiled)
+        path = self._workdir if workdir is None else as_path(str(workdir))
+        return train(self, path, Console(), self.training_samples, overwrite)
+
+    @property
+    def training_samples(self) -> DrawSamples | None:
+        """What draws the pictures of samples in training; None if there are none."""
+        return self.sampling.picture if self.config.log.samples and self.config.log.writers else None
 
     def _params_and_step(self, state: TrainState | Params | None) -> tuple[Params, int]:
         missing = "this run has no trained parameters; give a state, as from fit(), or take dj.open(WORKDIR)"

@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
         profiled.check(job.config.train.steps, done)
     run = api.Run(job.config, data=job.data)
     sampling = run.sampling  # an impossible sampler is refused here, not after training
-    state, record = run.fit(job.stored.workdir, job.console, arguments.overwrite, profiled)
+    workdir, overwrite = job.stored.workdir, arguments.overwrite
+    state, record = loop.train(run, workdir, job.console, run.training_samples, overwrite, profiled)
     trained = stored.StoredRun(job.stored.workdir)  # which was perhaps no run when the job started
     files = job.write_samples(sampling, state.ema, record["step"], trained) if job.config.log.samples else {}
     job.print_record(record)
