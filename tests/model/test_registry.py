@@ -34,7 +34,7 @@ def test_every_network_is_covered():
     assert {parts.network_of("encoder", name) for name in tiny.ENCODERS} == held - {""}
 
 
-# The U-Net's start is slow to compile. Score networks are the same networks; see tests/nets/test_score_networks.py.
+# The U-Net's start is slow to compile. Score networks are the same networks; see tests/nets/test_networks.py.
 STARTS = [pytest.param(kind, marks=pytest.mark.slow) if kind == "trainable" else kind for kind in tiny.ENCODERS]
 
 
