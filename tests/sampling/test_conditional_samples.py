@@ -10,14 +10,13 @@ from diffenc_jax.sampling.samplers import Request, Sampler
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
 from tests.evaluation import subject
-from tests.evaluation.gaussian import DEVIATION, LEVELS, PARAMS, SHAPE
-from tests.evaluation.gaussian_classes import MEANS, coded_run, run_with
+from tests.evaluation.gaussian import DEVIATION, LEVELS, MEANS, PARAMS, SHAPE, coded_run, run_of_classes
 
 CLASSES = len(MEANS)
 
 
 def drawn(count, **changes):
-    return Sampling(run_with(sample__depth=60, sample__batch_size=800, **changes)).images(PARAMS, count)
+    return Sampling(run_of_classes(sample__depth=60, sample__batch_size=800, **changes)).images(PARAMS, count)
 
 
 def test_images_count_through_the_classes(tmp_path):
@@ -31,7 +30,7 @@ def test_images_count_through_the_classes(tmp_path):
     alone = drawn(8, sample__label=2)
     np.testing.assert_array_equal(alone[2::CLASSES], images[2:8:CLASSES])
     assert not np.array_equal(alone, images[:8])
-    one = run_with(sample__num=2, sample__label=2)
+    one = run_of_classes(sample__num=2, sample__label=2)
     StoredRun(tmp_path).write(one.config)
     path = Sampling(one).write(PARAMS, 7, StoredRun(tmp_path), lambda share: None)["images"]
     assert path.name == "7-depth3-label2-seed0.npz"
@@ -39,7 +38,7 @@ def test_images_count_through_the_classes(tmp_path):
 
 def test_the_flow_of_each_image_is_that_of_its_class():
     """z_0 is at the same quantile of its class as z_1; from infinity nothing arrives."""
-    changed = run_with(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
+    changed = run_of_classes(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
     z_1 = np.random.RandomState(0).normal(size=(8, *SHAPE)).astype(np.float32)
     labels = np.arange(8, dtype=np.int32) % CLASSES
     sampler, request = Sampler.of(changed), Request(jax.random.split(jax.random.key(0), 8), labels)
@@ -60,7 +59,7 @@ def test_the_flow_of_each_image_is_that_of_its_class():
 
 def test_a_class_that_there_is_not_is_refused():
     with pytest.raises(InputError, match=r"sample.label=4 is no class of digits; take one of 0 .. 3"):
-        Sampling(run_with(sample__label=4))
+        Sampling(run_of_classes(sample__label=4))
 
 
 @pytest.mark.slow
