@@ -53,7 +53,7 @@ def test_outputs_depend_on_the_mask_and_little_on_how_they_are_computed(net):
     contract.assert_mask_matters_and_computation_does_not(net)
 
 
-# The transformer starts at zero as an encoder, in tests/model/test_registry.py, and has the U-Net's heads.
+# The transformer starts at zero as an encoder, in tests/model/test_model.py, and has the U-Net's heads.
 @pytest.mark.parametrize("net", [UNET, pytest.param(TRANSFORMER, marks=pytest.mark.slow)], ids=["unet", "transformer"])
 def test_outputs_are_zero_at_initialisation_and_heads_leave_the_other_parameters(net):
     contract.assert_zero_at_initialisation(net)
