@@ -17,8 +17,7 @@ from diffenc_jax.core import parts
 from tests import ROOT, tiny
 from tests.browser import requested, resize
 from tests.headings import anchors
-from tests.processes import python
-from tests.xla_flags import QUICKLY_COMPILED
+from tests.processes import QUICKLY_COMPILED, python
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {path: path.read_text() for path in DOCUMENTS}
@@ -110,7 +109,7 @@ STEPS_OF_CELLS = '"train.steps": 2000'
 
 
 @pytest.mark.slow
-def test_every_cell_on_densities_runs(tmp_path, monkeypatch):
+def test_every_cell_of_the_page_on_densities_runs(tmp_path, monkeypatch):
     """One after another, with short trainings."""
     cells = re.findall(r"^(?:    .*\n|\n(?=    ))+", (ROOT / "docs/densities.md").read_text(), re.MULTILINE)
     code = "\n".join(textwrap.dedent(cell) for cell in cells if "diffenc train" not in cell)

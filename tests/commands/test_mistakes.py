@@ -31,7 +31,7 @@ FAST = "train --config=digits:vdm-fast --workdir=run --config.train.steps=2 --co
 SMALL_IMAGES = np.random.RandomState(0).randint(0, 17, (60, 8, 8, 1)).astype(np.uint8)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def files(tmp_path, monkeypatch):
     """A folder of bad input, in which the commands run."""
     monkeypatch.chdir(tmp_path)
@@ -104,6 +104,7 @@ def test_files_of_a_run_are_no_places_for_results(files, name, capsys):
     assert (run / "config.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("name", ["eval", "sample", "depth-study", "report"])
 @pytest.mark.parametrize("place", ["folder", "text.md", "absent"])
 def test_a_place_without_a_run_is_named_and_no_unknown_option_is_advised(name, place, capsys):

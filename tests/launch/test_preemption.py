@@ -14,7 +14,6 @@ from tests import ROOT, processes, tiny
 from tests.launch.stand_ins import LAUNCH, SLICE
 from tests.stored_runs import write_images
 from tests.train.running import assert_same_run
-from tests.xla_flags import QUICKLY_COMPILED
 
 PREEMPTIONS = 10
 CHANGES = {"train__steps": 120, "checkpoint__every_steps": 4, "eval__every_steps": 1000}
@@ -123,7 +122,7 @@ def start_run(folder, launcher, *flags):
     """A real run with two simulated devices per process."""
     (folder / "small.py").write_text(TINY)
     program, *arguments = [*launcher, f"--config={folder}/small.py", *flags]
-    environment = {"XLA_FLAGS": QUICKLY_COMPILED, "PYTHON": sys.executable}
+    environment = {"XLA_FLAGS": processes.QUICKLY_COMPILED, "PYTHON": sys.executable}
     return processes.start(*arguments, program=program, **environment)
 
 

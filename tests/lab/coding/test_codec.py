@@ -15,9 +15,8 @@ from diffenc_jax.core.errors import InputError, RunError
 from diffenc_jax.lab.coding import codec
 from diffenc_jax.lab.coding.container import MAGIC, Container, pack, unpack
 from tests import refusals
-from tests.processes import python
+from tests.processes import QUICKLY_COMPILED, python
 from tests.stored_runs import write_run
-from tests.xla_flags import QUICKLY_COMPILED
 
 CHANGES, BATCH = {"loss.depth": 4}, {"batch_size": 5}
 FLAGS = ["--config.loss.depth=4", "--batch-size=5"]
