@@ -10,10 +10,9 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train import overfitting
 from tests import tiny
-from tests.logs import logged
 from tests.refusals import refused
 from tests.stored_runs import change
-from tests.train.running import train
+from tests.train.running import logged, train
 
 
 def config(images, arm="diffenc", **changes):
