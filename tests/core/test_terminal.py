@@ -9,8 +9,6 @@ from rich.console import Console
 from diffenc_jax.core import numbers, terminal
 from diffenc_jax.core.document import Code, Items, Section, Table, Text, numeric_columns, read_table, stored_table
 from diffenc_jax.core.errors import InputError, require_printable
-from diffenc_jax.core.numbers import UNKNOWN, Figure, with_error
-from diffenc_jax.core.terminal import print_document
 from diffenc_jax.core.text import has_controls, printable, printable_lines
 
 TABLE = Table(["arm", "bpd", "about"], [["vdm", "1.8912 ± 0.0031", "[bold] :x:"], ["diffenc", 12.25, ""]], "By arm")
@@ -19,7 +17,7 @@ TABLE = Table(["arm", "bpd", "about"], [["vdm", "1.8912 ± 0.0031", "[bold] :x:"
 def printed(block, width):
     """The lines of a block."""
     console = Console(file=io.StringIO(), width=width)
-    print_document(block, console)
+    terminal.print_document(block, console)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
@@ -67,7 +65,7 @@ def test_columns_of_numbers(cells, numeric):
 
 
 def test_text_in_a_pipe_is_wide(capsys):
-    print_document(Text("word " * 35))
+    terminal.print_document(Text("word " * 35))
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
@@ -131,14 +129,15 @@ def test_durations_are_rounded_to_seconds(seconds, text):
     assert numbers.format_duration(seconds) == text
 
 
-VALUES = Table(["arm", "mean", "seeds"], [["vdm", with_error(1.83468, 0.0039083), 5], ["none", UNKNOWN, 0]])
+MEAN = numbers.with_error(1.83468, 0.0039083)
+VALUES = Table(["arm", "mean", "seeds"], [["vdm", MEAN, 5], ["none", numbers.UNKNOWN, 0]])
 
 
 def test_printed_tables_are_stored_with_unrounded_numbers(tmp_path, monkeypatch, capsys):
     """A table without a caption is named by its section."""
     path = tmp_path / "tables.jsonl"
     monkeypatch.setenv(terminal.TABLES, str(path))
-    other = Table(["", "ms"], [["step", Figure("{:.2g}", 0.123456)]], "Time", "ms")
+    other = Table(["", "ms"], [["step", numbers.Figure("{:.2g}", 0.123456)]], "Time", "ms")
     terminal.print_document(Section("All", [Section("Values", [Text("Of 5 seeds."), VALUES]), other]))
     assert "| vdm  | 1.8347 ± 0.0039 |     5 |" in capsys.readouterr().out
     first, second = (json.loads(line) for line in path.read_text().splitlines())

@@ -9,7 +9,6 @@ import pytest
 
 from diffenc_jax import __version__
 from diffenc_jax.core import sources, versions
-from diffenc_jax.core.sources import UNKNOWN, outside_digest
 from diffenc_jax.diffusion.encoders import Identity
 from tests import ROOT
 from tests.processes import python
@@ -110,7 +109,7 @@ def digest(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         if imports:
             importlib.import_module("mine")
-        found = outside_digest(["mine:Half"])
+        found = sources.outside_digest(["mine:Half"])
         for name in [name for name in sys.modules if name.split(".")[0] in ("mine", "helpers", "scaling", "wave")]:
             sys.modules.pop(name)
         return found
@@ -131,7 +130,7 @@ CHANGES = [
 
 def test_what_a_file_imports_counts(digest):
     first = digest()
-    assert first not in (None, UNKNOWN)
+    assert first not in (None, sources.UNKNOWN)
     for name, before, after in CHANGES:
         assert digest(**{name: lambda text, old=before, new=after: text.replace(old, new)}) != first, name
 
@@ -157,13 +156,13 @@ def test_the_version_of_an_installed_package_counts(tmp_path, monkeypatch):
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: extra\nVersion: {number}\n")
         (metadata / "top_level.txt").write_text("extra")
         sources.distributions.cache_clear()
-        seen.add(outside_digest(["mine:Part"]))
+        seen.add(sources.outside_digest(["mine:Part"]))
         shutil.rmtree(metadata)
     assert len(seen) == 2
 
 
 def test_parts_of_the_package_have_none_and_what_has_no_source_is_unknown():
-    assert outside_digest([Identity, Identity(), "diffenc_jax.diffusion.encoders:Identity"]) is None
+    assert sources.outside_digest([Identity, Identity(), "diffenc_jax.diffusion.encoders:Identity"]) is None
     names = {"__name__": "typed_in"}
     exec("class Part:\n    def mean(self, x):\n        return x", names)
-    assert outside_digest([names["Part"]]) == UNKNOWN
+    assert sources.outside_digest([names["Part"]]) == sources.UNKNOWN

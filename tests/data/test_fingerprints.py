@@ -15,7 +15,6 @@ from diffenc_jax.data.dataset import load_dataset
 from diffenc_jax.data.fingerprints import known_as, sha256, sha256_any_order
 from diffenc_jax.data.images import NO_LABELS, LabelSpec
 from diffenc_jax.data.prepared import PreparedSource
-from diffenc_jax.data.sources import named_source
 from diffenc_jax.data.spec import DataSpec
 from tests import tiny
 from tests.registered import SOURCES
@@ -125,7 +124,7 @@ def test_shape_and_classes_are_known_before_the_images_are_there(name):
     known = source.spec(config, has_labels)
     if isinstance(source, PreparedSource):
         by_name = DataConfig(f"tfds:{source.tfds}")
-        assert known == named_source(by_name).spec(by_name, has_labels)
+        assert known == sources.named_source(by_name).spec(by_name, has_labels)
     else:
         assert known == load_dataset(config, "test", labels=has_labels).spec
 

@@ -15,7 +15,6 @@ from diffenc_jax.data.pipeline import Order
 from diffenc_jax.model import DataSpec, build
 from diffenc_jax.parallel import memory, sharding
 from diffenc_jax.parallel.batches import Batches, needed_rows
-from diffenc_jax.parallel.sharding import make_mesh
 from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 
@@ -61,13 +60,13 @@ def test_batches_that_do_not_divide_over_the_devices_are_refused():
 
 def test_batches_follow_the_order_of_the_seed():
     config, images = tiny.config(seed=3, data__shuffle_shards=2), tiny.images(20)
-    batches, order = Batches(Batch(images), config, make_mesh()), Order(20, 3, 8, 2)
+    batches, order = Batches(Batch(images), config, sharding.make_mesh()), Order(20, 3, 8, 2)
     for step in (0, 1, 7):
         np.testing.assert_array_equal(batches(step).data, images[order.batch(step)])
 
 
 def test_the_needed_images_are_enough():
-    config, mesh, images = tiny.config(), make_mesh(), tiny.images(20)
+    config, mesh, images = tiny.config(), sharding.make_mesh(), tiny.images(20)
     rows = needed_rows(config, mesh)(20)
     labels = np.arange(20, dtype=np.int32)
     held = Batch(LocalPart(images[rows], rows, images.shape), LocalPart(labels[rows], rows, labels.shape))
@@ -86,7 +85,7 @@ def program():
     config = tiny.config("vdm", small=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "device_memory", lambda: 2**34)
-        yield TrainingProgram(tiny.model(config), config, make_mesh())
+        yield TrainingProgram(tiny.model(config), config, sharding.make_mesh())
 
 
 ERRORS = [

@@ -18,7 +18,6 @@ from diffenc_jax.runs.files import read_arrays, write_arrays
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.sampling import samplers
 from diffenc_jax.sampling.pictures import picture
-from diffenc_jax.sampling.samplers import Request, Sampler
 from diffenc_jax.sampling.sampling import Sampling
 from tests import tiny
 from tests.evaluation import subject
@@ -159,9 +158,9 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
 
 def test_a_model_without_a_flow_is_refused():
     changes = {"sample__sampler": "flow", "model__derivative_head": True}
-    assert Sampler.of(subject.run_with("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
+    assert samplers.Sampler.of(subject.run_with("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
     with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
-        Sampler.of(subject.run_with("diffenc", **changes | {"model__derivative_head": False}))
+        samplers.Sampler.of(subject.run_with("diffenc", **changes | {"model__derivative_head": False}))
 
 
 CLASSES = len(MEANS)
@@ -193,7 +192,7 @@ def test_the_flow_of_each_image_is_that_of_its_class():
     changed = run_of_classes(sample__sampler="flow", ode__rtol=1e-5, ode__atol=1e-5)
     z_1 = np.random.RandomState(0).normal(size=(8, *SHAPE)).astype(np.float32)
     labels = np.arange(8, dtype=np.int32) % CLASSES
-    sampler, request = Sampler.of(changed), Request(jax.random.split(jax.random.key(0), 8), labels)
+    sampler, request = samplers.Sampler.of(changed), samplers.Request(jax.random.split(jax.random.key(0), 8), labels)
     ((z_0, share),) = sampler.walk(PARAMS, None, request, z_1)
     a_0, a_1 = (1 / np.sqrt(1 + np.exp(gamma)) for gamma in changed.model.gamma_range)
     mean = MEANS[labels][:, None, None, None]

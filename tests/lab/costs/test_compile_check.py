@@ -13,7 +13,6 @@ from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs import compile_check, hlo
-from diffenc_jax.lab.costs.compile_check import step_lines
 from diffenc_jax.lab.costs.load import SMALLEST, cpu_seconds, share_of_others
 from diffenc_jax.lab.costs.machines import TARGETS, Target
 from diffenc_jax.parallel.memory import Memory
@@ -57,7 +56,7 @@ def check(kind, flags, folder):
     (folder / "tiny.py").write_text(tiny.FILE)
     output = compilers.python(kind, COMMANDS, json.dumps(flags), cwd=folder)
     contents = {name: json.loads((folder / f"{name}.json").read_text()) for name in flags}
-    starts = [output.index("\n".join([*step_lines(wrote), ""])) for wrote in contents.values()]
+    starts = [output.index("\n".join([*compile_check.step_lines(wrote), ""])) for wrote in contents.values()]
     assert starts == sorted(starts)
     assert re.findall(r"exit code (\d)", output) == [str(int(not wrote["fits"])) for wrote in contents.values()]
     for wrote in contents.values():

@@ -16,16 +16,13 @@ from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies import encoder_bounds as bounds
 from diffenc_jax.lab.studies import encoder_price as price
 from diffenc_jax.lab.studies.by_time import measure_loss_by_time
-from diffenc_jax.lab.studies.encoder_bounds import REPLACEMENTS
 from diffenc_jax.lab.studies.encoder_effects import measure_by_gamma, rows_by_gamma
-from diffenc_jax.lab.studies.encoder_price import with_head
 from diffenc_jax.lab.studies.progressive import measure_rates
 from diffenc_jax.nets.network import ScoreNetwork
 from diffenc_jax.runs.base import BaseRun
 from tests import stored_runs, tiny
 from tests.diffusion.formulas import exact_velocity
 from tests.lab.studies import runs
-from tests.lab.studies.runs import Affine
 from tests.refusals import refused
 
 IMAGES = tiny.images(7)
@@ -101,7 +98,7 @@ def test_the_estimate_of_a_derivative_head_is_used_where_there_is_one():
 
 @pytest.fixture(autouse=True)
 def one_replacement(monkeypatch):
-    monkeypatch.setattr(bounds, "REPLACEMENTS", {"identity": REPLACEMENTS["identity"]})
+    monkeypatch.setattr(bounds, "REPLACEMENTS", {"identity": bounds.REPLACEMENTS["identity"]})
 
 
 def test_the_parts_of_the_study_belong_together(home):
@@ -162,7 +159,7 @@ def run(tmp_path_factory):
     np.savez(folder / "images.npz", train=pixels[:200], test=pixels[200:])
     changes = {"data__source": str(folder / "images.npz"), "train__batch_size": 64, "eval__batch_size": 100}
     run = BaseRun.load(tiny.config("diffenc", **changes))
-    model = dataclasses.replace(run.model, score=Pixelwise(), encoder=Trainable(Affine()))
+    model = dataclasses.replace(run.model, score=Pixelwise(), encoder=Trainable(runs.Affine()))
     return stored_runs.trained(run.changed(model=model), tiny.drawn(model, scale=0.0), folder)
 
 
@@ -170,7 +167,7 @@ def run(tmp_path_factory):
 def trained(run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(price, "LEARNING_RATE", 1e-2)  # at which few steps are enough
-        return with_head(run, STEPS)
+        return price.with_head(run, STEPS)
 
 
 def test_a_trained_head_approaches_the_best_prediction(run, trained):
@@ -192,8 +189,8 @@ def test_all_else_is_frozen(run, trained):
 
 
 def test_no_head_is_trained_where_none_is_needed(run, trained):
-    assert with_head(run, 0) is run
-    assert with_head(trained, 5) is trained
+    assert price.with_head(run, 0) is run
+    assert price.with_head(trained, 5) is trained
 
 
 # Values of images [images, draws, points] that depend on noise.

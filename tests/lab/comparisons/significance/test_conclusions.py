@@ -19,6 +19,7 @@ from diffenc_jax.lab.comparisons.significance.summary import cautions, conclusio
 from diffenc_jax.train.optimizers import ema_decay
 from tests.lab.comparisons.significance import made_up
 
+pytestmark = pytest.mark.usefixtures("sketched")
 BY_SEED = np.array([1.83, 1.84, 1.85, 1.82, 1.81])  # bits/dim by seed
 
 
@@ -165,7 +166,6 @@ def test_what_is_not_known_is_not_made_up():
     assert "These runs differ" not in text
 
 
-pytestmark = pytest.mark.usefixtures("sketched")
 ARMS = ("diffenc", "vdm", "nontrainable")
 DEARER = made_up.COST | {"flops_per_step": 1.129 * made_up.COST["flops_per_step"], "cpu_share_of_others": 0.43}
 

@@ -12,7 +12,6 @@ from diffenc_jax.lab.comparisons.significance.finished import final_record, find
 from diffenc_jax.lab.comparisons.significance.grid import FILE, OTHER_FILE, Grid, read_grid
 from tests import stored_runs
 from tests.lab.comparisons.significance import made_up
-from tests.stored_runs import write_images
 
 
 def make(**changes):
@@ -73,7 +72,7 @@ def get_config(arm):
 def test_arms_have_the_same_images_or_nothing_is_trained(tmp_path):
     """The images count, not the files that they are read from."""
     for arm, seed in (("one", 1), ("copy", 1), ("other", 2)):
-        write_images(tmp_path / f"{arm}.npz", seed=seed)
+        stored_runs.write_images(tmp_path / f"{arm}.npz", seed=seed)
     config = tmp_path / "own.py"
     config.write_text(f"FOLDER = {str(tmp_path)!r}\n{OF_ARM}")
     make(config=str(config), arms=("one", "copy"), reference="one").check_runs(tmp_path / "root")

@@ -19,7 +19,6 @@ from diffenc_jax.runs.stored import StoredRun
 from tests import processes
 from tests.bucket import Faults
 from tests.lab.comparisons.significance import made_up
-from tests.xla_flags import QUICKLY_COMPILED
 
 ALONE = [Share({}, None)]
 
@@ -227,7 +226,7 @@ def test_two_machines_share_the_runs_and_one_dies(bucket, tmp_path):
     with ExitStack() as stack:
         outputs = [stack.enter_context((tmp_path / name).open("w")) for name in ("a.txt", "b.txt")]
         command = ["-m", "diffenc_jax", "reproduce", name, f"--root={root}", *small]
-        flags = {"XLA_FLAGS": QUICKLY_COMPILED}
+        flags = {"XLA_FLAGS": processes.QUICKLY_COMPILED}
         machines = [processes.start(*command, stdout=output, stderr=output, **flags) for output in outputs]
         for machine in machines:
             stack.callback(kill_machine, machine)
