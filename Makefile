@@ -19,8 +19,7 @@ test: lint
 
 # The tests of the library: those of the lab, the examples, the launchers, the benchmarks and the documentation are left
 # out.
-OTHERS = lab examples launch test_accelerator.py test_benchmarks.py test_results.py test_documents.py test_notebook.py \
-    test_site.py
+OTHERS = lab examples launch test_accelerator.py test_benchmarks.py test_results.py test_documents.py
 test-library: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak" $(OTHERS:%=--ignore=tests/%)
 

@@ -28,7 +28,7 @@ import hypothesis
 import jax
 import pytest
 
-from tests.xla_flags import QUICKLY_COMPILED
+from tests.processes import QUICKLY_COMPILED
 
 # In CI the examples are the same each time: a change is refused for what it does, not by chance.
 if "CI" in os.environ:

@@ -1,4 +1,4 @@
-"""The launcher `python -m diffenc_jax.main`: bad input ends in one line on standard error, exit code 2."""
+"""The launcher `python -m diffenc_jax.main`: bad input ends in one line, exit code 2; and the demonstration runs."""
 
 import json
 from pathlib import Path
@@ -112,3 +112,22 @@ def test_a_cluster_that_does_not_exist_is_one_line():
     error = python("-m", "diffenc_jax.main", DIGITS, "--distributed", code=2).stderr
     assert error.startswith("error: no cluster was found: ")
     assert error.count("\n") == 1
+
+
+def run(workdir, *args):
+    """Run the demonstration."""
+    command = ["-m", "diffenc_jax.main", "--config=configs/digits.py", f"--workdir={workdir}"]
+    python(*command, *args, timeout=1800)
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_reaches_two_bits_per_dimension(tmp_path):
+    run(tmp_path / "run")
+    record = StoredRun(tmp_path / "run").last_record()[1]
+    assert record["step"] == 1500
+    assert record["bpd"]["total"] < 2.0
+    assert record["dataset"]["num_examples"] == 297
+    run(tmp_path / "run", "--mode=eval", "--config.eval.dtype=bfloat16")
+    (path,) = (tmp_path / "run" / "eval").glob("*bfloat16*.json")
+    assert json.loads(path.read_text())["bpd"]["total"] == pytest.approx(record["bpd"]["total"], abs=0.002)

@@ -3,8 +3,7 @@
 import shutil
 
 from tests import ROOT, tiny
-from tests.processes import python
-from tests.xla_flags import QUICKLY_COMPILED
+from tests.processes import QUICKLY_COMPILED, python
 
 PROGRAM = """
 import sys

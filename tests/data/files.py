@@ -77,7 +77,4 @@ WITH_SPLITS = {
     "gzipped idx": lambda f: write_idx(f, ".gz"),
     "pictures": write_pictures,
 }
-WRITERS = WITH_SPLITS | {
-    "one npz": write_one_npz,
-    "pictures without splits": lambda f: write_pictures(f, (".", ".")),
-}
+WRITERS = WITH_SPLITS | {"one npz": write_one_npz, "pictures without splits": lambda f: write_pictures(f, (".", "."))}

@@ -11,15 +11,7 @@ import scipy.stats
 
 from diffenc_jax.diffusion.dequantisation import DEQUANTISATIONS, truncated_entropy
 from diffenc_jax.diffusion.encoders import Encoder
-from diffenc_jax.diffusion.flow import (
-    DIRECTIONS,
-    Solver,
-    carry,
-    exact_divergence,
-    flow_of,
-    hutchinson,
-    path_likelihood,
-)
+from diffenc_jax.diffusion.flow import DIRECTIONS, Solver, carry, exact_divergence, flow_of, hutchinson, path_likelihood
 from diffenc_jax.diffusion.gaussian import align, alpha, sigma
 from diffenc_jax.diffusion.process import Prediction, Process
 

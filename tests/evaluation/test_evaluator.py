@@ -12,7 +12,6 @@ import pytest
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.evaluation import evaluator as evaluators
 from diffenc_jax.evaluation.bound import Bound
-from diffenc_jax.evaluation.evaluator import Evaluator, summarize
 from diffenc_jax.evaluation.uncertainty import standard_errors
 from diffenc_jax.runs.records import read_evaluation, read_values
 from diffenc_jax.runs.stored import StoredRun
@@ -26,7 +25,7 @@ def test_a_summary_has_the_means_and_errors_of_its_terms():
     estimator = SimpleNamespace(terms=("a", "b"), replicates=2, diagnostics=lambda v: {"largest": v["c"].max()})
     a = np.log(2) * 10 * np.asarray([[0.0, 4.0], [2.0, 6.0], [0.0, 4.0], [2.0, 10.0]])
     values = {"a": a, "b": np.full((4, 2), np.log(2) * 20), "c": a}
-    summary = summarize(values, estimator, dims=10)
+    summary = evaluators.summarize(values, estimator, dims=10)
     assert summary["bpd"] == pytest.approx({"total": 5.5, "a": 3.5, "b": 2.0})
     # Groups' means: 0 and 2 for the first image, 4 and 8 for the second: variances 2 and 8; images' means 1 and 6.
     noise, total = np.sqrt((2 + 8) / 2 / 4), np.sqrt(12.5 / 2)
@@ -42,7 +41,7 @@ def evaluator(folder, log_prob=None, **changes):
     subject = run_with("diffenc", **{"eval__passes": 4, **changes})
     subject = subject.changed(dataset=tiny.dataset(SPLITS, log_prob=log_prob))
     StoredRun(folder).write(subject.config)
-    return Evaluator(subject)
+    return evaluators.Evaluator(subject)
 
 
 def evaluate(folder, **changes):
@@ -129,7 +128,7 @@ def test_the_record_names_the_augmentation_of_the_training():
     changes = {"eval__passes": 2, "eval__time_sampling": "uniform"}
     augmented = {"train__augment": "flip", **changes}
     runs = [changes, augmented, augmented | {"model__augmentation": True}]
-    plain, *others = (Evaluator(gaussian.run_with(**each)).evaluate(gaussian.PARAMS) for each in runs)
+    plain, *others = (evaluators.Evaluator(gaussian.run_with(**each)).evaluate(gaussian.PARAMS) for each in runs)
     assert "augmentation" not in plain
     for found, entry in zip(others, ("flip", "flip, conditioned"), strict=True):
         assert found["augmentation"] == entry
@@ -169,7 +168,7 @@ def test_a_record_is_of_its_parameters_and_parts(tmp_path, monkeypatch):
     seen = {path}
     for digest in ("0a", "0b"):
         monkeypatch.setattr(evaluators, "outside_parts", lambda *given, digest=digest: {"eval.estimator": digest})
-        seen.add(Evaluator(ours.run).record(params, 1, run).path)
+        seen.add(evaluators.Evaluator(ours.run).record(params, 1, run).path)
     assert len(seen) == 3
 
 
@@ -178,7 +177,7 @@ def test_a_variant_has_a_record_of_its_own_and_the_given_tables(tmp_path):
     plain = ours.record(parameters(), 1, StoredRun(tmp_path)).record
     called = []
     for _ in range(2):  # the second time the record is there, and the tables are not needed
-        other = Evaluator(ours.run, folder="study", variant="identity")
+        other = evaluators.Evaluator(ours.run, folder="study", variant="identity")
         given = {"tables": lambda: called.append(1) or {"mass": mass}}
         path, variant, *_ = other.record(parameters(), 1, StoredRun(tmp_path), **given)
     assert path.parent.name == "study"

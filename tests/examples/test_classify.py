@@ -11,7 +11,7 @@ from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
 from diffenc_jax.lab.studies.study import UNWATCHED
 from diffenc_jax.runs.stored import StoredRun
-from tests.evaluation import gaussian, gaussian_classes
+from tests.evaluation import gaussian
 from tests.refusals import refused
 from tests.stored_runs import CLASSES, trained, write_images, write_run
 
@@ -26,7 +26,7 @@ def classify():
 
 def nats_of(classify, folder, passes, **changes):
     """A run of the exact model, and the nats of its images under each label, by group."""
-    untrained = gaussian_classes.run_with(count=60, eval__passes=passes, **changes)
+    untrained = gaussian.run_of_classes(count=60, eval__passes=passes, **changes)
     StoredRun(folder).write(untrained.config)
     run = trained(untrained, gaussian.PARAMS, folder)
     return run, classify.measure_bounds(run, UNWATCHED)
@@ -41,7 +41,7 @@ def few(classify, tmp_path_factory):
 def test_an_exact_model_classifies_as_bayes_does(classify, tmp_path):
     run, nats = nats_of(classify, tmp_path, 1024)
     images, mean = run.dataset.split("test").examples, nats.mean(axis=0)
-    expected = scipy.special.softmax(gaussian_classes.log_densities(images.data), axis=1)
+    expected = scipy.special.softmax(gaussian.log_densities(images.data), axis=1)
     found = scipy.special.softmax(-mean, axis=1)
     np.testing.assert_allclose(found, expected, atol=0.06)
     assert np.abs(found - expected).mean() < 0.01
@@ -54,7 +54,7 @@ def test_an_exact_model_classifies_as_bayes_does(classify, tmp_path):
 def test_the_noise_is_as_large_as_its_effect(classify, few):
     """The differences between bounds miss those of the log densities by as much as the noise says."""
     run, nats = few[0], few[1][..., :3]
-    exact = -gaussian_classes.log_densities(run.dataset.split("test").data)
+    exact = -gaussian.log_densities(run.dataset.split("test").data)
     best = np.argsort(nats.mean(axis=0), axis=1)[:, :2]
     found, expected = (np.diff(np.take_along_axis(each, best, axis=1), axis=1) for each in (nats.mean(axis=0), exact))
     error = np.sqrt(np.mean((found - expected) ** 2))

@@ -1,15 +1,18 @@
-"""A process of a job of several does not run as if it were alone."""
+"""Processes of a job: one of several does not run alone, they wait for each other, and signals are held back."""
 
 import io
 import os
+import signal
 from unittest import mock
 
 import jax
 import pytest
 
 from diffenc_jax.__main__ import main
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import InputError, Interrupted
 from diffenc_jax.parallel import cluster
+from diffenc_jax.parallel.shutdown import Shutdown, shutdown_of_run
+from tests.processes import finish, free_port, start
 from tests.refusals import refused
 
 STEP = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_NODELIST": "n[1-2]"}
@@ -87,3 +90,49 @@ def test_devices_of_hosts_that_are_not_connected_are_refused(monkeypatch):
         cluster.require_connected()
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     cluster.require_connected()
+
+
+FIRST_ALONE = """
+import sys, time
+from pathlib import Path
+import jax
+from diffenc_jax.parallel import hosts
+
+port, process, folder = sys.argv[1:]
+jax.distributed.initialize(f"localhost:{port}", 3, int(process))
+
+def act():
+    time.sleep(1)
+    Path(folder, process).touch()
+
+hosts.first_alone(act)
+print([path.name for path in Path(folder).iterdir()])
+"""
+
+
+@pytest.mark.slow
+def test_the_others_go_on_when_the_first_host_is_done(tmp_path):
+    port = free_port()
+    started = [start("-c", FIRST_ALONE, port, number, tmp_path) for number in range(3)]
+    assert [finish(process, timeout=120)[0] for process in started] == ["['0']\n"] * 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_held_back_and_reported(number):
+    before = signal.getsignal(number)
+    with shutdown_of_run() as shutdown:
+        assert not shutdown.requested()
+        shutdown.check()
+        os.kill(os.getpid(), number)
+        assert shutdown.requested()
+        with pytest.raises(Interrupted) as stopped:
+            shutdown.check()
+        assert stopped.value.signal == number
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_interrupt_is_not_held_back():
+    with Shutdown():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 
-from tests.xla_flags import QUICKLY_COMPILED
+from tests.processes import QUICKLY_COMPILED
 
 GIVEN = json.loads(sys.argv[1])
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={GIVEN['devices']} {QUICKLY_COMPILED}"

@@ -11,10 +11,11 @@ from rich.console import Console
 
 import diffenc_jax as dj
 from diffenc_jax.parallel.batches import Batches
+from diffenc_jax.runs import storage
 from diffenc_jax.runs.base import BaseRun
+from diffenc_jax.runs.metrics import METRICS_FILE, read_metrics
 from diffenc_jax.train import loop
 from diffenc_jax.train.program import TrainingProgram
-from tests.logs import logged
 from tests.processes import wait_until
 
 
@@ -62,3 +63,10 @@ def before_each_step(action):
         return batch
 
     return mock.patch.object(loop, "Batches", announced)
+
+
+def logged(workdir):
+    """Rows of the metrics without the values that depend on the clock."""
+    rows = read_metrics(workdir)
+    assert len(rows) == storage.read(workdir / METRICS_FILE).count(b"\n")
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows]

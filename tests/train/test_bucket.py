@@ -17,14 +17,13 @@ from tests.bucket import Faults
 from tests.tensorboard import shown
 from tests.train.bucket_program import GONE_SECONDS, SAVE_EVERY, STEPS, config
 from tests.train.running import assert_same_run, train
-from tests.xla_flags import QUICKLY_COMPILED
 
 pytestmark = pytest.mark.slow
 
 
 def start(images, workdir):
-    program = "tests.train.bucket_program"
-    return processes.start("-m", program, images, workdir, stdout=None, stderr=None, XLA_FLAGS=QUICKLY_COMPILED)
+    program, flags = "tests.train.bucket_program", processes.QUICKLY_COMPILED
+    return processes.start("-m", program, images, workdir, stdout=None, stderr=None, XLA_FLAGS=flags)
 
 
 def kill_amid_a_save(process, workdir, earlier):

@@ -8,7 +8,6 @@ from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.model import DataSpec
 from diffenc_jax.train import flops as counted
-from diffenc_jax.train.flops import count
 from diffenc_jax.train.program import TrainingProgram
 from tests import shipped, tiny
 
@@ -26,14 +25,14 @@ def test_flops_and_parameters_are_those_of_the_products():
     attention = 2 * pixels**2 * width
     time = 4 * width * 4 * width + width * 4 * width + (down + mid + up) * 4 * width * width
     forward = 2 * batch * (taps * convolutions + pixels * by_pixel + attention + time)
-    counts = count(config, DataSpec((side, side, 1), tiny.LEVELS))
+    counts = counted.count(config, DataSpec((side, side, 1), tiny.LEVELS))
     assert counts.flops_per_step == pytest.approx(3 * forward, rel=0.03)
     assert counts.total_params == pytest.approx(9 * convolutions + by_pixel + time, rel=0.01)  # and biases
 
 
 def installed(config):
     """Counts of an installed configuration."""
-    return count(config)
+    return counted.count(config)
 
 
 CASES = [("digits_matched", "diffenc", "vdm"), ("cifar10_matched", "diffenc-8-2", "vdm-8")]

@@ -17,7 +17,6 @@ from diffenc_jax.diffusion.process import Prediction, Process
 from diffenc_jax.diffusion.schedules import FixedLinear, Monotone
 from diffenc_jax.model import DataSpec
 from diffenc_jax.train import gradients
-from diffenc_jax.train.gradients import StepInputs, every_kth
 from diffenc_jax.train.program import TrainingProgram
 from diffenc_jax.train.state import averages
 from tests import tiny
@@ -69,7 +68,7 @@ def draw(x64):
     rng, shape = np.random.RandomState(0), (8, *SPEC.shape)
     pixels = rng.randint(0, 256, shape).astype(np.uint8)
     eps_0, eps_t = rng.normal(size=(2, *shape))
-    return StepInputs(Batch(pixels), Noise(rng.uniform(size=8), eps_0, eps_t), np.ones(8), jax.random.key(0))
+    return gradients.StepInputs(Batch(pixels), Noise(rng.uniform(size=8), eps_0, eps_t), np.ones(8), jax.random.key(0))
 
 
 def with_endpoints_of(draw, first, k):
@@ -84,11 +83,11 @@ def assert_close(actual, expected, rtol=1e-9, atol=0.0):
 
 def test_every_image_has_its_turn():
     images = np.arange(12)[:, None]
-    turn = jax.jit(lambda first: every_kth(jnp.asarray(images), 3, first))
+    turn = jax.jit(lambda first: gradients.every_kth(jnp.asarray(images), 3, first))
     turns = [np.asarray(turn(first))[:, 0] for first in range(3)]
     np.testing.assert_array_equal(np.sort(np.concatenate(turns)), np.arange(12))
     np.testing.assert_array_equal(turns[1], [1, 4, 7, 10])
-    assert every_kth(jnp.asarray(images), 1, jnp.asarray(0)) is None
+    assert gradients.every_kth(jnp.asarray(images), 1, jnp.asarray(0)) is None
 
 
 def test_with_some_end_points_the_mean_gradient_is_that_of_all(draw):

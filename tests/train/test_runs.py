@@ -20,9 +20,8 @@ from diffenc_jax.runs.records import read_values
 from diffenc_jax.runs.stored import StoredRun
 from diffenc_jax.train import loop
 from tests import tiny
-from tests.logs import logged
 from tests.tensorboard import hyperparameters, shown
-from tests.train.running import assert_same_run, shared_program, train
+from tests.train.running import assert_same_run, logged, shared_program, train
 
 
 def config(images, **changes):

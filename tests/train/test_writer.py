@@ -10,9 +10,8 @@ from clu.metric_writers import MultiWriter
 from diffenc_jax.runs.metrics import read_metrics
 from diffenc_jax.train.writer import Background, Guard, JsonLines, TensorBoard, Writer
 from tests import ROOT, tiny
-from tests.processes import python
+from tests.processes import QUICKLY_COMPILED, python
 from tests.tensorboard import hyperparameters, shown
-from tests.xla_flags import QUICKLY_COMPILED
 
 
 def writer_of(workdir, part, start=0):

@@ -1,4 +1,4 @@
-"""The command on made-up records: its numbers by hand, its refusals and its notes."""
+"""The command on made-up records: its numbers by hand, its refusals and its notes; and bits/dim by cost."""
 
 import json
 import math
@@ -10,10 +10,11 @@ import scipy.stats
 
 from diffenc_jax.__main__ import main
 from diffenc_jax.config import load_config
+from diffenc_jax.lab.comparisons import quality
 from diffenc_jax.lab.comparisons.compare import compare, comparison_table
 from diffenc_jax.runs.records import read_evaluation
 from diffenc_jax.runs.stored import StoredRun
-from tests import refusals
+from tests import refusals, tiny
 
 IMAGES = 30
 HARD = np.random.RandomState(0).normal(size=IMAGES)  # how hard the images are, to any model
@@ -221,3 +222,30 @@ def test_real_numbers_are_no_images(write, capsys):
     assert "difference ± noise ± examples" in out
     assert "(30 examples, sha256" in out
     assert "image" not in out
+
+
+def test_arms_are_trained_in_turn_and_compared_with_the_first(tmp_path, monkeypatch, capsys):
+    """An arm beside itself in half of the steps, on training images that are held out; a second call only reads."""
+    images, config = tiny.images(40), tmp_path / "tiny.py"
+    np.savez(tmp_path / "images.npz", train=images[:32], test=images[32:])
+    config.write_text(tiny.file(data__source=str(tmp_path / "images.npz"), train__steps=4, train__batch_size=8))
+    arms = ["vdm", "vdm train.steps=2"]
+    command = ["time-to-quality", f"--config={config}", f"--out={tmp_path}", "--held-out=8", "--seeds=0"]
+    command += [f"--arm={arm}" for arm in arms]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "seed0.json").read_text())
+    assert [found[arm]["steps"] for arm in arms] == [4, 2]
+    assert found[arms[0]]["FLOPs"] == 2 * found[arms[1]]["FLOPs"]
+    held_out = np.load(tmp_path / "held-out-8.npz")
+    np.testing.assert_array_equal(held_out["test"], images[24:32])
+    np.testing.assert_array_equal(held_out["train"], images[:24])
+    row = next(line for line in printed.splitlines() if "`vdm train.steps=2`" in line)
+    bits, mean, steps, _, _, flops = (cell.strip() for cell in row.strip("| ").split("|")[1:])
+    assert bits == mean == f"{found[arms[1]]['bpd']:.4f}"
+    assert (steps, flops) == ("2", "0.500")
+    monkeypatch.setattr(quality, "trained", lambda configs: pytest.fail("it trains again"))
+    assert main(command) == 0
+    assert capsys.readouterr().out == printed
+    assert main([*command, "--arm=diffenc"]) == 2
+    assert "seed0.json is of other arms; choose another --out" in capsys.readouterr().err

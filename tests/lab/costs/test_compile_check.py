@@ -1,25 +1,31 @@
-"""The command with the real compilers: it prints what it writes, which agrees with other ways of counting."""
+"""Costs of a step: by the real compilers, measured, and the load of other processes."""
 
 import json
+import os
 import re
 from unittest import mock
 
 import jax
+import numpy as np
 import pytest
 
+from diffenc_jax.__main__ import main
+from diffenc_jax.config import load_config
 from diffenc_jax.core.errors import InputError
 from diffenc_jax.lab.costs import compile_check, hlo
-from diffenc_jax.lab.costs.compile_check import step_lines
+from diffenc_jax.lab.costs.load import SMALLEST, cpu_seconds, share_of_others
 from diffenc_jax.lab.costs.machines import TARGETS, Target
 from diffenc_jax.parallel.memory import Memory
 from diffenc_jax.train.flops import count
+from diffenc_jax.train.program import TrainingProgram
 from tests import tiny
 from tests.lab.costs import compilers
+from tests.stored_runs import write_images
 
 WIDE = {"model.score.width": 256, "model.score.dropout": 0.0, "model.remat": "none", "train.batch_size": 64}
 TINY = "--config=tiny.py:vdm"
 QUICK = "--quick", TINY
-SMALLEST = ("--config.model.score.layers=1", "--config.model.score.width=32")
+SMALL_NETWORK = ("--config.model.score.layers=1", "--config.model.score.width=32")
 TPU_FLAGS = {
     "four chips": [*QUICK, "--topology=v5e:2x2", *(f"--config.{key}={value}" for key, value in WIDE.items())],
     "two slices": [*QUICK, "--topology=v5e:2x2", "--slices=2", "--config.mesh.fsdp=4"],
@@ -29,10 +35,10 @@ TPU_FLAGS = {
 GPU_FLAGS = {
     "transformer": [TINY, "--topology=h100:8", *(f"--config.{key}={value}" for key, value in WIDE.items())],
     "two hosts": ["--config=tiny.py:diffenc", "--topology=H100:2x4", "--config.mesh.fsdp=4"],
-    "unet": ["--config=digits:vdm", "--topology=h100:1", *SMALLEST],
-    "bfloat16": ["--config=digits:vdm", "--topology=h100:1", *SMALLEST, "--config.model.dtype=bfloat16"],
-    "dct": ["--config=cifar10_variants:diffenc-dct", "--topology=h100:1", *SMALLEST, "--batch=8"],
-    "uneven": ["--config=fashion_mnist_small", "--topology=h100:8", *SMALLEST, "--config.mesh.fsdp=8"],
+    "unet": ["--config=digits:vdm", "--topology=h100:1", *SMALL_NETWORK],
+    "bfloat16": ["--config=digits:vdm", "--topology=h100:1", *SMALL_NETWORK, "--config.model.dtype=bfloat16"],
+    "dct": ["--config=cifar10_variants:diffenc-dct", "--topology=h100:1", *SMALL_NETWORK, "--batch=8"],
+    "uneven": ["--config=fashion_mnist_small", "--topology=h100:8", *SMALL_NETWORK, "--config.mesh.fsdp=8"],
     "too large": [TINY, "--topology=l4:1", "--config.train.batch_size=8388608"],
 }
 
@@ -50,7 +56,7 @@ def check(kind, flags, folder):
     (folder / "tiny.py").write_text(tiny.FILE)
     output = compilers.python(kind, COMMANDS, json.dumps(flags), cwd=folder)
     contents = {name: json.loads((folder / f"{name}.json").read_text()) for name in flags}
-    starts = [output.index("\n".join([*step_lines(wrote), ""])) for wrote in contents.values()]
+    starts = [output.index("\n".join([*compile_check.step_lines(wrote), ""])) for wrote in contents.values()]
     assert starts == sorted(starts)
     assert re.findall(r"exit code (\d)", output) == [str(int(not wrote["fits"])) for wrote in contents.values()]
     for wrote in contents.values():
@@ -146,3 +152,52 @@ def test_the_work_of_a_step_is_the_sum_of_its_kernels():
     assert [work["parts"]["optimizer"][name] for name in ("bytes", "bytes_backward")] == [700, 600]
     assert work["parts"]["optimizer"]["kernels_backward"] == 3
     assert compile_check.work_table(work).rows == [["optimizer", "4", "7e-07", "3.5e-05", "100.0", "85.7"]]
+
+
+@pytest.mark.slow
+def test_the_command_prints_and_writes_the_costs_of_the_step(tmp_path, capsys):
+    """Memory is the state and temporaries that grow with the batch."""
+    (tmp_path / "small.py").write_text(tiny.file(data__source=str(write_images(tmp_path / "images.npz"))))
+    temporaries = []
+    for size in (8, 32):
+        given = f"{tmp_path}/small.py:vdm", [f"train.batch_size={size}"]
+        path, config = tmp_path / "costs" / f"{size}.json", load_config(*given)
+        options = f"--config={given[0]}", f"--config.{given[1][0]}", "--steps=4", f"--json={path}"
+        assert main(["costs", *options]) == 0
+        cost, counts, said = json.loads(path.read_text()), count(config, tiny.SPEC), capsys.readouterr().out
+        leaves = jax.tree.leaves(jax.eval_shape(TrainingProgram(tiny.model(config), config).init, np.uint32(0)))
+        arguments = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + size * tiny.SPEC.dims
+        assert arguments <= cost["memory_of_state"] < 1.02 * arguments
+        assert cost["memory_per_step"] == cost["memory_of_state"] + cost["memory_of_temporaries"]
+        temporaries.append(cost["memory_of_temporaries"])
+        assert (cost["params"], cost["params_by_part"]) == (counts.total_params, counts.params)
+        assert (cost["flops_per_step"], cost["train_flops"]) == (counts.flops_per_step, 8 * counts.flops_per_step)
+        lower, upper = cost["seconds_per_step_quartiles"]
+        assert 0 < lower <= cost["seconds_per_step"] <= upper < cost["compile_seconds"]
+        assert (cost["config"], cost["arm"], cost["config_hash"]) == ("tiny", "vdm", config.hash)
+        assert f"{cost['params']:,}" in said
+        assert f"{cost['flops_per_step']:.4g} per step, {cost['train_flops']:.4g} in 8 steps" in said
+        assert ("upper bounds" in said) == ((cost["cpu_share_of_others"] or 0) >= SMALLEST)
+    assert 1.5 < temporaries[1] / temporaries[0] < 4.5
+
+
+SHARES = [
+    ((120.0, 45.0), 0.25),
+    ((120.0, 39.9), 0.0),  # ticks
+    ((100.4, 40.3), None),  # too short for the ticks
+    ((100.0, 40.0), None),
+]
+
+
+@pytest.mark.parametrize(("after", "share"), SHARES)
+def test_the_share_is_that_of_all_cores(after, share):
+    assert share_of_others((100.0, 40.0), after) == (share and pytest.approx(share))
+
+
+@pytest.mark.skipif(cpu_seconds() == (0.0, 0.0), reason="this system does not count as Linux does")
+def test_our_own_time_is_not_that_of_others():
+    before, own = cpu_seconds(), sum(os.times()[:4])
+    while cpu_seconds()[0] - before[0] < 1.0:
+        pass
+    after, own = cpu_seconds(), sum(os.times()[:4]) - own
+    assert after[1] - before[1] <= after[0] - before[0] - own + 0.05

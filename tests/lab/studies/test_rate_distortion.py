@@ -1,19 +1,25 @@
-"""Rate and distortion against closed forms for Gaussian data and the library's bound."""
+"""Rate and distortion against closed forms and the library's bound, and the image that a receiver of z_t shows."""
 
 from functools import cache
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
 from diffenc_jax.__main__ import main
+from diffenc_jax.diffusion.decoders import Levels
+from diffenc_jax.diffusion.encoders import Identity, NonTrainable, Shrinking, Trainable
+from diffenc_jax.diffusion.gaussian import align
 from diffenc_jax.evaluation.evaluator import Evaluator
 from diffenc_jax.lab import studies
-from diffenc_jax.lab.studies.progressive import ImageRates, measure_rates, rows_of_rates
+from diffenc_jax.lab.studies.progressive import ImageRates, measure_rates, rows_of_rates, stage
 from diffenc_jax.lab.studies.rate_distortion import Rates
 from diffenc_jax.model import DataSpec, build
 from diffenc_jax.runs.stored import StoredRun
 from tests import tiny
+from tests.diffusion.formulas import process_of
 from tests.evaluation import gaussian
 from tests.refusals import refused
 from tests.stored_runs import trained, write_run
@@ -142,3 +148,39 @@ def test_the_depth_of_the_study_is_that_of_the_option_the_key_or_the_run(home, c
         assert study.changes(config, given, study.arguments(depth=depth))["loss.depth"] == expected
     error = refused(main, ["rate-distortion", home / "vdm", "--depth=100000000"], capsys)
     assert "are too short for float32; take at most" in error
+
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (5, 3, 2)).astype(np.uint8)
+EPS = np.random.RandomState(1).normal(size=PIXELS.shape).astype(np.float32)
+
+
+ENCODERS = [
+    (Identity(), True),
+    (NonTrainable(), True),
+    (Shrinking(0.5), True),
+    (Trainable(lambda x, gamma: 0.0 * x), False),  # the same x_t as that of NonTrainable, but nobody knows
+]
+
+
+@pytest.mark.parametrize(("encoder", "is_exact"), ENCODERS)
+def test_an_exact_estimate_of_the_encoded_image_shows_the_image_where_the_encoder_is_known(encoder, is_exact):
+
+    @jax.jit
+    def shown_and_expected(number, pixels, eps):
+        """The pixels, and by hand the bins that they lie in."""
+        x = Levels(256).values(pixels)
+
+        def velocity(z, gamma):
+            """v̂ whose x̂ is x_t."""
+            alpha, sigma = (align(jnp.sqrt(jax.nn.sigmoid(g)), z) for g in (-gamma, gamma))
+            return (alpha * z - encoder.mean(x, gamma)) / sigma
+
+        process = process_of(encoder, velocity)
+        step = process.uniform_steps(6).step(number, len(pixels))
+        shown = x if is_exact else encoder.mean(x, step.gamma_t)
+        return stage(process, step, pixels, eps)[0], Levels(256).in_bins(shown)
+
+    for number in (2, 4, 5):
+        pixels, expected = map(np.asarray, shown_and_expected(number, PIXELS, EPS))
+        np.testing.assert_allclose(pixels.astype(np.float32), expected, atol=0.501)
+        assert np.array_equal(pixels, PIXELS) == is_exact

@@ -8,19 +8,18 @@ import jax.numpy as jnp
 import pytest
 
 from diffenc_jax.nets import compute
-from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.kernels import triton_norm
 from diffenc_jax.nets.kernels.forms import PLATFORMS, forms_of
 from tests import tiny
 from tests.nets.contract import KEY, TIME, UNET, X, assert_computed_alike, output_and_slope
 
-CPU = Compute(platform="cpu")
+CPU = compute.Compute(platform="cpu")
 
 
 def test_gpus_have_the_values_and_gradients_of_cpus():
     assert forms_of("gpu").normalize == triton_norm.normalize
     net = UNET.clone(fourier_bins=())
-    assert_computed_alike(net, Compute(platform="gpu"), CPU, f=lambda apply: jnp.sum(jnp.sin(apply(TIME))))
+    assert_computed_alike(net, compute.Compute(platform="gpu"), CPU, f=lambda apply: jnp.sum(jnp.sin(apply(TIME))))
 
 
 @pytest.mark.slow
@@ -34,7 +33,7 @@ def test_gpus_have_the_values_and_gradients_of_cpus():
 def test_derivatives_in_time_have_equal_gradients(monkeypatch, platform, kernels, levels):
     if not kernels:
         monkeypatch.setattr(compute, "forms_of", PLATFORMS.get)
-    assert_computed_alike(UNET.clone(layers=2, levels=levels, fourier_bins=()), Compute(platform=platform), CPU)
+    assert_computed_alike(UNET.clone(layers=2, levels=levels, fourier_bins=()), compute.Compute(platform=platform), CPU)
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def without_kernels(monkeypatch):
 
 def lower(name):
     """Lower a loss, with a derivative in time, and its gradient for a platform."""
-    params, net = tiny.drawn(UNET, X, TIME), UNET.clone(compute=Compute(platform=name))
+    params, net = tiny.drawn(UNET, X, TIME), UNET.clone(compute=compute.Compute(platform=name))
     loss = jax.value_and_grad(lambda params: output_and_slope(lambda t: net.apply(params, X, t, KEY)))
     jax.jit(loss).trace(params).lower(lowering_platforms=("cuda" if name == "gpu" else name,))
 
