@@ -84,6 +84,11 @@ def load_config(spec: str, changes: load.Changes = ()) -> Config:
     reference = load.load_config(f"{spec.partition(':')[0]}:{arm}", changes)
     other, must = reference.train.flops_of, f"{FLOPS_OF}={arm} must name an arm with a length of its own"
     require(other is None, f"{must}, and {arm} has the length of {other}")
+    return with_flops_of(config, reference)
+
+
+def with_flops_of(config: Config, reference: Config) -> Config:
+    """`config` with as many steps as give it, to half a step, the FLOPs of the training `reference`."""
     steps = reference.train.steps * _flops_per_step(reference) / _flops_per_step(config)
     return config.replace({"train.steps": max(1, round(steps)), FLOPS_OF: None})
 

@@ -41,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", type=seed_numbers, default=(0, 1, 2), help="seeds (default: 0-2)")
     text = "evaluate on the last N training images, and train on the others (default: on eval.split)"
     parser.add_argument("--held-out", type=positive, metavar="N", help=text)
+    parser.add_argument("--equal-flops", action="store_true", help="train every arm for the FLOPs of the first one")
     parser.add_argument("--out", type=location, required=True, metavar="DIR", help="folder of the values")
     add_config(parser)
 
@@ -54,10 +55,12 @@ def run(arguments: Namespace) -> None:
     for seed in arguments.seeds:
         path = arguments.out / f"seed{seed}.json"
         if not path.exists():
-            configs = {}
+            configs = dict[str, Any]()
             for arm in arguments.arm:
                 name, *own = arm.split()
-                configs[arm] = flops.load_config(f"{arguments.config}:{name}", [*changes, f"seed={seed}", *own])
+                config = flops.load_config(f"{arguments.config}:{name}", [*changes, f"seed={seed}", *own])
+                first = configs.get(arguments.arm[0], config)
+                configs[arm] = flops.with_flops_of(config, first) if arguments.equal_flops else config
             path.write_text(json.dumps(quality.trained(configs), indent=1) + "\n")
         values.append(json.loads(path.read_text()))
         require([*values[-1]] == arguments.arm, f"{path} is of other arms; choose another --out")

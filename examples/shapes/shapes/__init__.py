@@ -1,0 +1,1 @@
+"""Networks whose shapes are compared."""
