@@ -71,7 +71,7 @@ def _part_listing(path: str) -> Listing:
     keys = [Listed(f"{path}.kind", Key(doc, type=str, part=kind, default=""), chosen)]
     for name in sorted(parts.entries(kind)):
         for option, definition in parts.keys(kind, name).items():
-            default = recipes[f"{path}.{option}"] if name == chosen else definition.default
+            default = recipes.get(f"{path}.{option}", definition.default) if name == chosen else definition.default
             keys.append(Listed(f"{path}.{option}", definition, default, name))
     return Listing(path, f"{path}: a {what}, and its keys", keys)
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from diffenc_jax.config.schema import flatten, jsonable, unknown_key
 from diffenc_jax.core import parts
-from diffenc_jax.core.errors import InputError
+from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import REQUIRED, Key, join
 
 _PART_BY_KEY = {kind.name_key: name for name, kind in parts.kinds().items() if kind.section}
+_PART_BY_SECTION = {kind.section: name for name, kind in parts.kinds().items()}
 
 
 def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,9 +44,18 @@ def _section_of(values: dict[str, Any], path: str, open_keys: set[str]) -> tuple
     section: Any = values
     for parent in parents:
         section = section.get(parent) if isinstance(section, dict) else None
-    if not isinstance(section, dict) or (name not in section and path not in open_keys):
-        raise InputError(unknown_key(path, {*flatten(values), *open_keys}))
+    if isinstance(section, dict) and name in section:
+        return section, name
+    possible = open_keys | _keys_of_part(parents, section)
+    require(path in possible, unknown_key(path, {*flatten(values), *possible}))
     return section, name
+
+
+def _keys_of_part(parents: list[str], section: Any) -> set[str]:
+    """Full keys of the part in this section, where those with a default may be absent; none if it has no part."""
+    path = ".".join(parents)
+    is_part = isinstance(section, dict) and "kind" in section and path in _PART_BY_SECTION
+    return {join(path, key) for key in parts.keys(_PART_BY_SECTION[path], section["kind"])} if is_part else set()
 
 
 def _take_part(values: dict[str, Any], kind: str, name: str) -> set[str]:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from etils import epy
 
 from diffenc_jax.core.errors import InputError, first_line, lookup, refusing, require, suggestion
-from diffenc_jax.core.keys import Key, join, keys_of
+from diffenc_jax.core.keys import REQUIRED, Key, join, keys_of
 
 with epy.lazy_imports():  # a third of the time of a command's help
     from importlib import metadata
@@ -147,8 +147,13 @@ def keys(kind: str, name: str) -> dict[str, Key]:
 
 
 def options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked values by key of a part; raises InputError if one is unknown, missing or not allowed."""
+    """The checked values by key of a part; raises InputError if one is unknown, missing or not allowed.
+
+    Keys with a default may be absent, so that a part can have new ones without a change of any stored configuration.
+    """
     definitions, name_key, section = keys(kind, name), kinds()[kind].name_key, kinds()[kind].section
+    defaults = {name: key.default for name, key in definitions.items() if key.default is not REQUIRED}
+    given = defaults | dict(given)
     unknown, missing = sorted(given.keys() - definitions), sorted(definitions.keys() - given)
     part = f"{name_key}={name}"
     advice = f"it has {', '.join(definitions) or 'none'}; choose an arm with this kind, or give the whole section"

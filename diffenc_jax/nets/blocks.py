@@ -138,13 +138,11 @@ class Head(nn.Module):
       make: makes a block (h, cond, mask, skip) -> h.
       output: the output layer (h, cond) -> image, which may create submodules.
       dropout: dropout rate.
-      compute: how it is computed.
     """
 
     make: Callable[..., nn.Module]
     output: Callable[[jax.Array, jax.Array], jax.Array]
     dropout: float
-    compute: Compute
 
     @nn.compact
     def __call__(self, h, cond, hidden_shape, dropout_key):

@@ -28,13 +28,13 @@ class _Linear(nn.Module):
 
 
 class Conv(_Linear):
-    """3x3 convolution [B, H, W, C] -> features [B, H, W, width] with zero padding, in the dtype of `compute`."""
+    """3x3 convolution [B, H, W, C] -> features [B, H, W, width], in the dtype of `compute`."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Features:
         kernel, bias = self._params(*self.compute.window(3), x.shape[-1])
         form = self.compute.forms.convolve if self.compute.axes == 2 else convolution.convolve
-        return Features(form(x.astype(self.compute.dtype), kernel), bias[None])
+        return Features(form(x.astype(self.compute.dtype), kernel, self.compute.periodic), bias[None])
 
 
 class Dense(_Linear):
@@ -57,7 +57,7 @@ class ImageConv(_Linear):
     def __call__(self, h: jax.Array) -> jax.Array:
         kernel, bias = self._params(*self.compute.window(3), h.shape[-1])
         form = self.compute.forms.convolve_to_image if self.compute.axes == 2 else convolution.convolve_to_image
-        return bias + form(h, kernel)
+        return bias + form(h, kernel, self.compute.periodic)
 
 
 class Unpool(_Linear):

@@ -74,7 +74,7 @@ class ScoreNetwork(Network, kw_only=True):
         out = output(h, cond)
         if not (with_heads or self.is_initializing()):
             return out
-        head = partial(Head, make_block, output, self.dropout, self.compute)
+        head = partial(Head, make_block, output, self.dropout)
         heads = {name: head(name=name)(h, cond, hidden_shape, dropout_key) for name in self.extra_heads}
         return (out, heads) if with_heads else out
 

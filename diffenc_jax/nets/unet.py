@@ -35,6 +35,12 @@ class UNet(ScoreNetwork):
     dropout: float = key(doc="Dropout rate in the blocks.", limits=FRACTION)
     fourier_bins: tuple[float, ...] = periods("widths of a pixel's bin")
     attention: bool = key(False, "Whether attention follows every block, and not only the first one of the middle.")
+    padding: str = key(
+        "zero",
+        "What the convolutions see beyond the edges of an image: zeros, or its opposite edges, for data on a torus. "
+        "Periodic, the network commutes with shifts by multiples of 2**levels.",
+        choices=("zero", "periodic"),
+    )
 
     def check(self, path: str, shape: tuple[int, ...]) -> None:
         """Raise InputError, naming keys of `path`, if the network cannot be built for images or series of `shape`."""
@@ -52,17 +58,22 @@ class UNet(ScoreNetwork):
             groups, norm = attention_groups(channels), f"the {channels} channels of an attention's norm"
             require(channels % groups == 0, f"{path}.width: {groups} must divide {norm}")
 
+    @property
+    def how(self) -> Compute:
+        """`compute` with the padding."""
+        return replace(self.compute, periodic=self.padding == "periodic")
+
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
         """The output; if `with_heads`, the pair (output, outputs of the heads by name)."""
         shape, x = x.shape, as_image(x)
         inputs, condition = self.inputs(x, condition)
         cond = TimeEmbedding(self.width, name="time")(time, condition)
-        h = self.compute.forms.add_offset(Conv(self.width, self.compute, name="conv_in")(inputs))
+        h = self.compute.forms.add_offset(Conv(self.width, self.how, name="conv_in")(inputs))
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
         out_shape = (*shape[:-1], self.outputs * shape[-1])
-        output = lambda h, _: to_image(h, self.out_groups, self.compute, out_shape)  # noqa: E731
-        compute = replace(self.compute, remat="none")
+        output = lambda h, _: to_image(h, self.out_groups, self.how, out_shape)  # noqa: E731
+        compute = replace(self.how, remat="none")
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute)
         return self.finish(h, cond, output, block, h.x.shape, dropout_key, with_heads)
 
@@ -74,14 +85,14 @@ class UNet(ScoreNetwork):
         return fourier_features(x, self.fourier_bins, self.bin_width), condition
 
     def _middle(self, h, cond, masks):
-        block = partial(ResnetBlock, h.x.shape[-1], self.mid_groups, self.dropout, self.compute)
+        block = partial(ResnetBlock, h.x.shape[-1], self.mid_groups, self.dropout, self.how)
         h = block(name="mid_0")(h, cond, masks[0])
         h = Attention(self.compute, name="attention")(h)
         return block(name="mid_1")(h, cond, masks[1])
 
     def _flat(self, h, cond, dropout_key):
         """All blocks at full resolution, with one skip connection per block."""
-        compute, layers = self.compute, self.layers
+        compute, layers = self.how, self.layers
         masks = draw_masks(dropout_key, self.dropout, [h.x.shape] * (2 * layers + 3))
         block = partial(ResnetBlock, self.width, self.groups, self.dropout, compute, self.attention)
         first = h
@@ -96,7 +107,7 @@ class UNet(ScoreNetwork):
 
     def _pooled(self, h, cond, dropout_key):
         """Levels of halved resolution and doubled width, with one skip connection per level."""
-        compute, levels, blocks = self.compute, range(self.levels), range(self.layers // self.levels)
+        compute, levels, blocks = self.how, range(self.levels), range(self.layers // self.levels)
         batch, height, width, _ = h.x.shape
         rows, columns = self.compute.window(2)
 

@@ -7,6 +7,7 @@ import pytest
 import scipy.fft
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from diffenc_jax.diffusion.flow import Solver, likelihood_of
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.dct import FrequencyGains, dct
 from diffenc_jax.nets.transformer import Transformer, from_patches, to_patches
@@ -46,6 +47,33 @@ def test_attention_after_every_block_is_what_is_added_to_the_others(levels):
     )()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(other - expected).max() > 0.01
+
+
+@pytest.mark.parametrize(("levels", "platform"), [(0, "cpu"), (1, "cpu"), (1, "tpu")])
+def test_a_periodic_network_commutes_with_shifts_by_whole_pools(levels, platform):
+    net = UNET.clone(levels=levels, padding="periodic", compute=Compute(platform=platform))
+    params, x = tiny.drawn(net, X, TIME), jnp.roll(X, (2, -2), (1, 2))
+    here, there, edged = jax.jit(
+        lambda: (
+            net.apply(params, X, TIME),
+            net.apply(params, x, TIME),
+            net.clone(padding="zero").apply(params, x, TIME),
+        )
+    )()
+    np.testing.assert_allclose(there, jnp.roll(here, (2, -2), (1, 2)), atol=1e-5)
+    assert np.abs(edged - there).max() > 0.01
+
+
+@pytest.mark.slow
+def test_log_p_of_a_periodic_model_is_that_of_a_shifted_image():
+    periodic = dict.fromkeys(["model__score__padding", "model__encoder__padding"], "periodic")
+    model = tiny.model(tiny.config("diffenc", model__derivative_head=True, **periodic))
+    process, solver = model.bind(tiny.drawn(model)), Solver(rtol=1e-4, atol=1e-4)
+    z = np.random.RandomState(0).normal(size=(1, *tiny.SPEC.shape)).astype(np.float32)
+    log_p = jax.jit(lambda z: -likelihood_of(process, z, None, solver).total)
+    here, there = log_p(z), log_p(jnp.roll(z, (2, -2), (1, 2)))
+    np.testing.assert_allclose(there, here, atol=0.1)
+    assert np.abs(log_p(z[:, ::-1]) - here) > 0.3
 
 
 @networks

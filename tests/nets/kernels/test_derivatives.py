@@ -1,5 +1,6 @@
 """Attention, convolutions and norms, whose derivatives are hand-written or restricted, against formulas and XLA's."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -76,7 +77,18 @@ def plain_convolution(x, kernel):
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-PAIRS = [(convolution.convolve_on_cpu, plain_convolution, (3, 3)), (convolution.multiply_on_cpu, jnp.matmul, ())]
+def on_torus(x, kernel):
+    """Each tap of its own: an image of which the rows and columns are moved."""
+    taps = itertools.product(range(3), range(3))
+    return sum(jnp.roll(x, (1 - i, 1 - j), (1, 2)) @ kernel[i, j] for i, j in taps)
+
+
+PAIRS = [
+    (convolution.convolve_on_cpu, plain_convolution, (3, 3)),
+    (partial(convolution.convolve_on_cpu, periodic=True), on_torus, (3, 3)),
+    (partial(convolution.convolve, periodic=True), on_torus, (3, 3)),
+    (convolution.multiply_on_cpu, jnp.matmul, ()),
+]
 
 
 def draw(b, h, w, c, d, taps=(3, 3)):
