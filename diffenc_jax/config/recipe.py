@@ -20,8 +20,9 @@ MUON = ConfigDict({**ADAMW, "kind": "muon", "momentum": 0.9})
 FIXED_LINEAR = ConfigDict({"kind": "fixed_linear", "gamma_min": None, "gamma_max": 5.0})
 # The three compared models, as changes of a recipe.
 ARMS = {"diffenc": {}, "nontrainable": {"model.encoder": NONTRAINABLE}, "vdm": {"model.encoder": IDENTITY}}
-# Suffixes of an arm's name: -T<depth> for training at this depth, -published and -fast for other recipes.
-DEPTH, PUBLISHED, FAST = "-T", "-published", "-fast"
+# Suffixes of an arm, the last first: -T<depth> for training at this depth, -published and -fast for other recipes,
+# -pooled for another shape of the score network.
+DEPTH, PUBLISHED, FAST, POOLED = "-T", "-published", "-fast", "-pooled"
 
 # Changes of a recipe that undo its deviations from the published training; docs/training.md lists all deviations.
 AS_PUBLISHED = {"train.endpoint_interval": 1, "data.shuffle_shards": 1}
@@ -130,24 +131,26 @@ def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]], fast: 
     """Apply the changes of the arm `config.arm` (see `with_changes`), whose name may have suffixes.
 
     '<arm>-published' undoes deviations from the published training (see `AS_PUBLISHED`). '<arm>-fast' trains by
-    `FAST_RECIPE` in fewer steps. '<arm>-T<depth>' sets `loss.depth`: 'diffenc-T10' is 'diffenc' trained with
-    10 steps. An arm with the FLOPs of another arm's training (`train.flops_of`) then has the FLOPs of that arm with the
-    same suffixes.
+    `FAST_RECIPE` in fewer steps. '<arm>-pooled' has a score network by `pooled`; '<arm>-pooled-fast' is trained fast.
+    '<arm>-T<depth>' sets `loss.depth`: 'diffenc-T10' is 'diffenc' trained with 10 steps. An arm with the FLOPs of
+    another arm's training (`train.flops_of`) then has the FLOPs of that arm with the same suffixes.
 
-    Raises InputError if there is no such arm, or if no depth follows '-T'.
+    Raises InputError if there is no such arm, if its score network cannot be pooled, or if no depth follows '-T'.
 
     Args:
       fast: what '<arm>-fast' has of its own in this configuration.
     """
     has_depth = DEPTH in config.arm and config.arm not in arms
     stem, at, depth = config.arm.rpartition(DEPTH) if has_depth else (config.arm, "", "")
-    suffix = "" if stem in arms else next(filter(stem.endswith, (PUBLISHED, FAST)), "")
-    name = stem.removesuffix(suffix)
+    name, given = stem, [""]
+    for suffixes in ((PUBLISHED, FAST), (POOLED,)):
+        suffix = "" if name in arms else next(filter(name.endswith, suffixes), "")
+        name, given = name.removesuffix(suffix), [*given, suffix]
     changes = dict(lookup("arm", name, arms))
-    if suffix == FAST:
+    if FAST in given:
         steps = round(fast.share * changes.get("train.steps", config.train.steps))
         changes |= {"train.steps": steps, **FAST_RECIPE, **fast.changes}
-    elif suffix:
+    elif PUBLISHED in given:
         changes |= AS_PUBLISHED
     if has_depth:
         is_depth = re.fullmatch("[1-9][0-9]*", depth) is not None
@@ -155,7 +158,21 @@ def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]], fast: 
         changes["loss.depth"] = int(depth)
     if changes.get("train.flops_of"):
         changes["train.flops_of"] += config.arm.removeprefix(name)
-    return with_changes(config, changes)
+    config = with_changes(config, changes)
+    return with_changes(config, pooled(config)) if POOLED in given else config
+
+
+def pooled(config: ConfigDict) -> dict[str, Any]:
+    """Changes for a U-Net with one 2x2 pooling and two thirds of the blocks: the shape of most likelihood per FLOP.
+
+    It is the shape of the lowest bits/dim at equal FLOPs in a comparison of U-Nets of width 32; docs/speed.md has it.
+
+    Raises InputError if the score network is not a U-Net without pooling.
+    """
+    score, arm = config.model.score, config.arm
+    flat = score.kind == "unet" and score.levels == 0
+    require(flat, f"arm {arm!r}: {POOLED} is for model.score.kind=unet with levels=0, and pools nothing else")
+    return {"model.score.levels": 1, "model.score.layers": max(1, round(score.layers * 2 / 3))}
 
 
 def matched(arm: str, changes: Mapping[str, Any], reference: str, layers: int) -> dict[str, dict[str, Any]]:

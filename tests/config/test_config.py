@@ -92,6 +92,16 @@ def test_a_fast_arm_has_the_fast_recipe_and_a_third_of_the_steps():
     assert load_config("mnist:vdm-flops-fast").train.flops_of == "diffenc-fast"
 
 
+def test_a_pooled_arm_has_one_pooling_and_two_thirds_of_the_layers():
+    """In any recipe; and the FLOPs of another arm are those of that arm pooled."""
+    for suffix in ("", "-fast", "-published-T10"):
+        changes = {"arm": f"vdm-flops-pooled{suffix}", "train.flops_of": f"diffenc-pooled{suffix}"}
+        flat = load_config(f"digits_matched:vdm-flops{suffix}")
+        pooled = flat.replace(changes | {"model.score.levels": 1, "model.score.layers": 2})
+        assert load_config(f"digits_matched:vdm-flops-pooled{suffix}") == pooled
+    assert load_config("cifar10:vdm-pooled").model.score.options["layers"] == 21
+
+
 @pytest.mark.parametrize("spec", ["digits_variants:diffenc-dct", "cifar10:vdm-8-published", "synthetic:nontrainable"])
 def test_every_arm_can_be_trained_at_a_depth(spec):
     arm = f"{spec.partition(':')[2]}-T50"
@@ -105,11 +115,18 @@ def test_at_a_depth_an_arm_has_the_flops_of_the_other_arm_at_this_depth():
     assert load_config("mnist:vdm-flops-published-T10") == plain.replace(changes)
 
 
+@pytest.mark.parametrize("spec", ["digits_variants:vdm-transformer-pooled-fast", "arrays:vdm-series-pooled"])
+def test_only_u_nets_without_pooling_are_pooled(spec):
+    with pytest.raises(InputError, match="-pooled is for model"):
+        load_config(spec)
+
+
 REFUSED = [
     *((arm, "-T must be followed by one depth in steps, such as diffenc-T10") for arm in NO_DEPTHS),
     ("diffenc-T10-T20", "unknown arm 'diffenc-T10', perhaps diffenc"),
     ("diff-T10", "unknown arm 'diff', perhaps diffenc; known: diffenc, nontrainable, vdm"),
     ("diffenc-T4294967296", "loss.depth=4294967296 is too large"),
+    ("diffenc-fast-pooled", "unknown arm 'diffenc-fast'"),
 ]
 
 

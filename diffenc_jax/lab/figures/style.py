@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffenc_jax.config.recipe import DEPTH, FAST, PUBLISHED
+from diffenc_jax.config.recipe import DEPTH, FAST, POOLED, PUBLISHED
 from diffenc_jax.runs import storage
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ def save_figure(figure: "Figure", path: Path) -> list[Path]:
 def arm_style(arm: str, number: int = 0) -> dict[str, Any]:
     """Colour, marker and line of an arm: the same in every figure.
 
-    '<arm>-published', '<arm>-fast' and '<arm>-T<depth>' look like the arm, with hollow markers and a line of their
-    depth. Arms that do not ship with the package have hollow markers as well.
+    '<arm>-pooled', '<arm>-published', '<arm>-fast' and '<arm>-T<depth>' look like the arm, with hollow markers and a
+    line of their depth. Arms that do not ship with the package have hollow markers as well.
 
     Args:
       number: number of the run among the runs of the arm in the figure. Runs of the same arm have different lines.
     """
-    known = re.fullmatch(rf"(.+?)(?:{PUBLISHED}|{FAST})?(?:{DEPTH}(\d+))?", arm)
+    known = re.fullmatch(rf"(.+?)(?:{POOLED})?(?:{PUBLISHED}|{FAST})?(?:{DEPTH}(\d+))?", arm)
     if known is not None and known[1] in ARMS:
         place, depth = ARMS.index(known[1]), int(known[2] or 0)
     else:
