@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE =
 .PHONY: demo test test-library test-slow soak docs site notebook lint format lock clean
 
 demo: .venv/installed
-	$(BIN)/diffenc train --config=digits:diffenc-fast
+	$(BIN)/diffenc train --config=digits:diffenc-pooled-fast
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak"

@@ -13,6 +13,7 @@ from diffenc_jax.core.errors import require, suggestion
 from diffenc_jax.core.keys import Key, Keyed, hints_of, join, keys_of
 
 STORED_NAMES = {"train.ends_every": "endpoint_interval"}  # keys by their full names in stored configurations
+ADDED = {"ode.method": "Bosh3"}  # keys that stored configurations may lack, and what these did
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Section(Keyed):
         check_section(path, values)
         values = {STORED_NAMES.get(join(path, name), name): value for name, value in values.items()}
         known, place = [field.name for field in dataclasses.fields(cls)], f" in {path}" if path else ""
+        values = {name: ADDED[join(path, name)] for name in known if join(path, name) in ADDED} | values
         unknown, missing = [name for name in values if name not in known], sorted(set(known) - set(values))
         require(not unknown, f"unknown configuration keys {unknown}{place}; known: {', '.join(known)}")
         require(not missing, f"configuration keys {missing} are missing{place}")

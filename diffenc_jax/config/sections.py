@@ -27,6 +27,7 @@ TIME_SAMPLING = ("importance", "uniform")
 DTYPES = ("bfloat16", "float32")
 PIXEL_LEVELS = Limits("lie in 2 .. 256", lambda levels: 2 <= levels <= 256)
 SIDES = Limits("lie in 1 .. 4096", lambda side: 1 <= side <= 4096)
+METHODS = ("Bosh3", "Tsit5", "Dopri8")
 FINEST = 1e-7  # the solver's tolerance that float32 still resolves
 TOLERANCE = Limits(f"lie between {FINEST:g}, the precision of float32, and 1", lambda value: FINEST <= value < 1)
 
@@ -384,6 +385,12 @@ class OdeConfig(Section, section="ode"):
     )
     rtol: float = key(1e-4, "Relative tolerance of a step of the solver.", limits=TOLERANCE)
     atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=TOLERANCE)
+    method: str = key(
+        METHODS[0],
+        "Runge-Kutta method of the solver, of third, fifth or eighth order. High orders need smooth networks, as with a "
+        "small `time_scale`.",
+        choices=METHODS,
+    )
 
     def check(self) -> None:
         estimated, draws = self.divergence == HUTCHINSON, self.dequantisation_draws

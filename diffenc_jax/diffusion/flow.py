@@ -27,8 +27,6 @@ Flow = Callable[[Images, PerExample], Images]
 # γ where the integration starts and where it ends.
 Endpoints = tuple[Scalar, Scalar]
 
-# Third order: methods of fifth order need more evaluations for the same error of networks that are not very smooth.
-METHOD = "Bosh3"
 MAX_STEPS = 10_000
 # Length in γ of a step below which the solver gives up, about the spacing of float32 at the ends. A rate that is not
 # finite ends the solution so.
@@ -47,12 +45,15 @@ class Solver(NamedTuple):
 
     Attributes:
       rtol, atol: relative and absolute tolerance of a step.
+      method: name of a Runge-Kutta method of diffrax: Bosh3 of third order, for networks that are not very smooth, Tsit5
+        of fifth or Dopri8 of eighth order.
       max_steps: number of steps after which the solver gives up.
       reverse: whether the solution is differentiable by `jax.grad`, rather than by `jax.jvp`.
     """
 
     rtol: float
     atol: float
+    method: str = "Bosh3"
     max_steps: int = MAX_STEPS
     reverse: bool = False
 
@@ -122,7 +123,7 @@ def solve(
     """
     import diffrax  # half a second of import time
 
-    method = getattr(diffrax, METHOD)()
+    method = getattr(diffrax, solver.method)()
     control = diffrax.PIDController(solver.rtol, solver.atol, norm=_largest_rms, dtmin=LEAST_STEP, force_dtmin=False)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda gamma, state, _: rates(gamma, state)),

@@ -11,7 +11,7 @@ import numpy as np
 from diffenc_jax.config.sections import EXACT, FINEST, HUTCHINSON
 from diffenc_jax.core.errors import require
 from diffenc_jax.core.streams import draw_each, signs, uniform
-from diffenc_jax.diffusion.flow import GAVE_UP, METHOD, Solver, likelihood_of
+from diffenc_jax.diffusion.flow import GAVE_UP, Solver, likelihood_of
 from diffenc_jax.evaluation.estimator import Estimator, Pass, image_keys
 from diffenc_jax.evaluation.importance_weighted import WEIGHT_FORMATS, weight_diagnostics, weight_values
 from diffenc_jax.model import bind_to
@@ -73,7 +73,6 @@ class Ode(Estimator):
             "kind": "ode",
             "model": f"the probability flow of the score network{head}",
             **{name: value for name, value in settings.items() if not (self._is_real and name.startswith("dequant"))},
-            "solver": METHOD,
             **super().describe(),
         }
 
@@ -141,4 +140,4 @@ def _draw(run, given, scale, j):
     dequantised = process.decoder.on_flow(given.batch.data, ends[0], ode.dequantisation, u)
     drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
     probes = drawn if ode.divergence == HUTCHINSON else None
-    return dequantised, likelihood_of(process, dequantised.z_0, probes, Solver(scale * ode.rtol, scale * ode.atol))
+    return dequantised, likelihood_of(process, dequantised.z_0, probes, Solver(scale * ode.rtol, scale * ode.atol, ode.method))

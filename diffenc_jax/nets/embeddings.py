@@ -11,24 +11,25 @@ from diffenc_jax.core.keys import Limits
 
 HIGHEST = jax.lax.Precision.HIGHEST
 MAX_PERIOD = 10_000.0
-TIME_SCALE = 1000.0
+PUBLISHED_SCALE = 1000.0
 # Widths that `sinusoids` takes.
 WIDTHS = Limits("be even and at least 4", lambda width: width >= 4 and width % 2 == 0)
 
 
-def sinusoids(time: jax.Array, width: int) -> jax.Array:
-    """[sin, cos] of 1000 t' f_k, f_k = 10000^(-k / (width/2 - 1)), k = 0 .. width/2 - 1.
+def sinusoids(time: jax.Array, width: int, scale: float = PUBLISHED_SCALE) -> jax.Array:
+    """[sin, cos] of s t' f_k, f_k = 10000^(-k / (width/2 - 1)), k = 0 .. width/2 - 1.
 
     Args:
-      time: [B] float32 in [0, 1]; 1000 t' amplifies its rounding errors.
+      time: [B] float32 in [0, 1]; s t' amplifies its rounding errors.
       width: an even number, at least 4.
+      scale: s, the radians of the fastest wave.
 
     Returns:
       [B, width] float32.
     """
     half = width // 2
     frequencies = np.exp(np.arange(half, dtype=time.dtype) * np.asarray(-math.log(MAX_PERIOD) / (half - 1), time.dtype))
-    angles = (TIME_SCALE * time)[:, None] * frequencies[None, :]
+    angles = (scale * time)[:, None] * frequencies[None, :]
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
@@ -41,10 +42,11 @@ class TimeEmbedding(nn.Module):
     """
 
     width: int
+    scale: float = PUBLISHED_SCALE
 
     @nn.compact
     def __call__(self, time: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-        h = sinusoids(time, self.width)
+        h = sinusoids(time, self.width, self.scale)
         h = jnp.concatenate([h, jnp.zeros_like(h[:, :1])], axis=-1)
         h = nn.Dense(4 * self.width, precision=HIGHEST, name="dense_0")(h)
         if condition is not None:

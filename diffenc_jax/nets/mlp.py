@@ -12,7 +12,7 @@ from diffenc_jax.nets.blocks import Chain
 from diffenc_jax.nets.compute import Compute
 from diffenc_jax.nets.embeddings import HIGHEST, TimeEmbedding, fourier_features
 from diffenc_jax.nets.kernels.dropout import draw_masks, dropout
-from diffenc_jax.nets.network import ScoreNetwork, periods
+from diffenc_jax.nets.network import ScoreNetwork, periods, time_scale
 from diffenc_jax.nets.transformer import adapted_norm, modulation
 
 MLP_WIDTHS = Limits("be a multiple of 8, at least 16", lambda width: width >= 16 and width % 8 == 0)
@@ -25,12 +25,13 @@ class Mlp(ScoreNetwork):
     layers: int = count(REQUIRED, "Number of blocks.")
     dropout: float = key(doc="Dropout rate in the blocks.", limits=FRACTION)
     fourier_bins: tuple[float, ...] = periods("deviations of real data")
+    time_scale: float = time_scale()
 
     @nn.compact
     def __call__(self, x, time, dropout_key=None, condition=None, with_heads=False):
         """The output; if `with_heads`, the pair (output, outputs of the heads by name)."""
         # The vector of the time is as wide as the blocks: the modulation of wider ones would cost most of a step.
-        cond = TimeEmbedding(self.width // 4, name="time")(time, condition)
+        cond = TimeEmbedding(self.width // 4, self.time_scale, name="time")(time, condition)
         features = fourier_features(x, self.fourier_bins, self.bin_width).reshape(len(x), -1)
         h = nn.Dense(self.width, dtype=self.compute.dtype, name="embed")(features)
         block = partial(MlpBlock, self.width, self.dropout, self.compute)

@@ -11,7 +11,7 @@ from diffenc_jax.core.errors import require
 from diffenc_jax.core.keys import POSITIVE, key
 from diffenc_jax.nets.blocks import Head
 from diffenc_jax.nets.compute import Compute
-from diffenc_jax.nets.embeddings import HIGHEST
+from diffenc_jax.nets.embeddings import HIGHEST, PUBLISHED_SCALE
 
 
 class Network(nn.Module, kw_only=True):
@@ -43,6 +43,12 @@ class Network(nn.Module, kw_only=True):
 def periods(unit: str) -> Any:
     """The key of the periods of Fourier features, in this unit (`Decoder.bin_width`)."""
     return key(doc=f"Periods of the Fourier features appended to the input, in {unit}; or ().", limits=POSITIVE)
+
+
+def time_scale() -> Any:
+    """The key of the fastest wave among those that tell a network the time."""
+    doc = "Radians by which the fastest wave of the time turns from one end of the schedule to the other; with fewer, "
+    return key(PUBLISHED_SCALE, f"{doc}an ODE takes longer steps.", limits=POSITIVE)
 
 
 def check_positions(path: str, shape: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ from diffenc_jax.nets.conv import Conv, ImageConv, Unpool
 from diffenc_jax.nets.embeddings import WIDTHS, TimeEmbedding, fourier_features
 from diffenc_jax.nets.kernels.dropout import draw_masks
 from diffenc_jax.nets.kernels.features import Features
-from diffenc_jax.nets.network import ScoreNetwork, as_image, check_positions, periods
+from diffenc_jax.nets.network import ScoreNetwork, as_image, check_positions, periods, time_scale
 from diffenc_jax.nets.norms import GroupNorm
 
 
@@ -41,6 +41,7 @@ class UNet(ScoreNetwork):
         "Periodic, the network commutes with shifts by multiples of 2**levels.",
         choices=("zero", "periodic"),
     )
+    time_scale: float = time_scale()
 
     def check(self, path: str, shape: tuple[int, ...]) -> None:
         """Raise InputError, naming keys of `path`, if the network cannot be built for images or series of `shape`."""
@@ -68,7 +69,7 @@ class UNet(ScoreNetwork):
         """The output; if `with_heads`, the pair (output, outputs of the heads by name)."""
         shape, x = x.shape, as_image(x)
         inputs, condition = self.inputs(x, condition)
-        cond = TimeEmbedding(self.width, name="time")(time, condition)
+        cond = TimeEmbedding(self.width, self.time_scale, name="time")(time, condition)
         h = self.compute.forms.add_offset(Conv(self.width, self.how, name="conv_in")(inputs))
         h = (self._pooled if self.levels else self._flat)(h, cond, dropout_key)
         out_shape = (*shape[:-1], self.outputs * shape[-1])

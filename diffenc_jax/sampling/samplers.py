@@ -14,7 +14,7 @@ from diffenc_jax.config.sections import ANCESTRAL, FLOW
 from diffenc_jax.core.streams import gaussian_each
 from diffenc_jax.data.images import Batch
 from diffenc_jax.diffusion.ancestral import ancestral
-from diffenc_jax.diffusion.flow import GAVE_UP, METHOD, Solver, by_example, carry, flow_of
+from diffenc_jax.diffusion.flow import GAVE_UP, Solver, by_example, carry, flow_of
 from diffenc_jax.diffusion.process import Process
 from diffenc_jax.diffusion.steps import Steps
 from diffenc_jax.evaluation.estimator import Method
@@ -124,10 +124,10 @@ class Flow(Sampler):
 
     @property
     def name(self) -> str:
-        return f"{FLOW}-rtol{self._config.rtol:g}-atol{self._config.atol:g}"
+        return f"{FLOW}-{self._config.method}-rtol{self._config.rtol:g}-atol{self._config.atol:g}"
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": FLOW, "solver": METHOD, "rtol": self._config.rtol, "atol": self._config.atol}
+        return {"kind": FLOW, "method": self._config.method, "rtol": self._config.rtol, "atol": self._config.atol}
 
     def walk(self, params: Params, prepared: None, request: Request, z_1: jax.Array) -> Iterator[Stop]:
         """One stop, z_0."""
@@ -137,7 +137,7 @@ class Flow(Sampler):
 def _flow(run: BaseRun, params: Params, request: Request, z_1: jax.Array) -> jax.Array:
     """z_0 [B, ...]; NaN where the solver gave up."""
     process, settings = request.bind(run.model, params), run.config.ode
-    solver = Solver(settings.rtol, settings.atol)
+    solver = Solver(settings.rtol, settings.atol, settings.method)
     gamma_0, gamma_1 = process.endpoints
     return by_example(lambda process, z: carry(flow_of(process), z, (gamma_1, gamma_0), solver), process, z_1)
 

@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_sampling(workdir):
 
 def test_a_model_without_a_flow_is_refused():
     changes = {"sample__sampler": "flow", "model__derivative_head": True}
-    assert samplers.Sampler.of(subject.run_with("diffenc", **changes)).name == "flow-rtol0.0001-atol0.0001"
+    assert samplers.Sampler.of(subject.run_with("diffenc", **changes)).name == "flow-Bosh3-rtol0.0001-atol0.0001"
     with pytest.raises(InputError, match=r"draw by steps \(sample\.sampler=ancestral\)"):
         samplers.Sampler.of(subject.run_with("diffenc", **changes | {"model__derivative_head": False}))
 
