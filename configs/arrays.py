@@ -20,12 +20,16 @@ GAUSSIAN = ConfigDict({"kind": "gaussian"})
 
 
 def perceptrons(dropout=0.0):
-    score = {"kind": "mlp", "width": 128, "layers": 4, "dropout": dropout, "fourier_bins": ()}
+    # Smooth in time, so that the solver takes long steps.
+    common = {"kind": "mlp", "fourier_bins": (), "time_scale": 100.0}
+    score = {**common, "width": 128, "layers": 4, "dropout": dropout}
     return {"model.score": ConfigDict(score), "model.encoder": ConfigDict({**score, "width": 64, "layers": 2})}
 
 
 def u_nets(dropout=0.0):
-    small = dict(width=32, levels=2, groups=8, mid_groups=8, out_groups=8, dropout=dropout, fourier_bins=())
+    small = dict(
+        time_scale=100.0, width=32, levels=2, groups=8, mid_groups=8, out_groups=8, dropout=dropout, fourier_bins=()
+    )
     return {"model.score": score_network(**small, layers=4), "model.encoder": encoder_network(**small, layers=2)}
 
 
@@ -49,6 +53,7 @@ def get_config(arm="vdm"):
         "eval.batch_size": 512,
         "sample.sampler": "flow",
         "ode.divergence": "exact",
+        "ode.method": "Tsit5",
         "ode.rtol": 1e-5,
         "ode.atol": 1e-5,
     }

@@ -165,8 +165,8 @@ def choose_arm(config: ConfigDict, arms: Mapping[str, Mapping[str, Any]], fast: 
 def pooled(config: ConfigDict) -> dict[str, Any]:
     """Changes for a U-Net with one 2x2 pooling, two thirds of the blocks, and 1.3 times the steps.
 
-    It is the shape of the lowest bits/dim at equal FLOPs among those of docs/results-performance.md. Its steps have less
-    than half the FLOPs, so with the additional ones a training is shorter and no worse.
+    Among the shapes of docs/results-performance.md this one has the lowest bits/dim at equal FLOPs. Its steps have less
+    than half the FLOPs, so a training takes less time in spite of the additional ones.
 
     Raises InputError if the score network is not a U-Net without pooling.
     """

@@ -387,8 +387,8 @@ class OdeConfig(Section, section="ode"):
     atol: float = key(1e-4, "Absolute tolerance of a step of the solver.", limits=TOLERANCE)
     method: str = key(
         METHODS[0],
-        "Runge-Kutta method of the solver, of third, fifth or eighth order. High orders need smooth networks, as with a "
-        "small `time_scale`.",
+        "Runge-Kutta method of the solver, of third, fifth or eighth order. High orders need smooth networks, such as "
+        "those with a small time_scale.",
         choices=METHODS,
     )
 

@@ -45,8 +45,8 @@ class Solver(NamedTuple):
 
     Attributes:
       rtol, atol: relative and absolute tolerance of a step.
-      method: name of a Runge-Kutta method of diffrax: Bosh3 of third order, for networks that are not very smooth, Tsit5
-        of fifth or Dopri8 of eighth order.
+      method: name of a Runge-Kutta method of diffrax: Bosh3 of third order, for networks that are not very smooth,
+        Tsit5 of fifth order or Dopri8 of eighth.
       max_steps: number of steps after which the solver gives up.
       reverse: whether the solution is differentiable by `jax.grad`, rather than by `jax.jvp`.
     """

@@ -140,4 +140,5 @@ def _draw(run, given, scale, j):
     dequantised = process.decoder.on_flow(given.batch.data, ends[0], ode.dequantisation, u)
     drawn = jnp.stack([draw_each(signs, keys, 2 * i + 1, spec.shape) for i in range(ode.probes)], axis=1)
     probes = drawn if ode.divergence == HUTCHINSON else None
-    return dequantised, likelihood_of(process, dequantised.z_0, probes, Solver(scale * ode.rtol, scale * ode.atol, ode.method))
+    solver = Solver(scale * ode.rtol, scale * ode.atol, ode.method)
+    return dequantised, likelihood_of(process, dequantised.z_0, probes, solver)

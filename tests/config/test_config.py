@@ -73,6 +73,12 @@ def test_a_key_that_is_stored_under_another_name_is_read_and_changes_no_hash(int
     assert Config.parse(values) == config
 
 
+def test_a_stored_configuration_may_lack_a_key_that_was_added():
+    values = load_config("digits:vdm").to_dict()
+    assert values["ode"].pop("method") == "Bosh3"
+    assert Config.parse(values) == load_config("digits:vdm")
+
+
 NO_DEPTHS = ("diffenc-T0", "diffenc-Tx", "diffenc-T", "diffenc-T010", "diffenc-T-5", "diffenc-T1e2")
 
 
@@ -92,12 +98,13 @@ def test_a_fast_arm_has_the_fast_recipe_and_a_third_of_the_steps():
     assert load_config("mnist:vdm-flops-fast").train.flops_of == "diffenc-fast"
 
 
-def test_a_pooled_arm_has_one_pooling_and_two_thirds_of_the_layers():
+def test_a_pooled_arm_has_one_pooling_two_thirds_of_the_layers_and_more_steps():
     """In any recipe; and the FLOPs of another arm are those of that arm pooled."""
     for suffix in ("", "-fast", "-published-T10"):
         changes = {"arm": f"vdm-flops-pooled{suffix}", "train.flops_of": f"diffenc-pooled{suffix}"}
         flat = load_config(f"digits_matched:vdm-flops{suffix}")
-        pooled = flat.replace(changes | {"model.score.levels": 1, "model.score.layers": 2})
+        changes |= {"model.score.levels": 1, "model.score.layers": 2, "train.steps": round(1.3 * flat.train.steps)}
+        pooled = flat.replace(changes)
         assert load_config(f"digits_matched:vdm-flops-pooled{suffix}") == pooled
     assert load_config("cifar10:vdm-pooled").model.score.options["layers"] == 21
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from diffenc_jax.config.sections import METHODS
 from diffenc_jax.diffusion.dequantisation import DEQUANTISATIONS, truncated_entropy
 from diffenc_jax.diffusion.encoders import Encoder
 from diffenc_jax.diffusion.flow import DIRECTIONS, Solver, carry, exact_divergence, flow_of, hutchinson, path_likelihood
@@ -58,9 +59,9 @@ def gaussian_flow(cov):
     return flow_of(Process(Encoder(), predict, lambda t: GAMMA_0 + (GAMMA_1 - GAMMA_0) * t))
 
 
-def follow(flow, z_0, ends=ENDS, signs=None):
+def follow(flow, z_0, ends=ENDS, signs=None, method="Bosh3"):
     """`path_likelihood` from z_0 between two γ; by default with the exact divergence."""
-    path = jax.jit(lambda z, ends, signs: path_likelihood(flow, z, ends, signs, Solver(1e-7, 1e-7)))
+    path = jax.jit(lambda z, ends, signs: path_likelihood(flow, z, ends, signs, Solver(1e-7, 1e-7, method)))
     return jax.tree.map(np.asarray, path(z_0, ends, signs))
 
 
@@ -69,18 +70,19 @@ def draws(count):
     return np.random.RandomState(1).normal(size=(count, *SHAPE))
 
 
-def test_the_flow_has_the_density_of_its_data(x64):
+@pytest.mark.parametrize("method", METHODS)
+def test_the_flow_has_the_density_of_its_data(x64, method):
     """It carries N(0, S_0) to N(0, S_1) by z_1 = S_1^½ S_0^-½ z_0, takes what arrives for N(0, I), and leads back."""
     cov, z_0 = covariance(), draws(3)
     flow = gaussian_flow(cov)
     s_0, s_1 = map(np.asarray, jax.jit(lambda *ends: [marginal(cov, gamma) for gamma in ends])(*ENDS))
-    z_1, path = follow(flow, z_0)
+    z_1, path = follow(flow, z_0, method=method)
     flat = z_0.reshape(-1, DIMS)
     quadratic = np.einsum("bi,ij,bj->b", flat, s_1 @ np.linalg.inv(s_0), flat)
     growth = 0.5 * (np.linalg.slogdet(s_1)[1] - np.linalg.slogdet(s_0)[1])
     np.testing.assert_allclose(path.prior, 0.5 * (quadratic + DIMS * math.log(2 * math.pi)), rtol=1e-4)
     np.testing.assert_allclose(path.divergence, np.full(3, -growth), atol=1e-4)
-    back = jax.jit(lambda z, ends: carry(flow, z, ends, Solver(1e-7, 1e-7)))(z_1, ENDS[::-1])
+    back = jax.jit(lambda z, ends: carry(flow, z, ends, Solver(1e-7, 1e-7, method)))(z_1, ENDS[::-1])
     np.testing.assert_allclose(back, z_0, atol=1e-4)
 
 

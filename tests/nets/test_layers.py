@@ -90,11 +90,12 @@ def test_statistics_are_float32_for_bfloat16_inputs_and_outputs(case):
     np.testing.assert_allclose(got.astype(np.float32), exact, rtol=1e-2, atol=1e-2)
 
 
-def test_time_embedding_against_its_formula():
+@pytest.mark.parametrize("scale", [1000, 20])
+def test_time_embedding_against_its_formula(scale):
     time, width = 0.375, 8
     f = 10000.0 ** (-np.arange(4) / 3)
-    expected = np.concatenate([np.sin(1000 * time * f), np.cos(1000 * time * f)])
-    got = jax.jit(lambda time: sinusoids(time, width)[0])(np.float32([time]))
+    expected = np.concatenate([np.sin(scale * time * f), np.cos(scale * time * f)])
+    got = jax.jit(lambda time: sinusoids(time, width, scale)[0])(np.float32([time]))
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
