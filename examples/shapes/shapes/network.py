@@ -39,7 +39,7 @@ class Shaped(ScoreNetwork):
     pooling: str = key("max", "How 2x2 pixels become one.", choices=("max", "mean", "patches"))
     stem: int = count(1, "Side of the squares of pixels that the first convolution reads as one.")
     skips: str = key("level", "What has a skip connection: a level, or each of its blocks.", choices=("level", "block"))
-    attention: str = key("middle", "Where attention stands.", choices=("none", "middle", "pooled"))
+    attention_at: str = key("middle", "Where attention stands.", choices=("none", "middle", "pooled"))
     heads: int = count(1, "Heads of the attention.")
 
     dropout = 0.0  # of the additional heads
@@ -71,7 +71,7 @@ class Shaped(ScoreNetwork):
     def _level(self, h: Features, cond: jax.Array, level: int) -> Features:
         """Blocks, everything below them, and blocks."""
         channels, last = self.width * self.channels[level], level == len(self.blocks) - 1
-        pooled_attention = self.attention == "pooled" and level > 0
+        pooled_attention = self.attention_at == "pooled" and level > 0
 
         def block(way: str, i: int) -> nn.Module:
             block = nn.remat(ResnetBlock) if self.compute.remat != "none" else ResnetBlock
@@ -94,7 +94,7 @@ class Shaped(ScoreNetwork):
     def _middle(self, h: Features, cond: jax.Array) -> Features:
         block = partial(ResnetBlock, h.x.shape[-1], self.groups, 0.0, self.compute)
         h = block(name="mid_0")(h, cond)
-        if self.attention != "none":
+        if self.attention_at != "none":
             kind = Attention(self.compute, name="attention") if self.heads == 1 else Heads(self.heads, self.compute)
             h = kind(h)
         return block(name="mid_1")(h, cond)
