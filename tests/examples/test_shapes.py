@@ -30,9 +30,9 @@ def test_one_pooling_is_the_packages_unet():
 @pytest.mark.parametrize(
     "shape",
     [
-        dict(blocks=(1, 1), channels=(1, 2), pooling="mean", attention="pooled"),
+        dict(blocks=(1, 1), channels=(1, 2), pooling="mean", attention_at="pooled"),
         dict(blocks=(1,), channels=(2,), pools=1, pooling="patches", skips="block", heads=4),
-        dict(blocks=(2,), channels=(1,), stem=2, attention="none"),
+        dict(blocks=(2,), channels=(1,), stem=2, attention_at="none"),
     ],
 )
 def test_each_choice_reaches_the_output(shape):
