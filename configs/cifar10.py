@@ -13,8 +13,9 @@ Arms: vdm-augmented is VDM's larger model of transformed images, with its learne
 many steps it was trained is not known. Besides these five there are nontrainable and nontrainable-8, the encoder
 without a network. With -published, such as
 vdm-published, an arm is trained with the differences from the published training undone that keys can undo. With
--T<depth>, such as diffenc-T10, it is trained and evaluated with that many steps. configs/cifar10_matched.py has arms
-of equal cost, configs/cifar10_variants.py other networks and forward processes.
+-T<depth>, such as diffenc-T10, it is trained and evaluated with that many steps. -pooled and -fast, as in
+vdm-8-pooled-fast, have not been trained on these images. configs/cifar10_matched.py has arms of equal cost,
+configs/cifar10_variants.py other networks and forward processes.
 
 Cost: 21 TFLOP per step (vdm 20, diffenc-8-2 6.5, vdm-8 5.8, vdm-augmented 987), so 1.7e20 FLOP in all: six days on
 four TPU v5e chips at 40 % of their bfloat16 peak. 33.3 M parameters (vdm 30.6, diffenc-8-2 10.8, vdm-8 8.9).

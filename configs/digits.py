@@ -7,10 +7,10 @@ training on two cores.
 
 Arms: diffenc (the default), nontrainable and vdm. With -published, such as vdm-published, an arm is trained with the
 differences from the published training (docs/training.md) undone that keys can undo. With -fast, such as vdm-fast, it
-is trained by Muon on 28 % of the images. With -pooled, such as vdm-pooled-fast, its score network has one pooling, which
-takes a third off the time. With -T<depth>, such as diffenc-T10, it is trained and evaluated with that many steps.
-configs/digits_matched.py has arms of equal cost, configs/digits_variants.py other networks, encoders and
-forward processes.
+is trained by Muon on 28 % of the images. With -pooled, such as vdm-pooled-fast, its score network has one pooling,
+which takes a third off the time. With -T<depth>, such as diffenc-T10, it is trained and evaluated with that many steps.
+configs/digits_matched.py has arms of equal cost, configs/digits_variants.py other networks, encoders and forward
+processes.
 """
 
 from diffenc_jax.config.recipe import ARMS, Fast, choose_arm, encoder_network, recipe, score_network, with_changes

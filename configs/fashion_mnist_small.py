@@ -7,8 +7,9 @@ Reaches about 3.3 bits/dim on the 10,000 test images, of which the histogram of 
 Cost: a quarter of an hour on one core, for a quarter of an epoch, after which it still improves: the 16,000 steps of
 vdm-long and diffenc-long take an hour and a quarter and reach 2.92. With -fast, an arm is trained by Muon in 0.3 of the
 steps: vdm-fast reaches 3.17 and vdm 3.25; vdm-long-fast reaches 2.90, and 2.77 in 24,000 steps of model.score.width=64,
-which take one core 107 minutes. In a quarter of an hour, batches of 8 reach far more than batches of 32. To compare at
-equal cost, vdm-params has diffenc's parameters (2 layers deeper), and vdm-flops the FLOPs of its training.
+which take one core 107 minutes. With -pooled, as in vdm-pooled-fast, the score network has one pooling. In a
+quarter of an hour, batches of 8 reach far more than batches of 32. To compare at equal cost, vdm-params has diffenc's
+parameters (2 layers deeper), and vdm-flops the FLOPs of its training.
 
 Data: as in configs/fashion_mnist.py.
 """

@@ -7,6 +7,7 @@ validation images, which are the test split here): its bits/dim are not comparab
 the old one (downsampled_imagenet, 49,999 images), on which the same vdm has 3.72.
 Published bits/dim: 3.46 for both diffenc and vdm. docs/training.md lists what differs from the
 publication; diffenc-published, nontrainable-published and vdm-published undo what keys can undo in training.
+-pooled and -fast, as in vdm-pooled-fast, have not been trained on these images.
 
 Cost: 162 TFLOP per step (vdm 157), 1.3e21 FLOP for 8 M steps; 127 M parameters (vdm 122). To compare at
 equal cost, vdm-params has diffenc's parameters (one layer deeper, 0 % more training FLOPs), and vdm-flops the FLOPs

@@ -3,7 +3,8 @@
   python -m diffenc_jax.main --config=configs/imagenet64.py
 
 The data is tensorflow-datasets' imagenet_resized/64x64 (50,000 validation images, which are the
-test split here). The DiffEnc paper has no figure for it.
+test split here). The DiffEnc paper has no figure for it. -pooled and -fast, as in vdm-pooled-fast, have not been
+trained on these images.
 
 Cost: 333 TFLOP per step (vdm 325), 2.7e21 FLOP for 8 M steps; 133 M parameters (vdm 122). To compare at
 equal cost, vdm-params has diffenc's parameters (3 layers deeper, 6 % more training FLOPs), and vdm-flops the FLOPs of
