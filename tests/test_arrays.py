@@ -17,7 +17,7 @@ from tests import tiny
 from tests.stored_runs import change
 
 SMALL = {
-    "model.score": {"kind": "mlp", "width": 16, "layers": 1, "dropout": 0.0, "fourier_bins": ()},
+    "model.score": {"kind": "mlp", "width": 16, "layers": 1, "dropout": 0.0, "fourier_bins": (), "time_scale": 100.0},
     "train.steps": 2,
     "train.batch_size": 16,
     "data.shuffle_shards": 4,
