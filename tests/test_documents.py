@@ -76,7 +76,7 @@ KEYS_OF_EXAMPLES = {"model.encoder.power"}  # of the parts in docs/extending.md
 @documents
 def test_keys_that_a_document_names_exist(path):
     config = load_config("digits").to_dict()
-    config["model"]["score"] |= load_config("digits_variants:vdm-transformer").to_dict()["model"]["score"]
+    config["model"]["score"] |= parts.keys("score", "unet") | parts.keys("score", "transformer")
     config["eval"]["options"] = parts.keys("estimator", "code_length")
     sections = "|".join(name for name, value in config.items() if isinstance(value, dict))
     text = re.sub(r"^ {4}(?:\$|error:) .*$", "", TEXTS[path], flags=re.MULTILINE)  # docs/mistakes.md: wrong input
